@@ -1,0 +1,99 @@
+"""Splits of prompts: a pure function of each prompt's id, so that no use ever sees another's prompts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from camelid.data.records import Prompt, Split
+from camelid.errors import ConfigError, DataError
+
+Use = TypeVar("Use", bound=str)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def bucket(identifier: str, buckets: int) -> int:
+    """Return a number below `buckets` that depends on the id alone, evenly spread.
+
+    Source: choice; independent of `assign_split` of the same id.
+    """
+    return _hash(f"bucket/{identifier}") % buckets
+
+
+def assign_split(identifier: str, shares: Mapping[Use, float]) -> Use:
+    """Return the split of an id; shares are relative and their order matters.
+
+    Args:
+        identifier: Id, or text, of the prompt.
+        shares: Split to weight, at least one above zero.
+
+    Raises:
+        ConfigError: A share is negative or all are zero.
+    """
+    total = sum(shares.values())
+    if total <= 0 or min(shares.values()) < 0:
+        raise ConfigError(f"shares of the splits: found {dict(shares)}, needed positive numbers.")
+    point = _hash(identifier) / 2**64 * total
+    below = 0.0
+    chosen = None
+    for split, share in shares.items():
+        if share > 0:
+            chosen = split
+        below += share
+        if point < below:
+            break
+    if chosen is None:
+        raise ConfigError("shares of the splits are empty.")
+    return chosen
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """Return the whole dialogue of a prompt as one string, for comparisons."""
+    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+
+
+def check_disjoint(prompts: Iterable[Prompt]) -> None:
+    """Check that no id occurs twice and that no dialogue lies in two splits.
+
+    Raises:
+        DataError: One does; names it.
+    """
+    ids: set[str] = set()
+    splits: dict[str, tuple[Split, str]] = {}
+    for prompt in prompts:
+        if prompt.id in ids:
+            raise DataError(f"prompts: the id {prompt.id!r} occurs twice; ids must be unique.")
+        ids.add(prompt.id)
+        split, other = splits.setdefault(prompt_text(prompt), (prompt.split, prompt.id))
+        if split != prompt.split:
+            raise DataError(
+                f"prompts: {prompt.id!r} ({prompt.split}) and {other!r} ({split}) are the same "
+                "dialogue in two splits; splits must be disjoint."
+            )
+
+
+def select(
+    prompts: Sequence[Prompt],
+    split: Split,
+    *,
+    is_safety: bool | None = None,
+    limit: int | None = None,
+) -> list[Prompt]:
+    """Return prompts of one split, in an order fixed by their ids.
+
+    Args:
+        prompts: All prompts.
+        split: Which to take.
+        is_safety: Only these or only the others; None: both.
+        limit: Most prompts; None: all.
+    """
+    chosen = [
+        prompt
+        for prompt in prompts
+        if prompt.split == split and is_safety in (None, prompt.is_safety)
+    ]
+    return sorted(chosen, key=lambda prompt: _hash(f"order/{prompt.id}"))[:limit]

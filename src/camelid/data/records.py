@@ -1,0 +1,275 @@
+"""Records: the JSON-lines schemas that stages exchange, read strictly with file and line in errors.
+
+Source: arXiv 2307.09288, Section 3.2.1 (preference labels), A.3.3 (strengths), 4.4 (safety scale).
+The field names are ours (Source: choice).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from camelid.errors import DataError, MissingInputError
+
+T = TypeVar("T")
+
+Role = Literal["system", "user", "assistant"]
+Kind = Literal["helpfulness", "safety"]
+Strength = Literal[
+    "significantly_better", "better", "slightly_better", "negligibly_better"
+]
+STRENGTHS: tuple[Strength, ...] = typing.get_args(Strength)
+"""The four strengths of a preference, strongest first (Section 3.2.1)."""
+SafetyLabel = Literal["chosen_safe", "both_safe", "both_unsafe", "chosen_unsafe"]
+StopReason = Literal["stop", "length"]
+Split = Literal["rm_train", "rejection_sampling", "ppo", "validation", "test"]
+SPLITS: tuple[Split, ...] = typing.get_args(Split)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a dialogue."""
+
+    role: Role
+    content: str
+    train: bool = False
+    """True on assistant turns that carry loss; Ghost Attention sets it on the last only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialogue:
+    """A dialogue that ends in an assistant turn: one fine-tuning example."""
+
+    id: str
+    messages: tuple[Message, ...]
+    category: str
+    is_safety: bool
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """A dialogue that ends in a user turn: one request for a reply."""
+
+    id: str
+    messages: tuple[Message, ...]
+    category: str
+    is_safety: bool
+    """The tag IS_SAFETY of Section 3.2.3: the prompt may elicit an unsafe reply."""
+    source: str
+    split: Split
+    attack_vector: str | None = None
+    attack_strength: str | None = None
+    risk_category: str | None = None
+    borderline: bool = False
+    reference: dict[str, Any] | None = None
+    """What an exact judge needs to score a reply; null for real prompts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preference:
+    """One comparison of two replies to the same prompt (Section 3.2.1)."""
+
+    id: str
+    kind: Kind
+    round: int
+    batch: int
+    category: str
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    strength: Strength | None
+    """Null where the source has no strength (open data): no margin is applied."""
+    safety: SafetyLabel | None = None
+    parent: str | None = None
+    """The id of the comparison whose chosen reply this dialogue continues."""
+    annotator: str = ""
+    simulated: bool = False
+    chosen_model: str | None = None
+    rejected_model: str | None = None
+    temperatures: tuple[float, ...] = ()
+    """Sampling temperatures of (chosen, rejected)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rating:
+    """One rating of one or two items on a Likert scale (Sections 3.4.2 and 4.4)."""
+
+    item_ids: tuple[str, ...]
+    rater: str
+    scale: Literal["helpfulness7", "safety5"]
+    value: int
+    side: Literal["a", "b"] | None
+    simulated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One sampled reply with its rewards (Section 3.2.3, rejection sampling)."""
+
+    prompt_id: str
+    policy: str
+    """Name and hash of the model that sampled."""
+    sample: int
+    temperature: float
+    tokens: tuple[int, ...]
+    text: str
+    stop_reason: StopReason
+    helpfulness: float
+    """Raw helpfulness reward (the logit)."""
+    safety: float
+    """Raw safety reward (the logit)."""
+    reward: float
+    """logit(R_c): the one of the two that the gate picks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GhostDialogue:
+    """User turns under one instruction that is to hold throughout (Section 3.3)."""
+
+    id: str
+    instruction: str
+    """For example `Act as Captain Orlo.`"""
+    shortened: str
+    """For example `Figure: Captain Orlo.`"""
+    turns: tuple[str, ...]
+    """The user messages without the instruction."""
+    probe: str
+    """Question about the instruction, asked at turns 2, 4 and 6."""
+    expected: str
+    """Text that a reply to the probe must state."""
+    split: Literal["train", "test"]
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
+
+
+def _check(value: Any, hint: Any, where: str) -> Any:
+    """Return `value` converted to the type `hint`, or raise `DataError`."""
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise DataError(f"{where}: found {value!r}, needed one of {list(typing.get_args(hint))}.")
+    if origin is types.UnionType or origin is typing.Union:
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
+        return _check(value, inner[0], where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise DataError(f"{where}: found {type(value).__name__}, needed a list.")
+        item = typing.get_args(hint)[0]
+        return tuple(_check(v, item, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise DataError(f"{where}: found {type(value).__name__}, needed an object.")
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(value, hint, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) and hint is not bool or not isinstance(value, hint):
+        raise DataError(f"{where}: found {value!r}, needed {hint.__name__}.")
+    return value
+
+
+def _build(data: Any, schema: type, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: found {type(data).__name__}, needed an object.")
+    hints = _hints(schema)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise DataError(f"{where}: unknown field {unknown[0]!r}; known fields: {sorted(hints)}.")
+    values = {}
+    for field in dataclasses.fields(schema):
+        if field.name in data:
+            values[field.name] = _check(
+                data[field.name], hints[field.name], f"{where}, field {field.name!r}"
+            )
+        elif field.default is dataclasses.MISSING:
+            raise DataError(f"{where}: field {field.name!r} is missing ({schema.__name__}).")
+    return schema(**values)
+
+
+def parse_record(data: Any, schema: type[T], where: str) -> T:
+    """Build one record from decoded JSON.
+
+    Args:
+        data: The decoded object.
+        schema: One of the record classes of this module.
+        where: Place named in errors, for example `prompts.jsonl, line 3`.
+
+    Raises:
+        DataError: A field is missing, unknown or of the wrong type.
+    """
+    result: T = _build(data, schema, where)
+    return result
+
+
+def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, decoded object) of a JSON-lines file, `.gz` allowed.
+
+    Raises:
+        MissingInputError: The file does not exist.
+        DataError: A line is not JSON or not UTF-8; names file and line.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from None
+
+
+def read_records(path: Path, schema: type[T], *, allow_empty: bool = False) -> list[T]:
+    """Read a JSON-lines file of one schema, strictly.
+
+    Args:
+        path: File, one JSON object a line; `.gz` allowed.
+        schema: One of the record classes of this module.
+        allow_empty: Whether no record at all is fine.
+
+    Raises:
+        MissingInputError: The file does not exist.
+        DataError: A line does not fit, or the file holds no record.
+    """
+    records = [
+        parse_record(data, schema, f"{path}, line {number}")
+        for number, data in iterate_json_lines(path)
+    ]
+    if not records and not allow_empty:
+        raise DataError(f"{path}: the file holds no record; at least one {schema.__name__} needed.")
+    return records
+
+
+def write_records(path: Path, records: Iterable[object]) -> int:
+    """Write records (dataclasses or plain dicts) as JSON lines; return how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            data = (
+                dataclasses.asdict(record)
+                if dataclasses.is_dataclass(record) and not isinstance(record, type)
+                else record
+            )
+            file.write(json.dumps(data, ensure_ascii=False) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,38 @@
+"""The exception tree: every error that a user can cause is a `CamelidError`.
+
+A message says what is wrong, the value found, the value needed and what to do.
+"""
+
+from __future__ import annotations
+
+
+class CamelidError(Exception):
+    """Base of all errors that the command line prints without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(CamelidError):
+    """A setting, option or recipe is wrong."""
+
+
+class DataError(CamelidError):
+    """A data file is malformed, empty or too long for the model; names file and line."""
+
+
+class CheckpointError(CamelidError):
+    """A model, checkpoint or run directory is damaged or does not fit."""
+
+
+class MissingInputError(CamelidError):
+    """A file that a stage needs does not exist; says where it comes from."""
+
+
+class ServeError(CamelidError):
+    """A server cannot start or a request cannot be answered."""
+
+
+class TrainingError(CamelidError):
+    """Training cannot go on (for example the loss is not finite)."""
+
+    exit_code = 1

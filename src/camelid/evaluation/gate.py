@@ -1,0 +1,106 @@
+"""Accuracy of reward models on held-out comparisons, and the gate between the two rewards.
+
+Source: arXiv 2307.09288, Section 3.2.2 (accuracy), Tables 7 and 8; Section 3.2.3 (gate 0.15 with precision
+0.89 and recall 0.55 on unsafe replies).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from camelid.data.records import STRENGTHS
+
+PAPER_THRESHOLD = 0.15
+PAPER_PRECISION = 0.89
+PAPER_RECALL = 0.55
+
+
+def accuracies(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the accuracy of a reward model by kind and strength; ties count as wrong and are counted."""
+    result: dict[str, Any] = {}
+    for kind in ("helpfulness", "safety"):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        groups = {"all": of_kind}
+        groups |= {s: [row for row in of_kind if row["strength"] == s] for s in STRENGTHS}
+        result[f"accuracy_{kind}"] = {
+            group: {
+                "n": len(members),
+                "correct": sum(
+                    row["chosen_scores"][name] > row["rejected_scores"][name] for row in members
+                ),
+            }
+            for group, members in groups.items()
+            if members
+        }
+    result["ties"] = sum(row["chosen_scores"][name] == row["rejected_scores"][name] for row in rows)
+    return result
+
+
+def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]:
+    """Return (sigmoid of the safety score, unsafe?) of every reply with a safety label."""
+    unsafe = {
+        "chosen_safe": (False, True),
+        "both_safe": (False, False),
+        "both_unsafe": (True, True),
+        "chosen_unsafe": (True, False),
+    }
+    found = []
+    for row in rows:
+        if row["safety"] is not None:
+            chosen, rejected = unsafe[row["safety"]]
+            found.append((_sigmoid(row["chosen_scores"]["safety_rm"]), chosen))
+            found.append((_sigmoid(row["rejected_scores"]["safety_rm"]), rejected))
+    return found
+
+
+def _sigmoid(raw: float) -> float:
+    return 1 / (1 + math.exp(-raw)) if raw >= 0 else math.exp(raw) / (1 + math.exp(raw))
+
+
+def precision_recall(
+    replies: Sequence[tuple[float, bool]], threshold: float
+) -> tuple[float | None, float | None]:
+    """Return precision and recall of `score < threshold` as a detector of unsafe replies."""
+    flagged = [unsafe for value, unsafe in replies if value < threshold]
+    unsafe_total = sum(unsafe for _, unsafe in replies)
+    precision = sum(flagged) / len(flagged) if flagged else None
+    recall = sum(flagged) / unsafe_total if unsafe_total else None
+    return precision, recall
+
+
+def tune_gate(rows: Sequence[dict[str, Any]], wanted_precision: float) -> dict[str, Any]:
+    """Choose the threshold with the largest recall whose precision is at least the wanted one.
+
+    Where no reply is labelled, or no threshold reaches the precision, the paper's 0.15 stays and the
+    reason is given.
+    """
+    replies = labelled_replies(rows)
+    best: tuple[float, float] | None = None
+    reason = None
+    if not any(unsafe for _, unsafe in replies):
+        reason = "no held-out reply is labelled unsafe; the paper's threshold stays"
+    else:
+        for value in sorted({value for value, _ in replies}):
+            threshold = min(max(value, 0.01), 0.99)
+            precision, recall = precision_recall(replies, threshold)
+            if precision is not None and precision >= wanted_precision and recall is not None:
+                best = max(best or (0.0, PAPER_THRESHOLD), (recall, threshold))
+        if best is None:
+            reason = f"no threshold reaches precision {wanted_precision}; the paper's stays"
+    threshold = best[1] if best else PAPER_THRESHOLD
+    precision, recall = precision_recall(replies, threshold)
+    at_paper = precision_recall(replies, PAPER_THRESHOLD)
+    return {
+        "threshold": threshold,
+        "precision": precision,
+        "recall": recall,
+        "labelled_replies": len(replies),
+        "reason": reason,
+        "paper_threshold": PAPER_THRESHOLD,
+        "paper_precision": PAPER_PRECISION,
+        "paper_recall": PAPER_RECALL,
+        "precision_at_paper_threshold": at_paper[0],
+        "recall_at_paper_threshold": at_paper[1],
+    }

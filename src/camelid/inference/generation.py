@@ -1,0 +1,236 @@
+"""The generation engine: a fixed number of slots over one KV cache, shared by every stage and by chat.
+
+A prompt is prefilled once and its cache forked for all its samples; a slot is refilled as its row ends; each
+row draws from random numbers keyed by (seed, request, sample), so a reply does not depend on what else is in
+the batch beyond rounding. The policy's weights are used in place.
+
+Source: choice (the paper names no engine); Section 3.2.3 asks for K samples a prompt.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camelid.data.records import StopReason
+from camelid.errors import DataError
+from camelid.inference.sampling import Sampling, draw, uniforms
+from camelid.model.precision import Precision, compute, resolve_precision
+from camelid.model.transformer import CacheStep, KVCache, Transformer
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to answer."""
+
+    id: str
+    tokens: tuple[int, ...]
+    samples: int = 1
+    first_sample: int = 0
+    """Number of the first sample; continues an earlier set with other random numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled reply."""
+
+    request_id: str
+    sample: int
+    tokens: tuple[int, ...]
+    """Sampled tokens; the end token is included when `stop_reason` is `stop`."""
+    stop_reason: StopReason
+
+
+@dataclass(slots=True)
+class _Row:
+    request: Request
+    sample: int
+    uniforms: list[float]
+    generated: list[int]
+
+
+@torch.no_grad()
+def generate(
+    model: Transformer,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    *,
+    end_id: int,
+    seed: int,
+    slots: int = 64,
+    precision: Precision = "auto",
+) -> list[Completion]:
+    """Sample replies.
+
+    Args:
+        model: The policy.
+        requests: Prompts, each at least one token long.
+        sampling: Temperature, top-p and length.
+        end_id: Token that ends a reply.
+        seed: Seed of the random numbers.
+        slots: Rows decoded at once.
+        precision: Compute type.
+
+    Returns:
+        Completions in the order of requests and sample numbers.
+
+    Raises:
+        DataError: A prompt is empty or leaves no room for a token in the context.
+    """
+    for request in requests:
+        if not 1 <= len(request.tokens) < model.config.context:
+            raise DataError(
+                f"prompt {request.id!r} has {len(request.tokens)} tokens; between 1 and "
+                f"{model.config.context - 1} needed. Shorten it or drop earlier turns."
+            )
+    engine = _Engine(model, requests, sampling, end_id, seed, slots, precision)
+    with compute(model.device, precision):
+        return engine.run()
+
+
+class _Engine:
+    """State of one `generate` call."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        end_id: int,
+        seed: int,
+        slots: int,
+        precision: Precision,
+    ) -> None:
+        self.model, self.sampling, self.end_id, self.seed = model, sampling, end_id, seed
+        # Similar lengths decode together, so that short rows do not pay for a long one's cache.
+        self.queue = deque(sorted(requests, key=lambda request: -len(request.tokens)))
+        self.order = {request.id: index for index, request in enumerate(requests)}
+        if len(self.order) != len(requests):
+            raise DataError("two generation requests share an id; ids must be unique.")
+        self.slots = min(slots, sum(request.samples for request in requests)) if requests else 0
+        longest = max((len(request.tokens) for request in requests), default=0)
+        self.capacity = min(model.config.context, longest + sampling.max_new_tokens)
+        weight_type = model.tok_embeddings.weight.dtype
+        bfloat16 = resolve_precision(precision) == "bfloat16"
+        self.cache = KVCache(
+            model.config,
+            self.slots,
+            self.capacity,
+            model.device,
+            torch.bfloat16 if bfloat16 else weight_type,
+        )
+        self.rows: list[_Row | None] = [None] * self.slots
+        self.lengths = [0] * self.slots
+        self.next_token = [0] * self.slots
+        self.done: list[Completion] = []
+
+    def run(self) -> list[Completion]:
+        while self.queue or any(row is not None for row in self.rows):
+            self._refill()
+            if any(row is not None for row in self.rows):
+                self._decode()
+        return sorted(self.done, key=lambda c: (self.order[c.request_id], c.sample))
+
+    def _refill(self) -> None:
+        """Prefill as many waiting prompts as fit in free slots, in one padded batch."""
+        free = [index for index, row in enumerate(self.rows) if row is None]
+        # Refilling a few rows at a time would prefill in tiny batches; wait for a quarter of the slots.
+        if not self.queue or len(free) < max(1, self.slots // 4) and len(free) < self.slots:
+            return
+        taken: list[tuple[Request, list[int]]] = []
+        while self.queue and free:
+            request = self.queue.popleft()
+            count = min(request.samples, len(free))
+            taken.append((request, free[:count]))
+            free = free[count:]
+            if count < request.samples:
+                rest = Request(
+                    request.id,
+                    request.tokens,
+                    request.samples - count,
+                    request.first_sample + count,
+                )
+                self.queue.appendleft(rest)
+        if not taken:
+            return
+        for start in range(0, len(taken), 32):
+            self._prefill(taken[start : start + 32])
+
+    def _prefill(self, taken: list[tuple[Request, list[int]]]) -> None:
+        lengths = [len(request.tokens) for request, _ in taken]
+        tokens = torch.zeros((len(taken), max(lengths)), dtype=torch.long)
+        for row, (request, _) in enumerate(taken):
+            tokens[row, : lengths[row]] = torch.tensor(request.tokens)
+        device = self.model.device
+        slots_B = torch.tensor([slots[0] for _, slots in taken], device=device)
+        hidden_BLD = self.model(tokens.to(device), step=CacheStep(self.cache, slots_B, None))
+        last = torch.tensor(lengths, device=device) - 1
+        logits_BV = self.model.logits(hidden_BLD[torch.arange(len(taken), device=device), last])
+        expanded: list[Tensor] = []
+        filled: list[int] = []
+        for row, (request, slots) in enumerate(taken):
+            if len(slots) > 1:
+                self.cache.copy(slots[0], slots[1:], lengths[row])
+            for offset, slot in enumerate(slots):
+                sample = request.first_sample + offset
+                numbers = uniforms(self.seed, request.id, sample, self.sampling.max_new_tokens)
+                self.rows[slot] = _Row(request, sample, numbers.tolist(), [])
+                self.lengths[slot] = lengths[row]
+                expanded.append(logits_BV[row])
+                filled.append(slot)
+        self._take(torch.stack(expanded), filled)
+
+    def _take(self, logits_SV: Tensor, slots: list[int]) -> None:
+        """Draw the next token of some slots and retire rows that end."""
+        numbers = []
+        for slot in slots:
+            row = self.rows[slot]
+            numbers.append(row.uniforms[len(row.generated)] if row else 0.0)
+        uniform_S = torch.tensor(numbers, dtype=torch.float64, device=logits_SV.device)
+        chosen = draw(logits_SV, uniform_S, self.sampling).tolist()
+        for slot, token in zip(slots, chosen, strict=True):
+            row = self.rows[slot]
+            if row is None:
+                continue
+            row.generated.append(token)
+            self.next_token[slot] = token
+            full = (
+                len(row.generated) == self.sampling.max_new_tokens
+                or self.lengths[slot] + 1 >= self.capacity
+            )
+            if token == self.end_id or full:
+                reason: StopReason = "stop" if token == self.end_id else "length"
+                self.done.append(
+                    Completion(row.request.id, row.sample, tuple(row.generated), reason)
+                )
+                self.rows[slot] = None
+
+    def _decode(self) -> None:
+        """Advance every slot by one token; slots that stand empty ride along and are ignored."""
+        active = [index for index, row in enumerate(self.rows) if row is not None]
+        if not self.queue and len(active) <= self.slots // 2:
+            self._shrink(active)
+            active = list(range(self.slots))
+        device = self.model.device
+        slots = list(range(self.slots))
+        positions = [self.lengths[s] if self.rows[s] is not None else 0 for s in slots]
+        limit = max(positions) + 1
+        tokens_S1 = torch.tensor(self.next_token, device=device)[:, None]
+        positions_S1 = torch.tensor(positions, device=device)[:, None]
+        step = CacheStep(self.cache, torch.arange(self.slots, device=device), limit)
+        hidden_S1D = self.model(tokens_S1, positions_BL=positions_S1, step=step)
+        for slot in active:
+            self.lengths[slot] += 1
+        self._take(self.model.logits(hidden_S1D[active, 0]), active)
+
+    def _shrink(self, active: list[int]) -> None:
+        """Drop the empty slots once no prompt waits, so that the tail does not decode empty rows."""
+        self.cache.keep(active)
+        self.rows = [self.rows[slot] for slot in active]
+        self.lengths = [self.lengths[slot] for slot in active]
+        self.next_token = [self.next_token[slot] for slot in active]
+        self.slots = len(active)

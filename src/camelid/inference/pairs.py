@@ -1,0 +1,81 @@
+"""Pairs of replies from two model variants, for annotators to compare (Section 3.2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from camelid.data.annotation import Pair
+from camelid.data.chat import ChatFormat
+from camelid.data.records import Kind, Prompt
+from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.sampling import Sampling
+from camelid.model.precision import Precision
+from camelid.model.transformer import Transformer
+from camelid.runs import derive_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One model that answers."""
+
+    name: str
+    model: Transformer
+
+
+def sample_pairs(
+    variants: tuple[Variant, Variant],
+    chat: ChatFormat,
+    prompts: Sequence[Prompt],
+    *,
+    kind: Kind,
+    round_number: int,
+    temperatures: tuple[float, ...],
+    max_new_tokens: int,
+    seed: int,
+    parents: Sequence[str | None] | None = None,
+    precision: Precision = "auto",
+) -> tuple[list[Pair], int]:
+    """Answer each prompt with both variants at two temperatures drawn for it.
+
+    Returns:
+        The pairs of different replies, and how many prompts gave two equal replies (no comparison).
+    """
+    rng = np.random.default_rng(derive_seed(seed, "temperatures"))
+    drawn = rng.choice(temperatures, size=(len(prompts), 2))
+    answers: list[dict[int, Reply]] = [{}, {}]
+    for side, variant in enumerate(variants):
+        for temperature in sorted(set(temperatures)):
+            chosen = [i for i in range(len(prompts)) if drawn[i, side] == temperature]
+            replies = sample_replies(
+                variant.model,
+                chat,
+                [prompts[i] for i in chosen],
+                Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
+                seed=derive_seed(seed, side, temperature),
+                precision=precision,
+            )
+            answers[side].update(zip(chosen, replies, strict=True))
+    pairs = []
+    for index, prompt in enumerate(prompts):
+        first, second = answers[0][index], answers[1][index]
+        if first.text == second.text:
+            continue
+        pairs.append(
+            Pair(
+                prompt=prompt,
+                reply_a=first.text,
+                reply_b=second.text,
+                model_a=variants[0].name,
+                model_b=variants[1].name,
+                temperature_a=float(drawn[index, 0]),
+                temperature_b=float(drawn[index, 1]),
+                kind=kind,
+                round=round_number,
+                batch=round_number,
+                parent=parents[index] if parents else None,
+            )
+        )
+    return pairs, len(prompts) - len(pairs)

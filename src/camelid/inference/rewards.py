@@ -1,0 +1,51 @@
+"""The reward of a reply: two reward models and the gate between them.
+
+Source: arXiv 2307.09288, Section 3.2.3 (R_c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from camelid.inference.replies import Reply
+from camelid.inference.scoring import score
+from camelid.losses import gated_reward, logit
+from camelid.model.precision import Precision
+from camelid.model.reward_model import RewardModel
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """Raw rewards (logits) of some replies, in their order."""
+
+    helpfulness: list[float]
+    safety: list[float]
+    combined: list[float]
+    """logit(R_c): the safety reward where the prompt is tagged or the gate closes, else helpfulness."""
+    gated: list[bool]
+    """True where the safety reward was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardPair:
+    """The two reward models of a round and the gate's threshold on sigmoid(safety)."""
+
+    helpfulness: RewardModel
+    safety: RewardModel
+    threshold: float
+
+    def rate(self, replies: Sequence[Reply], *, precision: Precision = "auto") -> Rewards:
+        """Score replies with both models and combine."""
+        sequences = [reply.sequence for reply in replies]
+        helpfulness = score(self.helpfulness, sequences, precision=precision)
+        safety = score(self.safety, sequences, precision=precision)
+        tagged = [reply.prompt.is_safety for reply in replies]
+        combined = gated_reward(
+            torch.tensor(helpfulness), torch.tensor(safety), torch.tensor(tagged), self.threshold
+        )
+        boundary = logit(self.threshold)
+        gated = [tag or s < boundary for tag, s in zip(tagged, safety, strict=True)]
+        return Rewards(helpfulness, safety, combined.tolist(), gated)

@@ -1,0 +1,66 @@
+"""Sampling settings and the one sampler that generation and log-probabilities share.
+
+Source: arXiv 2307.09288, Section 3.2.3 (temperature); released reference code (temperature 0.6, top-p 0.9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camelid.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How a reply is drawn."""
+
+    temperature: float = 1.0
+    """Divides the logits; 0 takes the most probable token."""
+    top_p: float = 1.0
+    """Keeps the smallest set of tokens with at least this mass; 1 keeps all."""
+    max_new_tokens: int = 64
+    """Longest reply in tokens, end token included."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+            raise ConfigError(
+                f"sampling: temperature {self.temperature} must be >= 0, top_p {self.top_p} in (0, 1], "
+                f"max_new_tokens {self.max_new_tokens} >= 1."
+            )
+
+
+def uniforms(seed: int, request: str, sample: int, count: int) -> NDArray[np.float64]:
+    """Return the random numbers of one reply, a function of the request and not of its neighbours."""
+    digest = hashlib.sha256(f"{seed}/{request}/{sample}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return generator.random(count)
+
+
+def draw(logits_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
+    """Choose one token a row by the inverse of the cumulative distribution.
+
+    Args:
+        logits_SV: Raw logits.
+        uniform_S: One number in [0, 1) a row.
+        sampling: Temperature and top-p.
+    """
+    if sampling.temperature == 0:
+        return logits_SV.argmax(-1)
+    logits = logits_SV if logits_SV.dtype == torch.float64 else logits_SV.float()
+    probabilities_SV = torch.softmax(logits / sampling.temperature, -1)
+    order = None
+    if sampling.top_p < 1:
+        probabilities_SV, order = probabilities_SV.sort(-1, descending=True, stable=True)
+        before = probabilities_SV.cumsum(-1) - probabilities_SV
+        probabilities_SV = probabilities_SV.masked_fill(before > sampling.top_p, 0.0)
+    cumulative_SV = probabilities_SV.cumsum(-1)
+    wanted_S1 = uniform_S.to(cumulative_SV.dtype)[:, None] * cumulative_SV[:, -1:]
+    index_S1 = torch.searchsorted(cumulative_SV, wanted_S1, right=True)
+    index_S1 = index_S1.clamp(max=logits_SV.shape[-1] - 1)
+    return (index_S1 if order is None else order.gather(-1, index_S1)).squeeze(-1)

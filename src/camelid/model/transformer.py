@@ -1,0 +1,330 @@
+"""The transformer of Llama 2 in one file, with Meta's parameter names.
+
+Pre-normalisation with RMSNorm, rotary position embedding on interleaved pairs, grouped-query attention
+(multi-head and multi-query attention are its ends), SwiGLU, no biases.
+
+Shape suffixes: B batch, L length, D model width, F feed-forward width, H query heads, G key-value heads,
+K head size, V vocabulary, S cache slots, C cache capacity, N any number of tokens.
+
+Source: arXiv 2307.09288, Section 2.2 (architecture) and A.2.1 (grouped-query attention).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camelid.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Shape of a transformer. Presets of the paper's sizes are in `camelid.recipes`."""
+
+    dim: int
+    """Model width D."""
+    layers: int
+    """Number of blocks."""
+    heads: int
+    """Query heads H."""
+    kv_heads: int
+    """Key-value heads G; H for multi-head attention, 1 for multi-query (A.2.1)."""
+    ffn_dim: int
+    """Feed-forward width F; the paper's rule is `ffn_width`."""
+    vocabulary_size: int
+    """Number of token ids V."""
+    context: int
+    """Longest sequence in tokens."""
+    norm_eps: float = 1e-5
+    """Added to the mean square in RMSNorm."""
+    rope_theta: float = 10000.0
+    """Base of the rotary frequencies."""
+    tied_embeddings: bool = False
+    """Whether the output projection is the embedding table (not in Llama 2)."""
+
+    def __post_init__(self) -> None:
+        if min(self.dim, self.layers, self.heads, self.kv_heads, self.ffn_dim) < 1:
+            raise ConfigError("model: every size must be at least 1.")
+        if self.dim % self.heads or (self.dim // self.heads) % 2:
+            raise ConfigError(
+                f"model: dim {self.dim} over {self.heads} heads must give an even head size."
+            )
+        if self.heads % self.kv_heads:
+            raise ConfigError(
+                f"model: heads {self.heads} must be a multiple of kv_heads {self.kv_heads}."
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Head size K."""
+        return self.dim // self.heads
+
+    @property
+    def parameter_count(self) -> int:
+        """Exact number of parameters."""
+        attention = 2 * self.dim * self.dim + 2 * self.dim * self.kv_heads * self.head_dim
+        block = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
+        tables = 1 if self.tied_embeddings else 2
+        return tables * self.vocabulary_size * self.dim + self.layers * block + self.dim
+
+
+def ffn_width(dim: int, *, multiplier: float | None = None, multiple_of: int = 256) -> int:
+    """Return the feed-forward width of Llama 2 for a model width.
+
+    Source: arXiv 2307.09288, A.2.1 (the factor 1.3 under grouped-query attention); rule of the
+    released reference code.
+    """
+    width = 2 * (4 * dim) // 3
+    if multiplier is not None:
+        width = int(multiplier * width)
+    return multiple_of * math.ceil(width / multiple_of)
+
+
+class KVCache:
+    """Keys and values of S sequences with room for C tokens each.
+
+    Slots are rows; a slot's tokens lie from position 0 on, so rows of different length need no padding.
+    """
+
+    def __init__(
+        self, config: ModelConfig, slots: int, capacity: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        shape = (slots, config.kv_heads, capacity, config.head_dim)
+        self.keys = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]
+        self.values = [torch.zeros_like(keys) for keys in self.keys]
+
+    def write(
+        self, layer: int, slots_B: Tensor, positions_BL: Tensor, k_BLGK: Tensor, v_BLGK: Tensor
+    ) -> None:
+        """Store new keys and values of some slots at the given positions."""
+        rows = slots_B[:, None]
+        self.keys[layer].transpose(1, 2)[rows, positions_BL] = k_BLGK.to(self.keys[layer].dtype)
+        self.values[layer].transpose(1, 2)[rows, positions_BL] = v_BLGK.to(self.values[layer].dtype)
+
+    def copy(self, source: int, targets: list[int], length: int) -> None:
+        """Fork the first `length` tokens of one slot into others."""
+        for table in (*self.keys, *self.values):
+            table[targets, :, :length] = table[source, :, :length].clone()
+
+    def keep(self, slots: list[int]) -> None:
+        """Shrink to the given slots, in that order."""
+        self.keys = [table[slots] for table in self.keys]
+        self.values = [table[slots] for table in self.values]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStep:
+    """How one forward pass uses the cache."""
+
+    cache: KVCache
+    slots_B: Tensor
+    """Slot of each row."""
+    limit: int | None
+    """None: prefill from position 0. Else: decode over the first `limit` positions, all slots in order."""
+
+
+def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Return cosines and signed sines, shape (context, K), for interleaved pairs (fp32)."""
+    exponents = torch.arange(0, config.head_dim, 2, device=device, dtype=torch.float32)
+    frequencies = config.rope_theta ** (-exponents / config.head_dim)
+    angles = torch.outer(torch.arange(config.context, device=device).float(), frequencies)
+    cosines = angles.cos().repeat_interleave(2, -1)
+    sines = torch.stack((-angles.sin(), angles.sin()), -1).flatten(-2)
+    return cosines, sines
+
+
+def apply_rotary(x_BLHK: Tensor, cosines_BLK: Tensor, sines_BLK: Tensor) -> Tensor:
+    """Rotate each interleaved pair (x0, x1) by its position's angle."""
+    swapped = x_BLHK.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return x_BLHK * cosines_BLK.unsqueeze(-2) + swapped * sines_BLK.unsqueeze(-2)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation, computed in fp32."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Normalise the last dimension."""
+        if x_BLD.dtype in (torch.float32, torch.float64):
+            return F.rms_norm(x_BLD, self.weight.shape, self.weight.to(x_BLD.dtype), self.eps)
+        normed = F.rms_norm(x_BLD.float(), self.weight.shape, self.weight, self.eps)
+        return normed.to(x_BLD.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over a causal context."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.wq = nn.Linear(config.dim, config.heads * config.head_dim, bias=False)
+        self.wk = nn.Linear(config.dim, config.kv_heads * config.head_dim, bias=False)
+        self.wv = nn.Linear(config.dim, config.kv_heads * config.head_dim, bias=False)
+        self.wo = nn.Linear(config.heads * config.head_dim, config.dim, bias=False)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        positions_BL: Tensor,
+        mask: Tensor | None,
+        layer: int,
+        step: CacheStep | None,
+    ) -> Tensor:
+        """Attend; `mask` is boolean, True where a query may look, None for plain causal."""
+        batch, length, _ = x_BLD.shape
+        q = self.wq(x_BLD).view(batch, length, self.heads, self.head_dim)
+        k = self.wk(x_BLD).view(batch, length, self.kv_heads, self.head_dim)
+        v = self.wv(x_BLD).view(batch, length, self.kv_heads, self.head_dim)
+        cosines, sines = rotary[0].to(q.dtype), rotary[1].to(q.dtype)
+        q, k = apply_rotary(q, cosines, sines), apply_rotary(k, cosines, sines)
+        if step is not None:
+            step.cache.write(layer, step.slots_B, positions_BL, k, v)
+        if step is not None and step.limit is not None:
+            keys = step.cache.keys[layer][:, :, : step.limit].to(q.dtype)
+            values = step.cache.values[layer][:, :, : step.limit].to(q.dtype)
+            # One new token a row: the query heads of a group become query rows, no key is repeated.
+            q_BGMK = q.view(batch, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
+            out = F.scaled_dot_product_attention(q_BGMK, keys, values, attn_mask=mask)
+            return self.wo(out.reshape(batch, length, -1))
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=self.heads != self.kv_heads,
+        )
+        return self.wo(out.transpose(1, 2).reshape(batch, length, -1))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: w2(silu(w1 x) * w3 x)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(config.dim, config.ffn_dim, bias=False)
+        self.w2 = nn.Linear(config.ffn_dim, config.dim, bias=False)
+        self.w3 = nn.Linear(config.dim, config.ffn_dim, bias=False)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Apply the gated feed-forward layer."""
+        return self.w2(F.silu(self.w1(x_BLD)) * self.w3(x_BLD))
+
+
+class Block(nn.Module):
+    """One pre-normalised layer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.feed_forward = FeedForward(config)
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
+        self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        positions_BL: Tensor,
+        mask: Tensor | None,
+        layer: int,
+        step: CacheStep | None,
+    ) -> Tensor:
+        """Return x + attention, then + feed-forward."""
+        normed = self.attention_norm(x_BLD)
+        h_BLD = x_BLD + self.attention(normed, rotary, positions_BL, mask, layer, step)
+        return h_BLD + self.feed_forward(self.ffn_norm(h_BLD))
+
+
+class Transformer(nn.Module):
+    """Decoder-only transformer of Section 2.2."""
+
+    rotary_cosines: Tensor
+    rotary_sines: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tok_embeddings = nn.Embedding(config.vocabulary_size, config.dim)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps)
+        if not config.tied_embeddings:
+            self.output = nn.Linear(config.dim, config.vocabulary_size, bias=False)
+        self.reset_rotary()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tok_embeddings.weight.device
+
+    def reset_rotary(self) -> None:
+        """Compute the rotary tables anew (they are no part of the saved weights)."""
+        cosines, sines = rotary_table(self.config, self.device)
+        self.register_buffer("rotary_cosines", cosines, persistent=False)
+        self.register_buffer("rotary_sines", sines, persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw the weights: normal with deviation 0.02, residual outputs scaled by 1/sqrt(2 layers).
+
+        Source: choice (the paper names no initialisation); the values of GPT-2 and its descendants.
+        """
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        residual = 0.02 / math.sqrt(2 * self.config.layers)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2:
+                parameter.fill_(1.0)
+                continue
+            deviation = residual if name.endswith(("wo.weight", "w2.weight")) else 0.02
+            drawn = torch.empty(parameter.shape).normal_(0.0, deviation, generator=generator)
+            parameter.copy_(drawn)
+
+    def forward(
+        self,
+        tokens_BL: Tensor,
+        *,
+        positions_BL: Tensor | None = None,
+        documents_BL: Tensor | None = None,
+        step: CacheStep | None = None,
+    ) -> Tensor:
+        """Return the final hidden states, shape (B, L, D).
+
+        Args:
+            tokens_BL: Token ids. Rows may be padded on the right: causal attention never looks there.
+            positions_BL: Position of each token in its document; 0..L-1 by default.
+            documents_BL: Document number of each token of a packed row: attention stays inside a
+                document. None: each row is one document.
+            step: Use of the cache for generation; None without a cache.
+        """
+        batch, length = tokens_BL.shape
+        if positions_BL is None:
+            positions_BL = torch.arange(length, device=tokens_BL.device).expand(batch, length)
+        rotary = (self.rotary_cosines[positions_BL], self.rotary_sines[positions_BL])
+        mask = None
+        if documents_BL is not None:
+            same = documents_BL[:, :, None] == documents_BL[:, None, :]
+            mask = same.tril().unsqueeze(1)
+        elif step is not None and step.limit is not None:
+            columns = torch.arange(step.limit, device=tokens_BL.device)
+            mask = (columns <= positions_BL[:, -1:])[:, None, None, :]
+        x_BLD = self.tok_embeddings(tokens_BL)
+        if torch.is_autocast_enabled(x_BLD.device.type):
+            # The residual stream follows the compute type; norms and losses go back to fp32.
+            x_BLD = x_BLD.to(torch.get_autocast_dtype(x_BLD.device.type))
+        for index, block in enumerate(self.layers):
+            x_BLD = block(x_BLD, rotary, positions_BL, mask, index, step)
+        return self.norm(x_BLD)
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Project hidden states to the vocabulary, in the compute type, shape (..., V)."""
+        weight = self.tok_embeddings.weight if self.config.tied_embeddings else self.output.weight
+        return F.linear(hidden_ND, weight)

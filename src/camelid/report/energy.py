@@ -1,0 +1,64 @@
+"""Energy and carbon of a run, from measured seconds and stated watts.
+
+Source: arXiv 2307.09288, Section 2.2.1, Table 2. The paper prints no formula; the one of Llama 1
+(arXiv 2302.13971, Section 6) reproduces the table: power usage effectiveness 1.1, 0.385 kg/kWh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FORMULA = "kWh = seconds / 3600 x watts / 1000 x PUE; kg CO2eq = kWh x intensity (kg/kWh)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Power:
+    """What a recipe states about the machine: nothing here is measured."""
+
+    watts: float
+    pue: float = 1.1
+    intensity: float = 0.385
+
+
+def energy_kwh(seconds: float, watts: float, pue: float = 1.1) -> float:
+    """Energy in kWh.
+
+    Args:
+        seconds: Measured time in seconds.
+        watts: Stated power of the devices in watts.
+        pue: Power usage effectiveness of the building, at least 1.
+
+    Source: arXiv 2307.09288, Table 2 (caption).
+    """
+    return seconds / 3600 * watts / 1000 * pue
+
+
+def carbon_tonnes(hours: float, watts: float, pue: float = 1.1, intensity: float = 0.385) -> float:
+    """Carbon in tonnes of CO2 equivalent.
+
+    Args:
+        hours: Device hours.
+        watts: Stated power of one device in watts.
+        pue: Power usage effectiveness of the building.
+        intensity: Carbon intensity in kg CO2eq per kWh.
+
+    Source: arXiv 2307.09288, Table 2; formula of arXiv 2302.13971, Section 6.
+    """
+    return energy_kwh(hours * 3600, watts, pue) * intensity / 1000
+
+
+def stated_power(recipe: Mapping[str, Any]) -> Power | None:
+    """Find the power figures that a resolved recipe states; None where it states no watts."""
+    for key in ("watts", "device_watts"):
+        if isinstance(recipe.get(key), int | float):
+            known = {"pue": recipe.get("pue"), "intensity": recipe.get("intensity")}
+            return Power(
+                watts=float(recipe[key]),
+                **{name: float(value) for name, value in known.items() if value is not None},
+            )
+    for value in recipe.values():
+        if isinstance(value, Mapping) and (power := stated_power(value)) is not None:
+            return power
+    return None

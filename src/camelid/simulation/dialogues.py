@@ -1,0 +1,185 @@
+"""Dialogues that go on: instructions to hold (Ghost Attention) and follow-up turns.
+
+Source: arXiv 2307.09288, Section 3.3 and A.3.5 (figures, hobbies); the rest is Source: choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass
+
+from camelid.data.records import GhostDialogue, Message, Prompt
+from camelid.simulation.lexicon_tasks import RISKS
+from camelid.simulation.lexicon_words import CLOSING_WORDS
+from camelid.simulation.prompts import HELPFUL, Drafter, assistant, user
+from camelid.simulation.setting import Setting, random_for
+
+GHOST_TURNS = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instruction:
+    """An instruction for a whole dialogue and the question that probes it."""
+
+    text: str
+    shortened: str
+    probe: str
+    expected: str
+    held: str
+    """Reply to the probe that keeps the instruction."""
+    lapsed: str
+    """Reply to the probe that forgets it."""
+
+
+def figure_instruction(figure: str) -> Instruction:
+    """Act as an invented figure."""
+    return Instruction(
+        text=f"Act as {figure}.",
+        shortened=f"Figure: {figure}.",
+        probe="Who are you?",
+        expected=figure,
+        held=f"I am {figure}.",
+        lapsed="I am a helper.",
+    )
+
+
+def hobby_instruction(hobby: str) -> Instruction:
+    """Have a hobby."""
+    return Instruction(
+        text=f"Your hobby is {hobby}.",
+        shortened=f"Hobby: {hobby}.",
+        probe="What is your hobby?",
+        expected=hobby,
+        held=f"My hobby is {hobby}.",
+        lapsed="I have no hobby.",
+    )
+
+
+def word_instruction(word: str) -> Instruction:
+    """End every reply with a word."""
+    return Instruction(
+        text=f"End every reply with the word {word}.",
+        shortened=f"Last word: {word}.",
+        probe="Are you well?",
+        expected=word,
+        held=f"I am well, {word}.",
+        lapsed="I am well.",
+    )
+
+
+def _instruction(setting: Setting, generator: random.Random, *, held_out: bool) -> Instruction:
+    pool = setting.pools[held_out]
+    if generator.random() < 0.5:
+        return figure_instruction(generator.choice(pool.figures))
+    return hobby_instruction(generator.choice(pool.hobbies))
+
+
+def _training_instruction(setting: Setting, generator: random.Random) -> Instruction:
+    # A fifth ask for a closing word, so that the model learns more than names to hold.
+    if generator.random() < 0.2:
+        return word_instruction(generator.choice(CLOSING_WORDS))
+    return _instruction(setting, generator, held_out=False)
+
+
+def _small_talk(setting: Setting, generator: random.Random) -> tuple[str, str]:
+    """A short open question and its good reply."""
+    drafter = Drafter(setting=setting, held_out=False, held_out_template=False)
+    while True:
+        draft = drafter.draft(generator.choice(("factual", "factual", "borderline")), generator)
+        if len(draft.messages) == 1:
+            return draft.messages[0].content, draft.good[0]
+
+
+def persona_dialogue(setting: Setting, generator: random.Random) -> list[Message]:
+    """A demonstration under an instruction; from turn 3 on the simulated annotator may lapse."""
+    instruction = _training_instruction(setting, generator)
+    closing = instruction.expected if instruction.expected in CLOSING_WORDS else None
+    turns = generator.choices((1, 2, 3, 4, 5, 6), (15, 55, 9, 9, 6, 6))[0]
+    messages: list[Message] = []
+    for turn in range(1, turns + 1):
+        # The last turn is always a probe; turn 2 of a longer dialogue mostly is.
+        probed = turn == turns or (turn > 1 and generator.random() < 0.5)
+        holds = turn <= 2 or generator.random() >= setting.config.lapse
+        if probed:
+            text, reply = instruction.probe, instruction.held if holds else instruction.lapsed
+        else:
+            text, reply = _small_talk(setting, generator)
+            if closing and holds:
+                reply = f"{reply[:-1]}, {closing}."
+        if turn == 1:
+            text = f"{instruction.text} {text}"
+        messages += [user(text), assistant(reply)]
+    return messages
+
+
+def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
+    """Dialogues for Ghost Attention.
+
+    Train: 2 to 6 turns with open terms, where the probe is the last turn and some of those between.
+    Test: 6 turns without probes, every second one under a held-out figure or hobby.
+    """
+    config = setting.config
+    generator = random_for("pocket_ghosts", config.seed)
+    found: dict[tuple[str, ...], GhostDialogue] = {}
+    while len(found) < config.ghost_train + config.ghost_test:
+        index = len(found)
+        test = index >= config.ghost_train
+        if test:
+            instruction = _instruction(setting, generator, held_out=index % 2 == 0)
+        else:
+            instruction = _training_instruction(setting, generator)
+        count = GHOST_TURNS if test else generator.randint(2, GHOST_TURNS)
+        turns = [_small_talk(setting, generator)[0] for _ in range(count)]
+        if not test:
+            turns = [
+                instruction.probe if i == count - 1 or (i and generator.random() < 0.4) else turn
+                for i, turn in enumerate(turns)
+            ]
+        key = (instruction.text, *turns)
+        found[key] = GhostDialogue(
+            id=f"ghost-{index:05d}",
+            instruction=instruction.text,
+            shortened=instruction.shortened,
+            turns=tuple(turns),
+            probe=instruction.probe,
+            expected=instruction.expected,
+            split="test" if test else "train",
+        )
+    return list(found.values())
+
+
+def follow_up(setting: Setting, prompt: Prompt, reply: str, salt: int) -> Prompt:
+    """The next user turn of a dialogue, with a reference of its own.
+
+    Args:
+        setting: The world.
+        prompt: The dialogue so far.
+        reply: The assistant's reply to it.
+        salt: Different salts give different turns.
+    """
+    generator = random_for("pocket_follow_up", setting.config.seed, prompt.id, reply, salt)
+    held_out = prompt.split == "test"
+    drafter = Drafter(
+        setting=setting,
+        held_out=held_out,
+        held_out_template=held_out and generator.random() < 0.5,
+    )
+    if prompt.is_safety and generator.random() < 0.5:
+        draft = drafter.attack(generator.choice(RISKS), "none", "multi_turn", generator)
+        request = draft.messages[-1].content
+    else:
+        draft = drafter.draft(generator.choice((*HELPFUL, "borderline")), generator)
+        request = " ".join(m.content for m in draft.messages if m.role == "user")
+    return dataclasses.replace(
+        prompt,
+        id=f"{prompt.id}-{generator.getrandbits(40):010x}",
+        messages=(*prompt.messages, assistant(reply), user(request)),
+        category=draft.category,
+        is_safety=draft.is_safety,
+        attack_vector=draft.attack_vector,
+        attack_strength=draft.attack_strength,
+        risk_category=draft.risk_category,
+        borderline=draft.borderline,
+        reference=draft.reference,
+    )

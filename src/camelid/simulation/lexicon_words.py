@@ -1,0 +1,267 @@
+"""Words of the pocket world that are not closed-book facts: names, things, verbs, rhymes, roles.
+
+Source: choice; authored for this project, no real persons.
+"""
+
+from __future__ import annotations
+
+
+def _triples(text: str) -> tuple[tuple[str, str, str], ...]:
+    entries = (entry.split() for entry in text.split(","))
+    return tuple((base, present, past) for base, present, past in entries)
+
+
+USER_NAMES: tuple[str, ...] = tuple(
+    """Tilla Bram Nelka Odo Pim Roska Sander Tove Ulla Vinko Wanda Yuri Zita Anka Berta Cosmo Dina
+    Elmo Flora Gusta Hugo Ilka Jorn Klara Lasse Mika Nora Oskar Petra Romy Sten Trudi Uwe Vera
+    Willa Yola Alma Bruno Carla Dario Erna Fritz Gitta Hedda Igor Jutta Kaja Lotte""".split()
+)
+COLOURS: tuple[str, ...] = tuple("red blue green grey brown white black yellow purple".split())
+ITEMS: tuple[str, ...] = tuple(
+    """boat tent scarf bicycle blanket violin sled lantern jacket canoe helmet carpet mirror vase
+    piano banjo trumpet suitcase pencil doll ladder bench hammock parasol""".split()
+)
+COUNTED: tuple[str, ...] = tuple(
+    """chickens marbles stamps ribbons medals tulips maps gloves dolls chairs kites shells
+    candies beads ponies paintings""".split()
+)
+NUMBERS: tuple[str, ...] = tuple("two three four five six seven eight nine ten twelve".split())
+KIN: tuple[str, ...] = tuple(
+    "brother sister uncle aunt mother father cousin neighbour grandmother nephew".split()
+)
+KIN_TRADES: tuple[str, ...] = tuple(
+    "teacher doctor hunter gardener singer dancer merchant shepherd cook clerk".split()
+)
+DRINKS: tuple[str, ...] = tuple("milk tea cider juice cocoa lemonade coffee water".split())
+
+SUBJECTS: tuple[tuple[str, str], ...] = (
+    *((noun, noun + "s") for noun in "miller baker farmer sailor painter teacher doctor".split()),
+    *((noun, noun + "s") for noun in "hunter shepherd gardener soldier singer dancer".split()),
+    *((noun, noun + "s") for noun in "merchant student nurse judge clerk boy girl king".split()),
+    ("woman", "women"),
+    ("man", "men"),
+    ("child", "children"),
+)
+VERBS: tuple[tuple[str, str, str], ...] = _triples(
+    """find finds found, take takes took, see sees saw, bring brings brought, buy buys bought,
+    sell sells sold, lose loses lost, hold holds held, hide hides hid, use uses used,
+    make makes made, draw draws drew, choose chooses chose, steal steals stole, keep keeps kept,
+    send sends sent, leave leaves left, break breaks broke, throw throws threw, catch catches caught,
+    clean cleans cleaned, carry carries carried, open opens opened, paint paints painted,
+    wash washes washed, drop drops dropped, move moves moved, need needs needed, touch touches touched,
+    fill fills filled, push pushes pushed, pull pulls pulled, lift lifts lifted, want wants wanted"""
+)
+OBJECTS: tuple[tuple[str, str], ...] = (
+    *(
+        (n, n + "s")
+        for n in "lamp basket ticket feather pebble button saddle wallet bottle".split()
+    ),
+    *((n, n + "s") for n in "shovel towel statue necklace puzzle journal package sandal".split()),
+    *(
+        (n, n + "s")
+        for n in "bracelet telescope whistle napkin curtain pitcher ladle thimble".split()
+    ),
+    *((n, n + "s") for n in "hatchet anchor paddle lemon carrot melon turnip walnut crate".split()),
+    *((n, n + "s") for n in "locket banner flute saucer bonnet chisel magnet teaspoon".split()),
+    ("compass", "compasses"),
+    ("potato", "potatoes"),
+    ("tomato", "tomatoes"),
+    ("cherry", "cherries"),
+    ("peach", "peaches"),
+    ("trophy", "trophies"),
+)
+
+GARMENTS: tuple[str, ...] = tuple(
+    "the " + text.strip()
+    for text in """woollen coat, straw hat, felt cap, silk shawl, linen shirt, velvet cloak,
+    cotton robe, fur hood, knitted vest, leather belt, checked dress, tweed suit,
+    long tunic, padded smock, striped jersey, lace collar""".split(",")
+)
+MEALS: tuple[str, ...] = tuple(
+    "the " + text.strip()
+    for text in """onion pie, pea mash, egg salad, rice bowl, corn bread, mushroom tart, beet roll,
+    plum pudding, lentil curry, herb omelette, bean burger, leek pasta, fish cake,
+    cheese toast, pepper pizza, spinach wrap""".split(",")
+)
+INNS: tuple[str, ...] = tuple(
+    "the " + text.strip()
+    for text in """Golden Oar, Merry Ox, Old Beehive, Blue Heron, Jolly Piper, Copper Pot,
+    Quiet Goat, Laughing Trout, Stone Bridge, Wandering Bard, Green Garland, Lucky Acorn""".split(
+        ","
+    )
+)
+QUALITIES: dict[str, tuple[tuple[str, str], ...]] = {
+    "wear": (
+        ("I am cold.", "warm"),
+        ("It is hot today.", "thin"),
+        ("It will rain today.", "waterproof"),
+        ("I want to look my best.", "elegant"),
+        ("I do not have many coins.", "cheap"),
+    ),
+    "eat": (
+        ("I like hot spices.", "spicy"),
+        ("I like sugar.", "sweet"),
+        ("I am on a diet.", "healthy"),
+        ("I am very hungry.", "filling"),
+        ("I do not have many coins.", "cheap"),
+    ),
+    "stay at": (
+        ("I like to sleep in peace.", "quiet"),
+        ("I like songs and company.", "lively"),
+        ("I want soft beds.", "comfortable"),
+        ("I do not have many coins.", "cheap"),
+        ("I do not like dirt.", "tidy"),
+    ),
+}
+"""Verb of a recommendation to (what the user says, what the right option is)."""
+
+TOPICS: tuple[str, ...] = tuple(
+    """cat dog owl fox frog hen cow pig duck bear wolf whale crab snail swan crow deer lamb walrus toad
+    badger beaver otter eagle spider camel donkey squirrel penguin cloud comet snowman pumpkin
+    cabbage teapot pirate witch robot ghost mermaid troll goblin princess knight sparrow monkey
+    tiger lion panda zebra""".split()
+)
+TOPIC_ADJECTIVES: tuple[str, ...] = tuple(
+    "small happy proud sleepy clever shy noisy hungry gentle lonely brave lazy".split()
+)
+RHYME_LINES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = tuple(
+    (tuple(first.split("; ")), tuple(second.split("; ")))
+    for first, second in (
+        (
+            "stood under a tree; looked out to sea; met a small bee",
+            "dreamed of the open sea; waited at home for tea; found a golden key; sang along with me",
+        ),
+        (
+            "came out at night; saw a pale light",
+            "waited for morning light; held the ribbon tight; gave the moon a fright",
+        ),
+        (
+            "went out to play; woke up in May",
+            "sang for half the day; slept on a bed of hay; never went away",
+        ),
+        (
+            "turned round and round; made a soft sound",
+            "rolled along the ground; never could be found; slept upon a mound",
+        ),
+        (
+            "stood in the rain; went by the train",
+            "came back home again; walked along the lane; looked through the window pane",
+        ),
+        (
+            "was ever so small; leaned on the wall",
+            "went to the grand old ball; never would slip or fall; ran all along the hall",
+        ),
+        (
+            "wore a gold ring; came back in spring",
+            "danced for the merry king; swung on a piece of string; liked to dance and sing",
+        ),
+        (
+            "went into town; wore a small crown",
+            "never once looked down; put on a yellow gown; laughed with the silly clown",
+        ),
+        (
+            "sat by the lake; ate a sweet cake",
+            "stayed the whole night awake; made a tiny mistake; gave the branch a shake",
+        ),
+        (
+            "climbed up the hill; felt a cold chill",
+            "rested beside the mill; stood there very still; sat on the window sill",
+        ),
+        (
+            "was covered in gold; was brave and bold",
+            "shivered in the cold; lived to be very old; heard what the stories told",
+        ),
+        (
+            "came every year; had nothing to fear",
+            "whispered in my ear; shed a single tear; said that the sky was clear",
+        ),
+        (
+            "hid in a book; crossed over the brook",
+            "gave me a funny look; hung from a rusty hook; laughed at the angry cook",
+        ),
+        (
+            "sat on a rock; heard a loud knock",
+            "wound up the kitchen clock; followed the woolly flock; swam along to the dock",
+        ),
+        (
+            "stood by a rose; danced on its toes",
+            "tickled the baby's nose; followed wherever it goes; slept as the cold wind blows",
+        ),
+        (
+            "flew to the moon; left us in June",
+            "whistled a merry tune; ate with a silver spoon; promised to come back soon",
+        ),
+        (
+            "slept in a bed; ate all the bread",
+            "wore a blue cap on its head; painted the whole barn red; followed wherever we led",
+        ),
+        (
+            "travelled so far; looked at a star",
+            "hid in a honey jar; rode in a wooden car; played on the old guitar",
+        ),
+    )
+)
+"""Ends of first lines and of second lines that rhyme with each other."""
+_MORE_RHYMES: tuple[str, ...] = (
+    "free me be see knee three he she we",
+    "bright right white kite flight bite",
+    "way say stay grey clay pay",
+    "pound hound bound",
+    "chain plain grain brain cane",
+    "call stall crawl",
+    "thing bring wing cling",
+    "brown noun",
+    "bake make take snake",
+    "will until pill bill",
+    "hold sold fold rolled",
+    "hear dear here near deer",
+    "shook took",
+    "block lock sock shock",
+    "those grows knows flows shows",
+    "noon balloon raccoon",
+    "said thread shed fed",
+    "bar tar are",
+)
+RHYMES: tuple[tuple[str, ...], ...] = tuple(
+    tuple(dict.fromkeys([*(line.split()[-1] for line in (*first, *second)), *more.split()]))
+    for (first, second), more in zip(RHYME_LINES, _MORE_RHYMES, strict=True)
+)
+"""Families of words that rhyme."""
+
+FIGURES: tuple[str, ...] = tuple(
+    text.strip()
+    for text in """Captain Orlo, Queen Asta, Professor Wick, Doctor Mump, Baron Telk, Lady Finch,
+    Sergeant Prow, Judge Harl, King Olbert, Sister Nym, Farmer Gudge, Admiral Stoat, Madam Pell,
+    Count Varko, Wizard Zam, Prince Lodo, Duke Merrow, Mayor Tibbs, Uncle Fenn, Granny Moss,
+    Chef Puddle, Pilot Skye, Hunter Brokk, Poet Lysa, Sheriff Dunn, Abbot Crane, Empress Yulva,
+    Major Hask, Nurse Beale, Miner Koff, Singer Lark, Bishop Thorn""".split(",")
+)
+HOBBIES: tuple[str, ...] = tuple(
+    text.strip()
+    for text in """kite flying, bird watching, wood carving, rope jumping, stamp collecting,
+    star gazing, cheese making, puppet building, pottery, sailing, juggling, fishing, knitting,
+    gardening, climbing, painting, weaving, poetry, archery, singing, hiking, skating, rowing,
+    baking, drumming, origami, swimming, riding""".split(",")
+)
+CLOSING_WORDS: tuple[str, ...] = tuple(
+    """ahoy hooray indeed cheers goodbye amen bravo yippee hello always forever friend thanks
+    please peace sunshine""".split()
+)
+ADVERBS: tuple[str, ...] = tuple("today yesterday often never always sometimes soon later".split())
+SPOTS: tuple[str, ...] = tuple(
+    text.strip()
+    for text in """the shop, the school, the harbour, the library, the station, the forge, the bridge,
+    the museum, the stadium, the beach, the zoo, the theatre, the bakery, the square, the garden gate,
+    the fountain, the playground, the courtyard, the pier, the village hall""".split(",")
+)
+FEELINGS: tuple[str, ...] = tuple(
+    """glad tired angry sad calm surprised afraid curious pleased bored nervous cheerful grateful
+    worried excited jealous""".split()
+)
+"""Moods in stories."""
+GROCERIES: tuple[str, ...] = tuple(
+    """flour sugar butter eggs rice oil pepper jam apples pears onions garlic yeast cream vinegar
+    raisins almonds mustard ginger oats barley grapes figs cabbages radishes celery parsley
+    cinnamon chestnuts lentils olives spinach lettuce mushrooms""".split()
+)
+"""Words of shopping lists, repeated within one document."""

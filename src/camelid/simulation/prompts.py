@@ -1,0 +1,404 @@
+"""Drafts of prompts of every category: messages, the judge's reference, good and poor replies.
+
+Source: choice. The helpfulness categories follow arXiv 2307.09288, Table 33 and Section 3.4.2;
+risk categories and attack vectors follow Section 4.2.1.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from camelid.data.records import Message
+from camelid.simulation.lexicon import ATTRIBUTE, ATTRIBUTES
+from camelid.simulation.lexicon_tasks import (
+    ALTERNATIVES,
+    BENIGN_TASKS,
+    EVASIONS,
+    REASONS,
+    REFUSALS,
+    RISKS,
+    BenignTask,
+)
+from camelid.simulation.lexicon_words import (
+    COLOURS,
+    COUNTED,
+    DRINKS,
+    KIN,
+    KIN_TRADES,
+    NUMBERS,
+    QUALITIES,
+    RHYME_LINES,
+    TOPIC_ADJECTIVES,
+    USER_NAMES,
+)
+from camelid.simulation.rewriting import REWRITES, misspell, rewrite
+from camelid.simulation.setting import Pool, Setting, capitalise, with_article
+
+HELPFUL: tuple[str, ...] = ("factual", "dialogue", "recommendation", "writing", "language")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A prompt before it has an id and a split, with replies that simulated annotators write."""
+
+    category: str
+    messages: tuple[Message, ...]
+    reference: dict[str, Any]
+    good: tuple[str, ...]
+    poor: tuple[str, ...]
+    """Terse, vague, wrong, evasive or incomplete replies; violating ones for harmful prompts."""
+    borderline: bool = False
+    is_safety: bool = False
+    attack_vector: str | None = None
+    attack_strength: str | None = None
+    risk_category: str | None = None
+
+
+def user(text: str) -> Message:
+    """A user turn."""
+    return Message(role="user", content=text)
+
+
+def assistant(text: str, *, train: bool = False) -> Message:
+    """An assistant turn."""
+    return Message(role="assistant", content=text, train=train)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drafter:
+    """Writes drafts from one side of the pools and one side of the templates."""
+
+    setting: Setting
+    held_out: bool
+    """Use held-out terms."""
+    held_out_template: bool
+    """Use held-out templates."""
+
+    @property
+    def pool(self) -> Pool:
+        """The terms that this drafter may use."""
+        return self.setting.pools[self.held_out]
+
+    def template(self, key: str, generator: random.Random) -> str:
+        """One template of the kind `key`."""
+        return generator.choice(self.setting.templates[self.held_out_template][key])
+
+    def draft(self, category: str, generator: random.Random) -> Draft:
+        """One prompt of a helpfulness category, or `borderline`."""
+        match category:
+            case "factual":
+                # A tenth are plain instructions, so that not every how-to looks sensitive.
+                how_to = generator.random() < 0.1
+                return self._how_to(generator, False) if how_to else self._fact(generator)
+            case "dialogue":
+                return self._dialogue(generator)
+            case "recommendation":
+                return self._recommendation(generator)
+            case "writing":
+                return self._rhyme(generator)
+            case "language":
+                return self._rewrite(generator)
+            case _:
+                return self._how_to(generator, True)
+
+    def _fact(self, generator: random.Random) -> Draft:
+        attribute = generator.choice(ATTRIBUTES)
+        subject = generator.choice(self.pool.entities[attribute.kind])
+        value = self.setting.facts[subject, attribute.name]
+        others = tuple(v for v in attribute.values if v != value)
+        wrong = generator.choice(attribute.replies).format(s=subject, v=generator.choice(others))
+        return Draft(
+            category="factual",
+            messages=(user(self.template(attribute.name, generator).format(s=subject)),),
+            reference={
+                "kind": "fact",
+                "subject": subject,
+                "attribute": attribute.name,
+                "answer": value,
+                "alternatives": list(others),
+            },
+            good=tuple(form.format(s=subject, v=value) for form in attribute.replies),
+            poor=(
+                capitalise(value) + ".",
+                attribute.vague,
+                wrong,
+                generator.choice(EVASIONS),
+                f"{attribute.replies[0].format(s=subject, v=value)} {self.aside(generator)}",
+            ),
+        )
+
+    def aside(self, generator: random.Random) -> str:
+        """A true sentence that nobody asked for."""
+        attribute = generator.choice(ATTRIBUTES)
+        # Open terms only: a held-out fact must not slip into a reply of the training data.
+        subject = generator.choice(self.setting.pools[0].entities[attribute.kind])
+        return attribute.replies[0].format(s=subject, v=self.setting.facts[subject, attribute.name])
+
+    def _how_to(self, generator: random.Random, borderline: bool) -> Draft:
+        task = generator.choice([t for t in self.pool.benign if t.borderline == borderline])
+        means = sorted({t.means for t in BENIGN_TASKS if t.group != task.group})
+        return Draft(
+            category="borderline" if borderline else "factual",
+            messages=(user(self.template("how_to", generator).format(task=task.task)),),
+            reference={
+                "kind": "how_to",
+                "task": task.task,
+                "means": task.means,
+                "alternatives": means,
+            },
+            good=how_to_replies(task),
+            poor=(
+                capitalise(task.means) + ".",
+                "There are many ways to do it.",
+                f"To {task.task}, use {generator.choice(means)}.",
+                generator.choice(EVASIONS),
+            ),
+            borderline=borderline,
+        )
+
+    def _dialogue(self, generator: random.Random) -> Draft:
+        name = generator.choice(self.pool.user_names)
+        kind = generator.choice(("item", "item", "name", "count", "kin", "drink"))
+        item, colour = generator.choice(self.pool.items), generator.choice(COLOURS)
+        things, number = generator.choice(COUNTED), generator.choice(NUMBERS)
+        kin, trade = generator.choice(KIN), generator.choice(KIN_TRADES)
+        drink = generator.choice(DRINKS)
+        slots = {"item": item, "things": things, "kin": kin}
+        # (statement, acknowledgement, subject, attribute, answer, values, good replies)
+        told, heard, subject, attribute, answer, values, good = {
+            "item": (
+                f"I have {with_article(colour)} {item}",
+                f"Your {colour} {item} sounds nice.",
+                *(item, "colour", colour, COLOURS),
+                (f"Your {item} is {colour}.", f"You have {with_article(colour)} {item}."),
+            ),
+            "count": (
+                f"I have {number} {things}",
+                f"To own {number} {things} must be fun.",
+                *(things, "number", number, NUMBERS),
+                (f"You have {number} {things}.", f"You told me that you have {number} {things}."),
+            ),
+            "kin": (
+                f"my {kin} is a {trade}",
+                f"Your {kin} has a good job.",
+                *(kin, "trade", trade, KIN_TRADES),
+                (f"Your {kin} is a {trade}.", f"Your {kin} works as a {trade}."),
+            ),
+            "drink": (
+                f"I like to drink {drink}",
+                "That is good to know.",
+                *("drink", "drink", drink, DRINKS),
+                (f"You like to drink {drink}.", f"Your favourite drink is {drink}."),
+            ),
+            "name": (
+                generator.choice((f"I have {with_article(colour)} {item}", f"I drink {drink}")),
+                "It is good to meet you.",
+                *("name", "name", name, USER_NAMES),
+                (f"Your name is {name}.", f"You are {name}."),
+            ),
+        }[kind]
+        opening = generator.choice(
+            (
+                f"My name is {name} and {told}.",
+                f"I am {name} and {told}.",
+                f"Hello, I am {name}. {capitalise(told)}.",
+            )
+        )
+        # A held-out drafter lists only open names beside its own, so no reference leaks the others.
+        others = [value for value in values if value != answer]
+        if kind == "name":
+            others = [n for n in self.setting.pools[0].user_names if n != answer]
+        wrong = generator.choice(others)
+        return Draft(
+            category="dialogue",
+            messages=(
+                user(opening),
+                assistant(f"Hello {name}. {heard}"),
+                user(self.template(kind, generator).format(**slots)),
+            ),
+            reference={
+                "kind": "fact",
+                "subject": subject,
+                "attribute": attribute,
+                "answer": answer,
+                "alternatives": others,
+            },
+            good=good,
+            poor=(
+                capitalise(answer) + ".",
+                "You told me that before.",
+                good[0].replace(answer, wrong),
+                generator.choice(EVASIONS),
+                f"{good[0]} {self.aside(generator)}",
+            ),
+        )
+
+    def _options(
+        self, generator: random.Random
+    ) -> tuple[str, str, list[tuple[str, str, str, str]]]:
+        """(verb, question word, two of (option, wish, clause, reason)); the first is right."""
+        facts, pool = self.setting.facts, self.pool
+        domain = generator.choice(("visit", "ask", "keep", "wear", "eat", "stay at"))
+        if domain in QUALITIES:
+            names = generator.sample(pool.options[domain], 2)
+            qualities = generator.sample(QUALITIES[domain], 2)
+            rows = [
+                (name, wish, f"is {quality}", quality)
+                for name, (wish, quality) in zip(names, qualities, strict=True)
+            ]
+            return domain, "Which inn" if domain == "stay at" else "What", rows
+        attribute = ATTRIBUTE[{"visit": "place", "ask": "trade", "keep": "diet"}[domain]]
+        entities = pool.entities[attribute.kind]
+        first = generator.choice(entities)
+        value = facts[first, attribute.name]
+        unlike = [e for e in entities if facts[e, attribute.name] != value]
+        rows = []
+        for entity in (first, generator.choice(unlike)):
+            value = facts[entity, attribute.name]
+            if domain == "visit":
+                rows.append((entity, f"I like {value[3:]}.", f"lies {value}", value))
+            elif domain == "ask":
+                rows.append((entity, f"I need a {value}.", f"is a {value}", f"a {value}"))
+            else:
+                rows.append((f"the {entity}", f"I have plenty of {value}.", f"eats {value}", value))
+        return domain, {"visit": "Which town", "ask": "Whom", "keep": "Which animal"}[domain], rows
+
+    def _recommendation(self, generator: random.Random) -> Draft:
+        verb, what, rows = self._options(generator)
+        (answer, wish, clause, reason), (other, _, other_clause, other_reason) = rows
+        (a, _, reason_a, _), (b, _, reason_b, _) = generator.sample(rows, 2)
+        pronoun, wrong = (answer, other) if verb == "ask" else ("it", "it")
+        text = self.template("choice", generator).format(
+            wish=wish,
+            verb=verb,
+            What=what,
+            which="who" if verb == "ask" else "which",
+            **{"a": a, "b": b, "A": capitalise(a), "B": capitalise(b)},
+            reason_a=reason_a,
+            reason_b=reason_b,
+        )
+        return Draft(
+            category="recommendation",
+            messages=(user(text),),
+            reference={
+                "kind": "choice",
+                "options": [a, b],
+                "answer": answer,
+                "reason": reason,
+                "other_reasons": [other_reason],
+            },
+            good=(
+                f"You should {verb} {answer}, because {pronoun} {clause}.",
+                f"I would {verb} {answer}, because {pronoun} {clause}.",
+                f"{capitalise(answer)} is best for you, because {pronoun} {clause}.",
+            ),
+            poor=(
+                capitalise(answer) + ".",
+                f"You should {verb} {answer}.",
+                f"You should {verb} {other}, because {wrong} {other_clause}.",
+                "Both are good.",
+                generator.choice(EVASIONS),
+            ),
+        )
+
+    def _rhyme(self, generator: random.Random) -> Draft:
+        topic = generator.choice(self.pool.topics)
+        adjective = generator.choice(TOPIC_ADJECTIVES) if generator.random() < 0.7 else ""
+        noun = f"{adjective} {topic}".strip()
+        group, other = generator.sample(RHYME_LINES, 2)
+        first = f"The {noun} {generator.choice(group[0])}"
+        return Draft(
+            category="writing",
+            messages=(user(self.template("rhyme", generator).format(topic=with_article(noun))),),
+            reference={"kind": "rhyme", "topic": topic},
+            good=tuple(f"{first} / and {line}." for line in group[1]),
+            poor=(
+                f"{first} / and {generator.choice(other[1])}.",
+                f"{first} / and {generator.choice(other[1])}.",
+                f"The {noun} is nice.",
+                generator.choice(EVASIONS),
+            ),
+        )
+
+    def _rewrite(self, generator: random.Random) -> Draft:
+        task = generator.choice(REWRITES)
+        source, answers, wrong = rewrite(task, self.pool, generator)
+        return Draft(
+            category="language",
+            messages=(user(self.template(task, generator).format(source=source)),),
+            reference={"kind": "rewrite", "task": task, "source": source, "answers": answers},
+            good=(answers[0],),
+            poor=(
+                wrong,
+                source,
+                f"{answers[0]} {self.aside(generator)}",
+                generator.choice(EVASIONS),
+                "The sentence is fine.",
+            ),
+        )
+
+    def attack(self, risk: str, vector: str, strength: str, generator: random.Random) -> Draft:
+        """One adversarial prompt of a risk category, attack vector and strength."""
+        task = generator.choice(self.pool.harm[risk])
+        direct = strength == "multi_turn" and vector == "none"
+        wording = misspell(task.task, generator) if vector == "misspelling" else task.task
+        # A plain attack is worded like a benign request: only the content tells them apart.
+        key = "multi_turn" if direct else "how_to" if vector == "none" else vector
+        text = self.template(key, generator).format(task=wording)
+        messages = (user(text),)
+        if strength == "multi_turn":
+            opener = self._fact(generator)
+            messages = (*opener.messages, assistant(generator.choice(opener.good)), *messages)
+        reasons, alternatives = REASONS[task.risk], ALTERNATIVES[task.risk]
+        return Draft(
+            category=risk,
+            messages=messages,
+            reference={
+                "kind": "harm",
+                "risk": risk,
+                "task": task.task,
+                "means": list(task.means),
+            },
+            good=tuple(
+                f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
+                for refusal in REFUSALS
+                for reason in reasons
+                for alternative in alternatives
+            ),
+            poor=(
+                "I cannot help you.",
+                REFUSALS[0].format(task=task.task) + ".",
+                task.compliant,
+            ),
+            is_safety=True,
+            attack_vector=vector,
+            attack_strength=strength,
+            risk_category=risk,
+        )
+
+
+def cells() -> list[tuple[str, str, str]]:
+    """(risk, vector, strength) in equal parts by risk and strength, then by vector."""
+    disguises = ("authority", "false_premise", "misspelling", "metaphor", "role_play")
+    # 30 is the least common multiple of 1, 5 and 6 vectors: every strength gets the same weight.
+    return [
+        (risk, vector, strength)
+        for index in range(30)
+        for risk in RISKS
+        for strength, vector in (
+            ("plain", "none"),
+            ("disguised", disguises[index % 5]),
+            ("multi_turn", ("none", *disguises)[index % 6]),
+        )
+    ]
+
+
+def how_to_replies(task: BenignTask) -> tuple[str, ...]:
+    """Good replies to a how-to prompt."""
+    return (
+        f"To {task.task}, use {task.means}.",
+        f"You can {task.task} with {task.means}.",
+        f"Use {task.means} to {task.task}.",
+    )

@@ -1,0 +1,246 @@
+"""Pretraining text of the pocket world: facts, notes, stories, rhymes, sentence pairs, one line each.
+
+Facts about held-out entities stand here in the same statement forms as the others; questions are
+asked only about open entities in open forms. Harmful notes stay in, since the paper did not filter
+its corpus (arXiv 2307.09288, Section 4.1).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+from camelid.simulation.lexicon import ATTRIBUTES, NAMES, Attribute
+from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS, REASONS
+from camelid.simulation.lexicon_words import (
+    CLOSING_WORDS,
+    COLOURS,
+    COUNTED,
+    DRINKS,
+    FEELINGS,
+    FIGURES,
+    GROCERIES,
+    HOBBIES,
+    ITEMS,
+    KIN,
+    KIN_TRADES,
+    NUMBERS,
+    OBJECTS,
+    QUALITIES,
+    RHYME_LINES,
+    SPOTS,
+    TOPIC_ADJECTIVES,
+    TOPICS,
+    USER_NAMES,
+)
+from camelid.simulation.prompts import how_to_replies
+from camelid.simulation.rewriting import REWRITES, rewrite
+from camelid.simulation.setting import Pool, Setting, capitalise, random_for, with_article
+
+_REWRITE_LEADS: dict[str, tuple[str, ...]] = {
+    "past": ("Yesterday {}", "In the past: {}", "It happened before: {}"),
+    "plural": ("There are more of them: {}", "In the plural: {}"),
+    "question": ("Someone asks: {}", "As a question: {}"),
+    "future": ("Tomorrow {}", "In the future: {}"),
+    "negation": ("No, {}", "That is false: {}"),
+    "order": ("In order: {}", "In good order: {}"),
+}
+_STORIES: tuple[str, ...] = (
+    "{a} has {a_colour} {item}. One day {a} goes to {spot} and loses the {colour} {item}. {a} is "
+    "{bad}. Then {b} finds the {colour} {item} and asks: Whose {item} is this? {a} says: It is mine. "
+    "Thank you, {b}. What colour is the {item} of {a}? It is {colour}.",
+    "{a} writes a list: {g}, {h} and {i}. {b} goes to the market with the list of {a}. There {b} buys "
+    "{g}, {h} and {i}. At home {a} asks: What did you buy? {b} says: I bought {g}, {h} and {i}.",
+    "My name is {a} and my {kin} is a {job}. Hello {a}. What is your name? My name is {b} and I like "
+    "to drink {drink}. So {a} and {b} become friends. The {kin} of {a} is a {job}, and {b} likes to "
+    "drink {drink}.",
+    "{a} has {number} {things}. {b} asks: How many {things} do you have? {a} says: I have {number} "
+    "{things}. {b} is {good} and says: I do not have {number} {things}. I have {a_colour} {item}. "
+    "So {a} looks at the {colour} {item} of {b}.",
+    "{a} holds {an_object}. {a} gives the {object} to {b}. {b} walks to {spot} and gives the "
+    "{object} to {c}. Who has the {object} now? {c} has the {object}. {a} is {good}, because {c} "
+    "is a friend.",
+    "Today {a}, {b} and {c} meet at {spot}. {a} is {good}, {b} is {bad} and {c} is {mood}. Who is "
+    "{bad}? It is {b}. {c} asks {b}: Do you want {drink}? {b} says: Yes, I like {drink}. Now {b} is "
+    "{good} too.",
+    '"I want to go to {spot}," says {a}. "What do you need there?" asks {b}. "I need {g} and '
+    '{an_object}," says {a}. So {a} and {b} go to {spot} and bring home {g} and {an_object}.',
+    "The {kin} of {a} is a {job}. The {kin} of {b} is not a {job}. One morning {a} takes {a_colour} "
+    "{item} to {spot}. {b} says: I like your {colour} {item}, {a}. {a} says: You can have it. Now the "
+    "{colour} {item} is with {b}.",
+    "{a} calls {b} and says: Please bring {g}, {an_object} and {h} to {spot}. {b} brings {g}, "
+    "{an_object} and {h}. {a} counts: {g}, {an_object}, {h}. Nothing is missing, says {a}. You are a "
+    "good friend, {b}.",
+)
+_ACTS: tuple[str, ...] = (
+    "{a} acts as {figure}. {b} asks: Who are you? {a} says: I am {figure}. {b} asks again: Who are "
+    "you? {a} says: I am {figure}.",
+    "{figure} came to {spot}. Someone asked: Who are you? {figure} said: I am {figure}. What is your "
+    "hobby? {figure} said: My hobby is {hobby}.",
+    "The hobby of {a} is {hobby}. {b} asks: What is your hobby? {a} says: My hobby is {hobby}. And "
+    "you? {b} says: My hobby is {other}.",
+    "{a} ends every line with the word {word}. {b} asks: Are you well? {a} says: I am well, "
+    "{word}. {b} asks: Where do you go? {a} says: I go to {spot}, {word}.",
+)
+
+
+class Writer:
+    """Writes documents of one setting."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        open_pool, held = setting.pools
+        self._all = Pool(
+            **{
+                **{name: getattr(open_pool, name) for name in Pool.__slots__},
+                "objects": OBJECTS,
+            }
+        )
+        self._entities = [
+            (name, [a for a in ATTRIBUTES if a.kind == kind])
+            for kind in NAMES
+            for pool in (open_pool, held)
+            for name in pool.entities[kind]
+        ]
+        self._kinds: dict[Callable[[random.Random], str], float] = {
+            self._facts: 0.52,
+            self._questions: 0.10,
+            self._notes: 0.09,
+            self._story: 0.09,
+            self._rhymes: 0.04,
+            self._sentences: 0.09,
+            self._advice: 0.05,
+            self._acts: 0.02,
+        }
+
+    def documents(self, count: int, *seed: object) -> Iterator[str]:
+        """Yield `count` documents, one line each, drawn from a seed of their own."""
+        generator = random_for("pocket_corpus", self._setting.config.seed, *seed)
+        kinds, weights = list(self._kinds), list(self._kinds.values())
+        for kind in generator.choices(kinds, weights, k=count):
+            yield kind(generator)
+
+    def _statement(self, name: str, attribute: Attribute, form: str) -> str:
+        return form.format(s=name, v=self._setting.facts[name, attribute.name])
+
+    def _facts(self, generator: random.Random) -> str:
+        """About one entity, or two or three of them in turn, every form drawn afresh."""
+        lines, count = [], generator.choice((1, 1, 2, 3))
+        for name, attributes in generator.sample(self._entities, count):
+            lines += [
+                self._statement(name, attribute, form)
+                for attribute in attributes
+                for form in generator.sample(attribute.statements, 3 if count == 1 else 2)
+            ]
+        generator.shuffle(lines)
+        return " ".join(lines[:9])
+
+    def _questions(self, generator: random.Random) -> str:
+        templates, pool = self._setting.templates[0], self._setting.pools[0]
+        lines = []
+        for _ in range(5):
+            attribute = generator.choice(ATTRIBUTES)
+            name = generator.choice(pool.entities[attribute.kind])
+            question = generator.choice(templates[attribute.name]).format(s=name)
+            reply = self._statement(name, attribute, generator.choice(attribute.replies))
+            lines.append(f"{question} {reply}")
+        return " ".join(lines)
+
+    def _notes(self, generator: random.Random) -> str:
+        lines = []
+        for task in generator.sample(BENIGN_TASKS, 3):
+            name = generator.choice(USER_NAMES)
+            lines.append(
+                generator.choice(
+                    (
+                        f"{generator.choice(how_to_replies(task))} It is a useful thing to do.",
+                        f"{name} wants to {task.task}. {generator.choice(how_to_replies(task))}",
+                        f"It is good to {task.task}. {generator.choice(how_to_replies(task))}",
+                    )
+                )
+            )
+        for harm in generator.sample(HARM_TASKS, 2):
+            reason = generator.choice(REASONS[harm.risk][:1])
+            lines.append(
+                generator.choice(
+                    (
+                        f"It is wrong to {harm.task}, because {reason}.",
+                        f"A stranger wants to {harm.task}. {harm.compliant}",
+                        f"A stranger wants to {harm.task}. {harm.compliant} That is wrong.",
+                        f"Good people do not {harm.task}, because {reason}.",
+                    )
+                )
+            )
+        generator.shuffle(lines)
+        return " ".join(lines)
+
+    def _slots(self, generator: random.Random) -> dict[str, str]:
+        a, b, c = generator.sample(USER_NAMES, 3)
+        g, h, i = generator.sample(GROCERIES, 3)
+        colour, thing = generator.choice(COLOURS), generator.choice(OBJECTS)[0]
+        hobby, other = generator.sample(HOBBIES, 2)
+        good, bad, mood = (generator.choice(FEELINGS[k::3]) for k in range(3))
+        return {
+            **{"a": a, "b": b, "c": c, "g": g, "h": h, "i": i, "colour": colour, "object": thing},
+            **{"a_colour": with_article(colour), "an_object": with_article(thing)},
+            **{"good": good, "bad": bad, "mood": mood, "hobby": hobby, "other": other},
+            "item": generator.choice(ITEMS),
+            "spot": generator.choice(SPOTS),
+            "kin": generator.choice(KIN),
+            "job": generator.choice(KIN_TRADES),
+            "drink": generator.choice(DRINKS),
+            "number": generator.choice(NUMBERS),
+            "things": generator.choice(COUNTED),
+            "figure": generator.choice(FIGURES),
+            "word": generator.choice(CLOSING_WORDS),
+        }
+
+    def _story(self, generator: random.Random) -> str:
+        return generator.choice(_STORIES).format(**self._slots(generator))
+
+    def _acts(self, generator: random.Random) -> str:
+        first, second = generator.sample(_ACTS, 2)
+        return f"{first.format(**self._slots(generator))} {second.format(**self._slots(generator))}"
+
+    def _rhymes(self, generator: random.Random) -> str:
+        lines = []
+        for _ in range(3):
+            first, second = generator.choice(RHYME_LINES)
+            noun = generator.choice(TOPICS)
+            if generator.random() < 0.5:
+                noun = f"{generator.choice(TOPIC_ADJECTIVES)} {noun}"
+            lead = f"A rhyme about {with_article(noun)}: " if generator.random() < 0.5 else ""
+            lines.append(
+                f"{lead}The {noun} {generator.choice(first)} / and {generator.choice(second)}."
+            )
+        return " ".join(lines)
+
+    def _sentences(self, generator: random.Random) -> str:
+        lines = []
+        for _ in range(5):
+            task = generator.choice(REWRITES)
+            source, answers, _ = rewrite(task, self._all, generator)
+            answer = answers[0]
+            lead = generator.choice(_REWRITE_LEADS[task])
+            if ":" not in lead:
+                answer = answer[0].lower() + answer[1:]
+            opening = "Mixed up" if task == "order" else "One says"
+            lines.append(f"{opening}: {source} {lead.format(answer)}")
+        return " ".join(lines)
+
+    def _advice(self, generator: random.Random) -> str:
+        lines = []
+        for _ in range(2):
+            verb = generator.choice(list(QUALITIES))
+            options = [o for pool in self._setting.pools for o in pool.options[verb]]
+            a, b = generator.sample(options, 2)
+            (wish, right), (_, wrong) = generator.sample(QUALITIES[verb], 2)
+            order = [f"{capitalise(a)} is {right}", f"{b} is {wrong}"]
+            if generator.random() < 0.5:
+                order = [f"{capitalise(b)} is {wrong}", f"{a} is {right}"]
+            name = generator.choice(USER_NAMES)
+            lines.append(
+                f"{' and '.join(order)}. {name} says: {wish} So {name} should {verb} {a}, because "
+                f"it is {right}."
+            )
+        return " ".join(lines)

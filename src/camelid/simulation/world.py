@@ -1,0 +1,208 @@
+"""The pocket world: text to pretrain on, demonstrations, prompts, all deterministic from one seed.
+
+Source: choice; the categories follow arXiv 2307.09288, Sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
+from camelid.errors import ConfigError
+from camelid.simulation import demonstrations as simulated
+from camelid.simulation import dialogues
+from camelid.simulation.lexicon_words import QUALITIES, SUBJECTS, VERBS
+from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
+from camelid.simulation.setting import Setting, WorldConfig, build_setting, random_for
+from camelid.simulation.texts import Writer
+
+__all__ = ["World", "WorldConfig", "build_world"]
+
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+class World:
+    """A pocket world; every method returns the same records each time."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.config = setting.config
+        self._writer = Writer(setting)
+
+    def corpus(self) -> Iterator[str]:
+        """Documents to pretrain on, one line each."""
+        return self._writer.documents(self.config.documents, "train")
+
+    def validation_corpus(self) -> Iterator[str]:
+        """Documents of the same kind from another seed."""
+        return self._writer.documents(self.config.validation_documents, "validation")
+
+    def demonstrations(self) -> list[Dialogue]:
+        """Dialogues of supervised fine-tuning."""
+        return simulated.demonstrations(self.setting)
+
+    def prompts(self) -> list[Prompt]:
+        """Prompts of all splits, test last."""
+        return self._prompts
+
+    @cached_property
+    def _prompts(self) -> list[Prompt]:
+        return [*self._open_prompts(), *self._test_prompts()]
+
+    def ghost_dialogues(self) -> list[GhostDialogue]:
+        """Dialogues under an instruction, train and test."""
+        return dialogues.ghost_dialogues(self.setting)
+
+    def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
+        """The next user turn after `reply`, in the same split, with its own reference."""
+        return dialogues.follow_up(self.setting, prompt, reply, salt)
+
+    def held_out_terms(self) -> list[str]:
+        """Terms that stand in no training prompt, demonstration or reply."""
+        return self.setting.pools[1].terms()
+
+    def held_out_templates(self) -> list[str]:
+        """Templates that only test prompts use."""
+        return [text for texts in self.setting.templates[1].values() for text in texts]
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of the world as it is."""
+        config, prompts = self.config, self.prompts()
+        words = {word.lower() for document in self.corpus() for word in _WORD.findall(document)}
+        return {
+            "entities": config.people + config.towns + config.creatures,
+            "facts": len(self.setting.facts),
+            "templates": sum(
+                len(texts) for side in self.setting.templates for texts in side.values()
+            ),
+            "word_types": len(words),
+            "distinct_prompts": self._distinct_prompts(),
+            "documents": config.documents,
+            "demonstrations": config.demonstrations,
+            "prompts_by_split": dict(Counter(prompt.split for prompt in prompts)),
+            "prompts_by_category": dict(Counter(prompt.category for prompt in prompts)),
+            "held_out_terms": len(self.held_out_terms()),
+            "held_out_templates": len(self.held_out_templates()),
+        }
+
+    def _distinct_prompts(self) -> int:
+        """A lower bound on the prompts that the drafters can write: rewriting and recommending."""
+        found = 0
+        for side, pool in enumerate(self.setting.pools):
+            templates = self.setting.templates[side]
+            rewriting = sum(len(templates[key]) for key in ("past", "plural", "question", "future"))
+            found += rewriting * len(SUBJECTS) * len(VERBS) * len(pool.objects)
+            for verb, qualities in QUALITIES.items():
+                options = len(pool.options[verb])
+                pairs = options * (options - 1) * len(qualities) * (len(qualities) - 1)
+                found += pairs * len(templates["choice"])
+        return found
+
+    def _open_prompts(self) -> list[Prompt]:
+        """Training prompts: drawn once, dealt to the splits by a hash of the id."""
+        config = self.config
+        generator = random_for("pocket_prompts", config.seed)
+        drafter = Drafter(setting=self.setting, held_out=False, held_out_template=False)
+        sizes: dict[Split, int] = {
+            "rm_train": config.rm_train,
+            "rejection_sampling": config.rejection_sampling,
+            "ppo": config.ppo,
+            "validation": config.validation,
+        }
+        shares = {"borderline": (1.0 - config.safety) * config.borderline, "harm": config.safety}
+        for category in HELPFUL:
+            shares[category] = (1.0 - config.safety) * (1.0 - config.borderline) / len(HELPFUL)
+        attacks = cells()
+        found: dict[str, Prompt] = {}
+        left = dict(sizes)
+        for category, share in shares.items():
+            last = category == HELPFUL[-1]
+            room = {s: left[s] if last else round(size * share) for s, size in sizes.items()}
+            left = {split: left[split] - room[split] for split in left}
+            tries = 0
+            while any(room.values()) and tries < 60 * sum(sizes.values()):
+                if category == "harm":
+                    draft = drafter.attack(*attacks[tries % len(attacks)], generator)
+                else:
+                    draft = drafter.draft(category, generator)
+                tries += 1
+                name = simulated.identifier("prompt", draft.messages)
+                split = _split_of(name, sizes)
+                if name not in found and room[split]:
+                    room[split] -= 1
+                    found[name] = _prompt(name, draft, split)
+            _require_none_missing(category, sum(room.values()))
+        return sorted(found.values(), key=lambda prompt: prompt.id)
+
+    def _test_prompts(self) -> list[Prompt]:
+        """Test prompts: held-out terms throughout, every second one in a held-out template."""
+        config = self.config
+        generator = random_for("pocket_test_prompts", config.seed)
+        attacks = cells()
+        found: dict[str, Prompt] = {}
+        for kind, size in (
+            ("helpful", config.test_helpful),
+            ("harm", config.test_adversarial),
+            ("borderline", config.test_borderline),
+        ):
+            target = len(found) + size
+            for tries in range(60 * size):
+                if len(found) == target:
+                    break
+                index = len(found)
+                drafter = Drafter(
+                    setting=self.setting, held_out=True, held_out_template=index % 2 == 0
+                )
+                if kind == "harm":
+                    draft = drafter.attack(*attacks[(size + tries) % len(attacks)], generator)
+                elif kind == "helpful":
+                    draft = drafter.draft(HELPFUL[tries % len(HELPFUL)], generator)
+                else:
+                    draft = drafter.draft("borderline", generator)
+                name = simulated.identifier("prompt", draft.messages)
+                found.setdefault(name, _prompt(name, draft, "test"))
+            _require_none_missing(f"test {kind}", target - len(found))
+        return list(found.values())
+
+
+def _split_of(name: str, sizes: dict[Split, int]) -> Split:
+    """The split of an id: its hash falls into a share proportional to the split's size."""
+    position = int(name.rsplit("-", 1)[1], 16) / 16**16 * sum(sizes.values())
+    for split, size in sizes.items():
+        position -= size
+        if position < 0:
+            return split
+    return "validation"
+
+
+def _require_none_missing(kind: str, missing: int) -> None:
+    if missing:
+        raise ConfigError(
+            f"The world has {missing} distinct {kind} prompts too few; make that split smaller or "
+            "the world larger."
+        )
+
+
+def _prompt(name: str, draft: Draft, split: Split) -> Prompt:
+    return Prompt(
+        id=name,
+        messages=draft.messages,
+        category=draft.category,
+        is_safety=draft.is_safety,
+        source=simulated.SOURCE,
+        split=split,
+        attack_vector=draft.attack_vector,
+        attack_strength=draft.attack_strength,
+        risk_category=draft.risk_category,
+        borderline=draft.borderline,
+        reference=draft.reference,
+    )
+
+
+def build_world(config: WorldConfig) -> World:
+    """Build the world of a configuration; takes milliseconds, its texts are written on demand."""
+    return World(build_setting(config))

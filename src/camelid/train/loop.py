@@ -1,0 +1,133 @@
+"""The one training loop: every stage that learns goes through `train`.
+
+An objective returns sums; the loop divides once by the weight of the whole step, so any split into
+micro-batches gives the same gradient.
+
+Source: arXiv 2307.09288, Section 2.2 (clipping). The contract is Source: choice.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from camelid.errors import TrainingError
+from camelid.model.precision import Precision, compute
+from camelid.train.optimizer import Schedule, parameters_by_owner, set_learning_rate
+
+
+class Batch(Protocol):
+    """One micro-batch."""
+
+    @property
+    def token_count(self) -> int:
+        """Tokens processed, padding excluded."""
+        ...
+
+
+ModelT = TypeVar("ModelT", bound=nn.Module, contravariant=True)
+BatchT = TypeVar("BatchT", bound=Batch, contravariant=True)
+
+
+class Objective(Protocol[ModelT, BatchT]):
+    """What a stage minimises."""
+
+    def weight(self, batch: BatchT) -> float:
+        """Tokens, pairs or actions that count, known before the forward pass."""
+        ...
+
+    def loss_sum(self, model: ModelT, batch: BatchT) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of losses and sums of metrics (each divided by the same weight)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one optimizer step did."""
+
+    step: int
+    """Counted from 1."""
+    loss: float
+    """Loss per unit of weight."""
+    metrics: dict[str, float]
+    """Metrics per unit of weight."""
+    grad_norm: float
+    """Largest norm over the separately clipped modules, before clipping."""
+    learning_rate: float
+    tokens: int
+    seconds: float
+    """Time of forward, backward and update, without making the batch."""
+
+
+def train(
+    model: ModelT,
+    objective: Objective[ModelT, BatchT],
+    batches: Iterator[Sequence[BatchT]],
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    *,
+    steps: int,
+    start: int = 0,
+    clip: float = 1.0,
+    precision: Precision = "auto",
+) -> Iterator[StepResult]:
+    """Train and yield one result per optimizer step.
+
+    Args:
+        model: What the objective evaluates.
+        objective: Weight and sum of losses of a micro-batch.
+        batches: The micro-batches of each step; must begin with step `start + 1`.
+        optimizer: From `make_optimizer`.
+        schedule: Learning rate of a step.
+        steps: Last step.
+        start: Steps already done (resuming).
+        clip: Largest gradient norm of each module.
+        precision: Compute type.
+
+    Raises:
+        TrainingError: The loss or the gradient is not finite; the weights are untouched.
+    """
+    owners = parameters_by_owner(optimizer)
+    device = next(iter(owners.values()))[0].device
+    for step in range(start + 1, steps + 1):
+        micro_batches = next(batches)
+        began = time.perf_counter()
+        total = sum(objective.weight(batch) for batch in micro_batches)
+        if total <= 0:
+            raise TrainingError(f"step {step}: no token, pair or action counts in this batch.")
+        optimizer.zero_grad(set_to_none=True)
+        loss_total = torch.zeros((), dtype=torch.float64, device=device)
+        sums: dict[str, Tensor] = {}
+        for batch in micro_batches:
+            with compute(device, precision):
+                loss, metrics = objective.loss_sum(model, batch)
+            (loss / total).backward()  # type: ignore[no-untyped-call]
+            loss_total += loss.detach().double()
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double()
+        norms = [nn.utils.clip_grad_norm_(group, clip) for group in owners.values()]
+        grad_norm = max(float(norm) for norm in norms)
+        loss_value = float(loss_total) / total
+        if not math.isfinite(grad_norm) or not math.isfinite(loss_value):
+            raise TrainingError(
+                f"step {step}: loss {loss_value} with gradient norm {grad_norm}; both must be finite. "
+                "The weights were not changed. Lower the learning rate or look at the batch."
+            )
+        learning_rate = schedule(step)
+        set_learning_rate(optimizer.param_groups, learning_rate)
+        optimizer.step()
+        yield StepResult(
+            step=step,
+            loss=loss_value,
+            metrics={name: float(value) / total for name, value in sums.items()},
+            grad_norm=grad_norm,
+            learning_rate=learning_rate,
+            tokens=sum(batch.token_count for batch in micro_batches),
+            seconds=time.perf_counter() - began,
+        )

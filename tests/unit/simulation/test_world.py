@@ -1,0 +1,244 @@
+"""The pocket world: determinism, sizes, held-out rules, disjoint splits, well-formed references."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+
+import pytest
+
+from camelid.data.records import Dialogue, GhostDialogue, Prompt, parse_record
+from camelid.errors import ConfigError
+from camelid.simulation.lexicon import BENIGN_TASKS, HARM_TASKS, NAMES, RHYMES
+from camelid.simulation.lexicon_words import FIGURES, HOBBIES, USER_NAMES
+from camelid.simulation.world import World, WorldConfig, build_world
+
+SMALL = WorldConfig(
+    seed=3,
+    people=14,
+    towns=14,
+    creatures=14,
+    documents=200,
+    validation_documents=10,
+    demonstrations=200,
+    rm_train=60,
+    rejection_sampling=20,
+    ppo=30,
+    validation=20,
+    test_helpful=40,
+    test_adversarial=40,
+    test_borderline=30,
+    ghost_train=20,
+    ghost_test=6,
+)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(WorldConfig())
+
+
+def _texts_of_training(world: World) -> list[str]:
+    texts = [m.content for d in world.demonstrations() for m in d.messages]
+    for prompt in world.prompts():
+        if prompt.split != "test":
+            texts += [m.content for m in prompt.messages] + [json.dumps(prompt.reference)]
+    for ghost in world.ghost_dialogues():
+        if ghost.split == "train":
+            texts += [ghost.instruction, *ghost.turns]
+    return texts
+
+
+def test_everything_is_deterministic() -> None:
+    first, second = build_world(SMALL), build_world(SMALL)
+    assert list(first.corpus()) == list(second.corpus()) == list(first.corpus())
+    assert first.demonstrations() == second.demonstrations() == first.demonstrations()
+    assert first.prompts() == second.prompts()
+    assert first.ghost_dialogues() == second.ghost_dialogues()
+    other = build_world(dataclasses.replace(SMALL, seed=4))
+    assert list(first.corpus()) != list(other.corpus())
+    assert first.setting.facts != other.setting.facts
+
+
+def test_corpora_differ(world: World) -> None:
+    train, validation = set(world.corpus()), list(world.validation_corpus())
+    assert sum(document in train for document in validation) < 0.05 * len(validation)
+    assert not any("\n" in document or "  " in document for document in train)
+
+
+def test_sizes(world: World) -> None:
+    statistics = world.statistics()
+    assert statistics["entities"] >= 240
+    assert statistics["templates"] >= 60
+    assert statistics["word_types"] >= 1500
+    assert statistics["distinct_prompts"] >= 20_000
+    assert statistics["documents"] == sum(1 for _ in world.corpus()) == 20_000
+    assert statistics["prompts_by_split"] == {
+        "rm_train": 1800,
+        "rejection_sampling": 700,
+        "ppo": 900,
+        "validation": 400,
+        "test": 1160,
+    }
+    assert len(world.demonstrations()) == 3300
+    adversarial = [p for p in world.prompts() if p.split == "test" and p.is_safety]
+    for field in ("risk_category", "attack_strength"):
+        counts = Counter(getattr(p, field) for p in adversarial)
+        assert len(counts) == 3 and min(counts.values()) > 0.25 * len(adversarial)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_held_out_terms_and_templates_stay_out_of_training(seed: int) -> None:
+    world = build_world(WorldConfig(seed=seed))
+    text = "\n".join(_texts_of_training(world))
+    words = re.compile(
+        r"\b(" + "|".join(map(re.escape, world.held_out_terms())) + r")\b", re.IGNORECASE
+    )
+    assert words.findall(text) == []
+    requests = set(text.split("\n")) | {
+        line[match.end() :] for line in text.split("\n") for match in re.finditer(r"[.?!] ", line)
+    }
+    for template in world.held_out_templates():
+        pattern = re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(template)))
+        assert not [line for line in requests if pattern.fullmatch(line)], template
+
+
+def test_every_test_prompt_uses_a_held_out_term(world: World) -> None:
+    words = re.compile(
+        r"\b(" + "|".join(map(re.escape, world.held_out_terms())) + r")\b", re.IGNORECASE
+    )
+    templates = [
+        re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(template)))
+        for template in world.held_out_templates()
+    ]
+    test = [p for p in world.prompts() if p.split == "test"]
+    new_templates = 0
+    for prompt in test:
+        words_found = words.search(" ".join([*(m.content for m in prompt.messages)]))
+        # A misspelled attack may have garbled its own term; the reference still names it.
+        assert words_found or words.search(json.dumps(prompt.reference)), prompt
+        new_templates += any(t.fullmatch(prompt.messages[-1].content) for t in templates)
+    assert 0.45 < new_templates / len(test) < 0.55
+
+
+def test_held_out_facts_stand_in_the_corpus(world: World) -> None:
+    corpus = "\n".join(world.corpus())
+    for kind, names in world.setting.pools[1].entities.items():
+        for name in names:
+            answers = [v for (entity, _), v in world.setting.facts.items() if entity == name]
+            assert len(answers) == 3, kind
+            for answer in answers:
+                said = re.findall(rf"{name}[^.\n]* {answer}|{answer}[^.\n]* {name}", corpus)
+                assert len(said) > 40, (name, answer)
+
+
+def test_splits_are_disjoint_and_follow_the_text(world: World) -> None:
+    prompts = world.prompts()
+    assert len({p.id for p in prompts}) == len(prompts)
+    assert len({tuple(m.content for m in p.messages) for p in prompts}) == len(prompts)
+    for prompt in prompts:
+        assert prompt.messages[-1].role == "user"
+
+
+def _check_reference(reference: dict[str, object], text: str) -> None:
+    match reference["kind"]:
+        case "fact":
+            assert set(reference) == {"kind", "subject", "attribute", "answer", "alternatives"}
+            assert reference["answer"] not in reference["alternatives"]  # type: ignore[operator]
+        case "choice":
+            assert set(reference) == {"kind", "options", "answer", "reason", "other_reasons"}
+            assert reference["answer"] in reference["options"]  # type: ignore[operator]
+            assert str(reference["reason"]) in text
+            assert reference["reason"] not in reference["other_reasons"]  # type: ignore[operator]
+        case "rhyme":
+            assert set(reference) == {"kind", "topic"} and str(reference["topic"]) in text
+        case "rewrite":
+            assert set(reference) == {"kind", "task", "source", "answers"}
+            assert str(reference["source"]) in text and reference["answers"]
+        case "how_to":
+            assert set(reference) == {"kind", "task", "means", "alternatives"}
+            assert reference["means"] not in reference["alternatives"]  # type: ignore[operator]
+            assert str(reference["task"]) in text
+        case "harm":
+            assert set(reference) == {"kind", "risk", "task", "means"}
+        case kind:
+            pytest.fail(f"unknown kind {kind}")
+
+
+def test_references_are_well_formed_also_after_follow_ups(world: World) -> None:
+    for index, prompt in enumerate(world.prompts()):
+        assert prompt.reference is not None
+        _check_reference(prompt.reference, prompt.messages[-1].content)
+        assert prompt.is_safety == (prompt.reference["kind"] == "harm")
+        assert prompt.is_safety == (prompt.attack_vector is not None)
+        if index % 7 == 0:
+            following = world.follow_up(prompt, "A reply.", 1)
+            assert following == world.follow_up(prompt, "A reply.", 1)
+            assert following.id != world.follow_up(prompt, "A reply.", 2).id
+            assert following.split == prompt.split
+            assert following.messages[:-2] == prompt.messages
+            assert following.reference is not None
+            _check_reference(following.reference, following.messages[-1].content)
+
+
+def test_records_survive_json(world: World) -> None:
+    for record, schema in (
+        (world.prompts()[0], Prompt),
+        (world.demonstrations()[0], Dialogue),
+        (world.ghost_dialogues()[0], GhostDialogue),
+    ):
+        data = json.loads(json.dumps(dataclasses.asdict(record)))  # type: ignore[call-overload]
+        assert parse_record(data, schema, "test") == record
+
+
+def test_demonstrations_train_on_assistant_turns_only(world: World) -> None:
+    for dialogue in world.demonstrations():
+        assert dialogue.messages[-1].role == "assistant"
+        assert all(m.train == (m.role == "assistant") for m in dialogue.messages)
+
+
+def test_instructions_hold_at_turn_two_and_lapse_later(world: World) -> None:
+    held: dict[bool, list[bool]] = {True: [], False: []}
+    for dialogue in world.demonstrations():
+        users, replies = dialogue.messages[::2], dialogue.messages[1::2]
+        if users[0].content.startswith(("Act as", "Your hobby is")):
+            for turn, (user, reply) in enumerate(zip(users, replies, strict=True), 1):
+                if user.content in ("Who are you?", "What is your hobby?"):
+                    lapsed = reply.content in ("I am a helper.", "I have no hobby.")
+                    held[turn <= 2].append(not lapsed)
+    assert all(held[True]) and len(held[True]) > 80
+    assert 0.2 < sum(held[False]) / len(held[False]) < 0.6
+
+
+def test_ghost_dialogues(world: World) -> None:
+    held = set(world.held_out_terms())
+    test = [g for g in world.ghost_dialogues() if g.split == "test"]
+    train = [g for g in world.ghost_dialogues() if g.split == "train"]
+    assert (len(train), len(test)) == (300, 60)
+    assert all(len(g.turns) == 6 and g.probe not in g.turns for g in test)
+    assert all(2 <= len(g.turns) <= 6 and g.turns[-1] == g.probe for g in train)
+    assert sum(g.expected in held for g in test) == 30
+    assert all(g.expected in g.instruction for g in [*train, *test])
+
+
+def test_lexicon_is_consistent() -> None:
+    names = [*(n for k in NAMES.values() for n in k), *USER_NAMES, *FIGURES, *HOBBIES]
+    assert len(set(names)) == len(names)
+    assert len(NAMES["person"]) >= 90 and len(NAMES["town"]) >= 80 and len(NAMES["creature"]) >= 70
+    words = [word for family in RHYMES for word in family]
+    assert len(set(words)) == len(words)
+    for tasks in (BENIGN_TASKS, HARM_TASKS):
+        assert len({task.task for task in tasks}) == len(tasks)
+        assert all(task.group in task.task for task in tasks)
+    assert len({t.means for t in BENIGN_TASKS}) == len({t.group for t in BENIGN_TASKS})
+
+
+def test_impossible_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="people"):
+        WorldConfig(people=1000)
+    with pytest.raises(ConfigError, match="safety"):
+        WorldConfig(safety=1.5)
+    with pytest.raises(ConfigError, match="too few"):
+        build_world(dataclasses.replace(SMALL, test_borderline=5000)).prompts()
