@@ -257,14 +257,14 @@ _RM = "Section 3.2.2"
 _PPO = "Section 3.2.3"
 
 PAPER: dict[str, PaperValue] = {
-    "tokenizer_training.vocabulary_size": PaperValue("32,000", _BASE),
-    **_optimizer("pretraining", "3e-4 (7B, 13B), 1.5e-4 (34B, 70B)", _BASE),
-    "pretraining.optimizer.schedule": PaperValue("cosine", _BASE),
-    "pretraining.optimizer.warmup_minimum": PaperValue("2,000 steps", _BASE),
-    "pretraining.optimizer.final_fraction": PaperValue("0.1", _BASE),
-    "pretraining.row_tokens": PaperValue("4,096", "Table 1"),
-    "pretraining.batch_rows": PaperValue("4M tokens", "Table 1"),
-    "pretraining.tokens": PaperValue("2.0T", "Table 1"),
+    "from_text.tokenizer_training.vocabulary_size": PaperValue("32,000", _BASE),
+    **_optimizer("from_text.pretraining", "3e-4 (7B, 13B), 1.5e-4 (34B, 70B)", _BASE),
+    "from_text.pretraining.optimizer.schedule": PaperValue("cosine", _BASE),
+    "from_text.pretraining.optimizer.warmup_minimum": PaperValue("2,000 steps", _BASE),
+    "from_text.pretraining.optimizer.final_fraction": PaperValue("0.1", _BASE),
+    "from_text.pretraining.row_tokens": PaperValue("4,096", "Table 1"),
+    "from_text.pretraining.batch_rows": PaperValue("4M tokens", "Table 1"),
+    "from_text.pretraining.tokens": PaperValue("2.0T", "Table 1"),
     "sft.optimizer.learning_rate": PaperValue("2e-5", _SFT),
     "sft.optimizer.schedule": PaperValue("cosine", _SFT),
     "sft.optimizer.weight_decay": PaperValue("0.1", _SFT),
@@ -280,6 +280,7 @@ PAPER: dict[str, PaperValue] = {
     "reward_modeling.epochs": PaperValue("1", _RM),
     "reward_modeling.margin": PaperValue("small 1, 2/3, 1/3, 0 or large 3, 2, 1, 0", "Table 27"),
     "reward_modeling.safety_share": PaperValue("0.9", _RM),
+    "reward_modeling.gate_precision": PaperValue("0.89 (threshold 0.15, recall 0.55)", _PPO),
     "rejection_sampling.samples": PaperValue("10 to 100 explored, K not stated", _PPO),
     "rejection_sampling.temperatures": PaperValue("1.2 to 1.3 best, re-tuned", _PPO),
     **_optimizer("ppo", "1e-6", _PPO),
@@ -289,6 +290,5 @@ PAPER: dict[str, PaperValue] = {
     "ppo.batch_rows": PaperValue("512", _PPO),
     "ppo.minibatch_rows": PaperValue("64", _PPO),
     "ppo.iterations": PaperValue("200 to 400, early stop", _PPO),
-    "ppo.safety_threshold": PaperValue("0.15", _PPO),
 }
 """Dotted recipe field -> what arXiv 2307.09288 says; it does not state the fields left out here."""

@@ -78,6 +78,9 @@ def _first_difference(name: str, old: dict[str, Any], new: dict[str, Any]) -> st
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         # Stages of a round share one group of settings, named without the round.
         return f"setting {name.rsplit('/', 1)[-1]}.{found[0]}{more}"
+    found = differences(old["wiring"], new["wiring"])
+    if found:
+        return f"its {found[0]}"
     for key in ("seed", "precision", "threads"):
         if old[key] != new[key]:
             return f"{key} {old[key]} -> {new[key]}"

@@ -16,7 +16,6 @@ from camelid.data.annotation import Judge
 from camelid.errors import ConfigError
 from camelid.evaluation.judge import StandInJudge
 from camelid.model.precision import Precision
-from camelid.model.transformer import ModelConfig
 from camelid.runner import Stage
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.world import WorldConfig
@@ -47,8 +46,6 @@ class FromText:
     """The pocket world that is learned."""
     tokenizer_training: tokenizer_training.Config
     """SentencePiece on the world's corpus."""
-    model: ModelConfig
-    """Shape of the transformer."""
     pretraining: pretraining.Config
     """Next-token training from random weights."""
     preference_collection: preference_collection.Config
@@ -126,7 +123,7 @@ def _from_text(recipe: Recipe, start: FromText) -> _Start:
     training = tokenizer_training.Inputs(corpus)
     learning = pretraining.Inputs(tokenizer, corpus, "data/corpus_validation.txt")
     stages = [
-        Stage("data", data.run, start.world),
+        Stage("data", data.run, start.world, ()),
         Stage(
             "tokenizer_training",
             partial(tokenizer_training.run, inputs=training),
@@ -135,15 +132,9 @@ def _from_text(recipe: Recipe, start: FromText) -> _Start:
         ),
         Stage(
             "pretraining",
-            partial(
-                pretraining.run,
-                inputs=learning,
-                model_config=start.model,
-                precision=recipe.precision,
-            ),
+            partial(pretraining.run, inputs=learning, precision=recipe.precision),
             start.pretraining,
             learning.paths(),
-            extra=start.model,
         ),
     ]
     return _Start(stages, tokenizer, "pretraining/model", "data/held_out.json")
@@ -151,8 +142,8 @@ def _from_text(recipe: Recipe, start: FromText) -> _Start:
 
 def _from_weights(start: FromWeights) -> _Start:
     stages = [
-        Stage("data", public_data.run, start.public_data),
-        Stage("weights", weights.run, start.weights),
+        Stage("data", public_data.run, start.public_data, ()),
+        Stage("weights", weights.run, start.weights, ()),
     ]
     return _Start(stages, "weights/tokenizer", "weights/model", None)
 

@@ -9,6 +9,7 @@ one run would make its report untrue. Source: choice (the paper describes no sof
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import platform
 import resource
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 from camelid import __version__
 from camelid.config import suggestion, to_json
 from camelid.errors import CheckpointError, ConfigError
+from camelid.fingerprint import HashCache, difference_error, digest, hash_source
 from camelid.progress import RunProgress, SilentRunProgress
 from camelid.runs import (
     MANIFEST,
@@ -49,7 +51,7 @@ PARTIAL = ".partial"
 _HEARTBEAT_SECONDS = 15.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One step of a recipe."""
 
@@ -219,6 +221,7 @@ class _Run:
         self._hashes.save()
         return {
             "config": to_json(stage.config),
+            "wiring": _wiring(stage.run),
             "seed": self.recipe.seed,
             "inputs": inputs,
             "source": self._source,
@@ -344,6 +347,18 @@ class _Clock:
 
     def note(self, text: str) -> None:
         self._progress.note(text)
+
+
+def _wiring(run: Callable[..., Any]) -> dict[str, Any]:
+    """Return what a stage was bound to: settings in full, other objects (a judge) by class."""
+    bound = run.keywords if isinstance(run, functools.partial) else {}
+    described = {}
+    for name, value in bound.items():
+        try:
+            described[name] = to_json(value)
+        except ConfigError:
+            described[name] = type(value).__name__
+    return described
 
 
 def _link(path: Path, target: str) -> None:

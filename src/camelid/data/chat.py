@@ -1,10 +1,10 @@
 """Chat formats: dialogues to token ids, with the loss mask built while rendering.
 
-The prompt and each reply are encoded apart, so the ids of a finished dialogue are exactly those of its
-prompt, its reply and the end token. No mask is found by searching, so pad = eos and special strings in the
-text are harmless: every id that has a meaning in the format is placed by this module alone.
+The prompt and each reply are encoded apart, so the ids of a finished dialogue are exactly those of
+its prompt, its reply and the end token. No mask is found by searching, so pad = eos and special
+strings in the text are harmless: every id with a meaning in the format is placed by this module.
 
-Source: arXiv 2307.09288, Section 3.1 (loss on answer tokens) and the released reference code (tags).
+Source: arXiv 2307.09288, Section 3.1 (loss on answer tokens); the released reference code (tags).
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def check_turns(messages: Sequence[Message], *, last: Literal["user", "assistant
         needed = "assistant" if index % 2 else "user"
         if message.role != needed:
             raise DataError(
-                f"dialogue: turn {index + 1} has role {message.role!r}, needed {needed!r}; roles are "
-                "an optional system message, then user and assistant in turn."
+                f"dialogue: turn {index + 1} has role {message.role!r}, needed {needed!r}; roles "
+                "are an optional system message, then user and assistant in turn."
             )
     if not turns or turns[-1].role != last:
         found = repr(turns[-1].role) if turns else "no turn"
@@ -93,9 +93,9 @@ def check_turns(messages: Sequence[Message], *, last: Literal["user", "assistant
 def neutralise(text: str) -> str:
     """Replace the tags of the Llama 2 format in a message by harmless look-alikes.
 
-    `[INST]` becomes `(INST)`, `<</SYS>>` becomes `((/SYS))` and so on: the tags are plain text, so a
-    message that held them could otherwise forge a turn or a system message. The released code refuses
-    such messages instead; stripping the tags is what its notes recommend.
+    `[INST]` becomes `(INST)`, `<</SYS>>` becomes `((/SYS))` and so on: the tags are plain text, so
+    a message that held them could otherwise forge a turn or a system message. The released code
+    refuses such messages instead; stripping the tags is what its notes recommend.
     """
     for tag in LLAMA2_TAGS:
         text = text.replace(tag, tag.translate(_HARMLESS))
@@ -157,8 +157,8 @@ class Llama2ChatFormat:
 class ChatMLFormat:
     r"""`<|im_start|>role\ncontent<|im_end|>`, a line break between messages.
 
-    The line break that templates write after the last message is left out: nothing follows that could
-    see it. No default system message is added (Source: choice). Contents are stripped.
+    The line break that templates write after the last message is left out: nothing follows that
+    could see it. No default system message is added (Source: choice). Contents are stripped.
     """
 
     tokenizer: Tokenizer
@@ -225,8 +225,8 @@ def fit_ids(rendered: Rendered, limit: int, policy: FitPolicy, where: str) -> Re
         where: What it is, for the error.
 
     Returns:
-        The text, or None if it is dropped. A cut that leaves no target of a text that had some drops it:
-        it would only add a loss of zero.
+        The text, or None if it is dropped. A cut that leaves no target of a text that had some
+        drops it: it would only add a loss of zero.
 
     Raises:
         DataError: It is too long and the policy is `error`.

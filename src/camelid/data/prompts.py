@@ -1,9 +1,9 @@
-"""Splits of prompts: a pure function of each prompt's id, so that no use ever sees another's prompts."""
+"""Splits of prompts: a pure function of each id, so that no use ever sees another's prompts."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from camelid.data.records import Prompt, Split
@@ -74,26 +74,3 @@ def check_disjoint(prompts: Iterable[Prompt]) -> None:
                 f"prompts: {prompt.id!r} ({prompt.split}) and {other!r} ({split}) are the same "
                 "dialogue in two splits; splits must be disjoint."
             )
-
-
-def select(
-    prompts: Sequence[Prompt],
-    split: Split,
-    *,
-    is_safety: bool | None = None,
-    limit: int | None = None,
-) -> list[Prompt]:
-    """Return prompts of one split, in an order fixed by their ids.
-
-    Args:
-        prompts: All prompts.
-        split: Which to take.
-        is_safety: Only these or only the others; None: both.
-        limit: Most prompts; None: all.
-    """
-    chosen = [
-        prompt
-        for prompt in prompts
-        if prompt.split == split and is_safety in (None, prompt.is_safety)
-    ]
-    return sorted(chosen, key=lambda prompt: _hash(f"order/{prompt.id}"))[:limit]

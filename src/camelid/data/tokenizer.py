@@ -1,7 +1,8 @@
 """Tokenizers behind one small protocol: SentencePiece (ours and Llama's) and byte-level BPE.
 
 A tokenizer folder holds `tokenizer_config.json` (kind, chat format) beside `tokenizer.model` or
-`tokenizer.json`. Text never becomes a special token: `</s>` or `<|im_start|>` typed by a user stays text.
+`tokenizer.json`. Text never becomes a special token: `</s>` or `<|im_start|>` typed by a user stays
+text.
 
 Source: arXiv 2307.09288, Section 2.2 (tokenizer).
 """
@@ -23,7 +24,7 @@ ChatFormatName = Literal["llama2", "chatml"]
 
 CONFIG_FILE = "tokenizer_config.json"
 LONGEST_SENTENCE = 4192
-"""Bytes; SentencePiece skips longer sentences, so longer lines are cut before (the trainer's default)."""
+"""Bytes (the trainer's default). SentencePiece skips longer sentences, so longer lines are cut."""
 LLAMA2_TAGS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
 """The tags of the Llama 2 chat format; plain text, not special tokens."""
 
@@ -60,7 +61,7 @@ class Tokenizer(Protocol):
 class SentencePieceTokenizer:
     """A SentencePiece model.
 
-    `decode(encode(text)) == text` for all text without U+2581, which SentencePiece uses for the space.
+    `decode(encode(text)) == text` for all text without U+2581, which stands for the space inside.
     The leading space that encoding adds (`add_dummy_prefix`) is removed by decoding.
     """
 
@@ -98,7 +99,7 @@ class SentencePieceTokenizer:
         return found if found >= 0 else self.eos_id
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of plain text, its first word with the leading space that the model adds."""
+        """Return the ids of plain text; the model adds a leading space."""
         return list(self._model.encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -145,7 +146,7 @@ class ByteLevelBPETokenizer:
         model = tokenizers.Tokenizer(
             tokenizers.models.BPE(
                 vocab={token: index for index, token in enumerate(tokens)},
-                merges=[tuple(merge.split(" ")) for merge in merges],
+                merges=[(left, right) for left, right in (merge.split(" ") for merge in merges)],
             )
         )
         model.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
@@ -290,10 +291,10 @@ def train_sentencepiece(
 ) -> TokenizerTraining:
     """Train a SentencePiece BPE model with the settings of Llama 2 and write a tokenizer folder.
 
-    Numbers are split into digits, unknown characters into bytes, nothing is normalised. Training is a
-    pure function of the corpus: all of it is read, nothing is sampled. One line with the tags of the
-    chat format is added per line of the corpus, so that the tags are a few pieces and not a byte a
-    character (Source: choice; Llama 2's own corpus is not specified).
+    Numbers are split into digits, unknown characters into bytes, nothing is normalised. Training
+    is a pure function of the corpus: all of it is read, nothing is sampled. One line with the tags
+    of the Llama 2 chat format is added per line of the corpus, so that the tags are a few pieces
+    and not a piece a character (Source: choice; Llama 2's own corpus is not specified).
 
     Args:
         corpus_path: Text, one document a line, UTF-8.

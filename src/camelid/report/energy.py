@@ -49,16 +49,12 @@ def carbon_tonnes(hours: float, watts: float, pue: float = 1.1, intensity: float
     return energy_kwh(hours * 3600, watts, pue) * intensity / 1000
 
 
-def stated_power(recipe: Mapping[str, Any]) -> Power | None:
-    """Find the power figures that a resolved recipe states; None where it states no watts."""
-    for key in ("watts", "device_watts"):
-        if isinstance(recipe.get(key), int | float):
-            known = {"pue": recipe.get("pue"), "intensity": recipe.get("intensity")}
-            return Power(
-                watts=float(recipe[key]),
-                **{name: float(value) for name, value in known.items() if value is not None},
-            )
-    for value in recipe.values():
-        if isinstance(value, Mapping) and (power := stated_power(value)) is not None:
-            return power
-    return None
+def stated_power(manifest: Mapping[str, Any]) -> Power | None:
+    """The power figures that a run's manifest states; None where it states no watts."""
+    if manifest.get("watts") is None:
+        return None
+    return Power(
+        watts=float(manifest["watts"]),
+        pue=float(manifest.get("power_usage_effectiveness", 1.1)),
+        intensity=float(manifest.get("carbon_kg_per_kwh", 0.385)),
+    )

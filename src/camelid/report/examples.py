@@ -32,7 +32,7 @@ def _cut(text: str) -> str:
 
 def demonstrations(run: Run) -> list[Example]:
     """Table 5: one helpful and one safety demonstration."""
-    found = {}
+    found: dict[bool, Row] = {}
     for row in run.rows("data/demonstrations.jsonl"):
         found.setdefault(bool(row["is_safety"]), row)
     return [
@@ -64,7 +64,7 @@ def samples(run: Run, count: int) -> list[Example]:
     queues = [
         sorted(
             (r for r in prompts.values() if len(r) > 1),
-            # All categories come before a second prompt of any: ids within one sort together.
+            # Ids that count up within a category are mixed by reading them backwards.
             key=lambda replies: str(next(iter(replies.values()))["prompt_id"])[::-1],
         )
         for prompts in by_set.values()
@@ -86,13 +86,18 @@ def samples(run: Run, count: int) -> list[Example]:
     return found
 
 
-def _replies_where(run: Run, name: str, keep: Callable[[Row, Row], bool], count: int) -> list[Example]:
+def _replies_where(
+    run: Run, name: str, keep: Callable[[Row, Row], bool], count: int
+) -> list[Example]:
     after = {row["prompt_id"]: row for row in run.replies("final", name)}
     found = [
         Example(
             prompt=_cut(last_user(row["prompt"])),
             note=str(row.get("risk_category") or row.get("category") or ""),
-            answers=(("sft", _cut(row["reply"])), ("final", _cut(after[row["prompt_id"]]["reply"]))),
+            answers=(
+                ("sft", _cut(row["reply"])),
+                ("final", _cut(after[row["prompt_id"]]["reply"])),
+            ),
         )
         for row in run.replies("sft", name)
         if row["prompt_id"] in after and keep(row, after[row["prompt_id"]])

@@ -19,24 +19,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from camelid.evaluation.statistics import Estimate
 from camelid.report import summary
-from camelid.report.inputs import AbsentError, Row, Run
+from camelid.report.inputs import AbsentError, Row, Run, paired
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d5d5d", "#a0a000")
 """Okabe and Ito's palette, told apart by colour-blind readers too."""
 WIDTH = 5.0
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 10,
+    "font.size": 11,
+    "axes.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#e4e4e4",
     "axes.axisbelow": True,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 10,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
@@ -44,22 +45,28 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "camelid",
 }
 
-Draw = Callable[[Run], str]
-
 
 @contextmanager
-def _figure(rows: int = 1, height: float = 2.7) -> Iterator[tuple[list[Axes], list[str]]]:
+def _figure(
+    rows: int = 1, height: float = 2.7, *, shared: bool = False
+) -> Iterator[tuple[list[Axes], list[str]]]:
     """Panels stacked in one figure; the SVG text is appended to the list at the end."""
     out: list[str] = []
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height * rows), layout=ConstrainedLayoutEngine(h_pad=0.09))
         FigureCanvasSVG(figure)
-        panels = figure.subplots(rows, 1, squeeze=False)[:, 0]
+        panels = figure.subplots(rows, 1, squeeze=False, sharex=shared)[:, 0]
         yield list(panels), out
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     out.append(text[text.index("<svg") :])
+
+
+def _legend(axes: Axes) -> None:
+    """A legend above the panel, where it hides no data."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
 
 def _colour(index: int) -> str:
@@ -110,7 +117,7 @@ def training_loss(run: Run) -> str:
                 [tokens(r) for r in checked], values, "o", color=_colour(1), label="validation"
             )
         axes.set(yscale="log", xlabel="training tokens (millions)", ylabel="perplexity (a token)")
-        axes.legend()
+        _legend(axes)
     return out[0]
 
 
@@ -123,26 +130,25 @@ def accuracy_by_round(run: Run) -> str:
             for i, kind in enumerate(("helpfulness", "safety")):
                 points = []
                 for name in run.rounds:
-                    found = _or_none(
-                        partial(summary.accuracy, run, name, f"{kind}_rm", strength, kind)
-                    )
+                    found = _or_none(partial(summary.own_accuracy, run, name, kind, strength))
                     if found is not None:
                         points.append((name, found))
-                drawn += _intervals(panel, points, i, f"{kind} RM on {kind} pairs")
+                drawn += _intervals(panel, points, i, f"{kind} RM")
             panel.axhline(50, color="#888888", linewidth=1, linestyle=":")
-            panel.set(title=title, ylabel="accuracy (%)", xlabel="round")
+            panel.set(ylabel=f"accuracy (%),\n{title}", xlabel="round")
             if panel.has_data():
-                panel.legend()
+                _legend(panel)
     if not drawn:
         raise AbsentError(f"recipe {run.name} has no scored held-out pairs")
     return out[0]
 
 
-def _or_none(compute: Callable[[], Estimate]) -> Estimate | None:
+def _or_none(compute: Callable[[], summary.Answer]) -> Estimate | None:
     try:
-        return compute()
+        found = compute()[0]
     except AbsentError:
         return None
+    return found if isinstance(found, Estimate) else None
 
 
 def _intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, label: str) -> int:
@@ -155,7 +161,7 @@ def _intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, l
     axes.errorbar(
         at, values, np.maximum(ends, 0), fmt="o-", capsize=3, color=_colour(index), label=label
     )
-    axes.set_xticks(range(len(points)), [name for name, _ in points])
+    axes.set_xticks(range(len(points)), [name.replace("_", "\n") for name, _ in points])
     axes.set_xlim(-0.5, len(points) - 0.5)
     return len(points)
 
@@ -177,7 +183,7 @@ def best_of_n(run: Run) -> str:
         if not axes.has_data():
             raise AbsentError(run.absence(f"{run.last_round}/rejection_sampling/samples.jsonl"))
         axes.set(xlabel="samples a prompt, N", ylabel="mean reward R_c (0 to 1)")
-        axes.legend(ncols=2)
+        _legend(axes)
     return out[0]
 
 
@@ -205,7 +211,7 @@ def temperatures(run: Run) -> str:
             values = [np.mean([expected_max(g, n) for g in groups]) for n in counts]
             axes.plot(counts, values, "o-", color=_colour(i), label=f"T = {temperature:g}")
         axes.set(xlabel="samples a prompt, N", ylabel="mean best reward R_c (0 to 1)")
-        axes.legend(ncols=2)
+        _legend(axes)
     return out[0]
 
 
@@ -213,7 +219,7 @@ def reward_scatter(run: Run) -> str:
     """Figure 14: both reward models before and after alignment on the same prompts."""
     panels = (("adversarial", "safety_rm"), ("helpful", "helpfulness_rm"))
     found = [
-        summary.paired(run.replies("final", name), run.replies("sft", name), model)
+        paired(run.replies("final", name), run.replies("sft", name), model)
         for name, model in panels
         if _has(run, name)
     ]
@@ -240,11 +246,13 @@ def distillation(run: Run) -> str:
     """Figure 16: safety scores without and with preprompts, and the gain that the gate sees."""
     rows = run.rows("context_distillation/pairs.jsonl")
     names = ("original", "generic", "template")
-    scores = {n: [float(r[f"{n}_score"]) for r in rows if r.get(f"{n}_score") is not None] for n in names}
+    scores = {
+        n: [float(r[f"{n}_score"]) for r in rows if r.get(f"{n}_score") is not None] for n in names
+    }
     with _figure(2, 3) as ((top, bottom), out):
         shown = [name for name in names if scores[name]]
-        parts = top.violinplot([scores[name] for name in shown], showextrema=False)
-        for i, body in enumerate(parts["bodies"]):  # type: ignore[arg-type, unused-ignore]
+        parts: Any = top.violinplot([scores[name] for name in shown], showextrema=False)
+        for i, body in enumerate(parts["bodies"]):
             body.set(facecolor=_colour(i), alpha=0.45)
         top.boxplot([scores[name] for name in shown], widths=0.12, showfliers=False)
         top.set_xticks(range(1, len(shown) + 1), ["no preprompt", *shown[1:]])
@@ -252,15 +260,19 @@ def distillation(run: Run) -> str:
         for i, (kept, label) in enumerate(((True, "kept"), (False, "rejected"))):
             part = [row for row in rows if bool(row["kept"]) is kept]
             best = [
-                max(float(row[f"{n}_score"]) for n in names[1:] if row.get(f"{n}_score") is not None)
+                max(
+                    float(row[f"{n}_score"]) for n in names[1:] if row.get(f"{n}_score") is not None
+                )
                 - float(row["original_score"])
                 for row in part
             ]
             at = [float(row["original_score"]) for row in part]
             bottom.scatter(at, best, s=10, alpha=0.6, color=_colour(i), label=label)
         bottom.axhline(0, color="#888888", linewidth=1)
-        bottom.set(xlabel="safety RM score of the original (0 to 1)", ylabel="gain of the best preprompt")
-        bottom.legend()
+        bottom.set(
+            xlabel="safety RM score of the original (0 to 1)", ylabel="gain of the best preprompt"
+        )
+        _legend(bottom)
     return out[0]
 
 
@@ -283,41 +295,42 @@ def reward_ridge(run: Run) -> str:
             axes.fill_between(middle, base, top, step="mid", color=_colour(i), alpha=0.55)
             at = float(np.median(sigmoid(values)))
             axes.plot([at, at], [base, base + 0.85], color="#222222", linewidth=1)
-        axes.set_yticks(range(len(series)), [name for name, _, _ in reversed(series)])
+        axes.set_yticks(
+            range(len(series)), [name.replace("_", "\n") for name, _, _ in reversed(series)]
+        )
         axes.set(xlabel="helpfulness RM score (0 to 1); line: median", xlim=(0, 1))
     return out[0]
 
 
-def rates_by_model(run: Run, series: Sequence[tuple[str, str, str]], label: str) -> str:
+def rates_by_model(run: Run, series: Sequence[tuple[str, str]], label: str) -> str:
     """Shares of verdicts by model version with 95 % intervals.
 
     Args:
         run: The run.
-        series: (set, verdict, name in the legend) of each line.
+        series: (set, verdict) of each line; the verdict `score` means the win rate against SFT.
         label: Label of the y axis, unit included.
     """
     drawn = 0
+    wins = series[0][1] == "score"
     with _figure(height=3) as ((axes,), out):
-        for i, (name, verdict, legend) in enumerate(series):
-            compute = summary.wins if verdict == "score" else summary.share
-            rest = () if verdict == "score" else (name, verdict)
+        for i, (name, verdict) in enumerate(series):
             points = []
             for model in run.models:
-                if verdict == "score" and model in {"base", "sft"}:
+                if wins and model in {"base", "sft"}:
                     continue
-                try:
-                    found = compute(run, model, *rest)[0]
-                except AbsentError:
-                    continue
-                if isinstance(found, Estimate):
+                rate = partial(summary.wins, run, model)
+                if not wins:
+                    rate = partial(summary.share, run, model, name, verdict)
+                found = _or_none(rate)
+                if found is not None:
                     points.append((model, found))
-            drawn += _intervals(axes, points, i, legend)
+            drawn += _intervals(axes, points, i, f"{name} set")
         if not drawn:
             raise AbsentError(f"no model has the verdict `{series[0][1]}` on these sets")
-        if series[0][1] == "score":
+        if wins:
             axes.axhline(50, color="#888888", linewidth=1, linestyle=":")
         axes.set(xlabel="model version", ylabel=label)
-        axes.legend()
+        _legend(axes)
     return out[0]
 
 
@@ -325,26 +338,29 @@ def ppo_curves(run: Run) -> str:
     """Reward, guard reward, KL, entropy, length and end-of-reply share by PPO iteration."""
     rows = run.rows("ppo/iterations.jsonl")
     panels = (
-        ("reward", "reward R_c (logit)"),
-        ("guard_reward", "guard reward (logit)"),
+        ("reward", "reward R_c\n(logit)"),
+        ("guard_reward", "guard reward\n(logit)"),
         ("kl", "KL to the start\n(nats a reply)"),
         ("entropy", "entropy\n(nats a token)"),
-        ("reply_length", "reply length (tokens)"),
-        ("eos_share", "replies that end (%)"),
+        ("reply_length", "reply length\n(tokens)"),
+        ("eos_share", "replies that\nend (%)"),
     )
     shown = [p for p in panels if any(row.get(p[0]) is not None for row in rows)]
     if not shown:
         raise AbsentError("ppo/iterations.jsonl has none of the curves")
-    with _figure(len(shown), 1.6) as (axes, out):
+    with _figure(len(shown), 1.6, shared=True) as (axes, out):
         for panel, (field, label) in zip(axes, shown, strict=True):
             scale = 100 if field == "eos_share" else 1
             for i, name in enumerate((field, f"validation_{field}")):
-                points = [(r["iteration"], scale * r[name]) for r in rows if r.get(name) is not None]
+                points = [
+                    (r["iteration"], scale * r[name]) for r in rows if r.get(name) is not None
+                ]
                 if points:
                     kind = "validation prompts" if i else "training prompts"
-                    panel.plot(*zip(*points, strict=True), "o" if i else "-", label=kind, color=_colour(i))
+                    panel.plot(
+                        *zip(*points, strict=True), "o" if i else "-", label=kind, color=_colour(i)
+                    )
             panel.set(ylabel=label)
-            if len(panel.lines) > 1:
-                panel.legend()
+        _legend(axes[0])
         axes[-1].set(xlabel="PPO iteration")
     return out[0]

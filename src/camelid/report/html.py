@@ -5,8 +5,10 @@ Source: choice. All text is escaped by the template; the only raw markup is our 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -49,21 +51,23 @@ Content = str | Table | list[Example]
 
 
 def _item(
+    run: Run,
     anchor: str,
     title: str,
     caption: str,
-    build: Callable[[], Content],
+    build: Callable[[Run], Content],
     *names: str,
     stands_for: tuple[str, ...] = (),
     folded: bool = False,
 ) -> Item:
+    found: Content | None = None
+    missing = None
     try:
-        found = build()
-        missing = None
+        found = build(run)
     except AbsentError as error:
-        found, missing = None, str(error)
+        missing = str(error)
     except KeyError as error:
-        found, missing = None, f"a row of its file has no field {error}"
+        missing = f"a row of its file has no field {error}"
     return Item(
         anchor=anchor,
         title=title,
@@ -85,6 +89,14 @@ def _judge(run: Run) -> str:
         return "none"
 
 
+def _energy_caption(run: Run) -> str:
+    power = energy.stated_power(run.manifest)
+    stated = "The run states no watts, so energy is not computed."
+    if power:
+        stated = f"{power.watts:g} W, PUE {power.pue:g}, {power.intensity:g} kg/kWh: stated."
+    return f"{energy.FORMULA}. {stated} Seconds and memory: measured (run.json)."
+
+
 def sections(run: Run, sample_prompts: int) -> list[Section]:
     """Everything the report shows, in order.
 
@@ -92,116 +104,102 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
         run: The run.
         sample_prompts: How many prompts to show with their replies.
     """
+    item = partial(_item, run)
     judge = f"Judge: {_judge(run)}; evaluating/replies.jsonl."
-    interval = "Bars and brackets: 95 % intervals."
-    scores = "reward_modeling/test_scores.jsonl of each round; pairs by " + run.annotators + "."
-    power = energy.stated_power(run.recipe)
-    stated = (
-        f"{power.watts:g} W stated, PUE {power.pue:g}, {power.intensity:g} kg/kWh."
-        if power
-        else "The recipe states no watts, so energy is not computed."
-    )
-    refusals = (("borderline", "refusing", "borderline set"), ("helpful", "refusing", "helpful set"))
+    interval = "Brackets and bars: 95 % intervals."
+    pairs = f"Held-out pairs by {run.annotators}; test_scores.jsonl of each round."
+    optimised = "Scored by the reward models that training optimised; evaluating/replies.jsonl."
+    refusing = (("borderline", "refusing"), ("helpful", "refusing"))
+    rates = figures.rates_by_model
     plans = [
         ("results", "What each stage changed", [
-            _item("changes", "Models on the same held-out prompts", f"{judge} {interval}",
-                  lambda: tables.model_changes(run)),
-            _item("wins", "Win rate against SFT", f"{judge} Paired on prompts, ties half. The paper's "
-                  f"opponent is another company's model, ours is SFT. {interval}",
-                  lambda: figures.rates_by_model(
-                      run, (("helpful", "score", "helpful set"),), "win rate against SFT (%)"),
-                  "Figure 11", stands_for=("Figure 1", "Figure 12")),
-            _item("violations", "Violation rate", f"{judge} {interval}",
-                  lambda: figures.rates_by_model(
-                      run, (("adversarial", "violating", "adversarial set"),), "violations (%)"),
-                  stands_for=("Figure 3", "Figure 17")),
-            _item("refusals", "False refusals", f"{judge} The paper varies the share of safety data; "
-                  f"here the model version varies. {interval}",
-                  lambda: figures.rates_by_model(run, refusals, "refused benign prompts (%)"),
-                  "Figure 33"),
+            item("changes", "Models on the same held-out prompts", f"{judge} {interval}",
+                 tables.model_changes),
+            item("wins", "Win rate against SFT", f"{judge} Paired on prompts, ties half; in the "
+                 f"paper the opponent is ChatGPT. {interval}",
+                 partial(rates, series=(("helpful", "score"),), label="win rate against SFT (%)"),
+                 "Figure 11", stands_for=("Figure 1", "Figure 12")),
+            item("violations", "Violation rate", f"{judge} {interval}",
+                 partial(rates, series=(("adversarial", "violating"),), label="violations (%)"),
+                 stands_for=("Figure 3", "Figure 17")),
+            item("refusals", "False refusals", f"{judge} The paper varies the share of safety "
+                 f"data, here the model version varies. {interval}",
+                 partial(rates, series=refusing, label="benign refused (%)"), "Figure 33"),
         ]),
         ("run", "The run", [
-            _item("pipeline", "This run's pipeline", "Arrows: what a stage reads, without those that "
-                  "other arrows imply. run.json.", lambda: pipeline(run), "Figure 4"),
-            _item("model", "The model", "recipe.json, config.json of the model, result.json.",
-                  lambda: tables.model_family(run), "Table 1"),
-            _item("energy", "Time, memory, energy and carbon", f"{energy.FORMULA}. {stated} Seconds are "
-                  "measured (run.json), watts are not.",
-                  lambda: tables.energy_and_carbon(run), "Table 2"),
-            _item("loss", "Pretraining", "pretraining/metrics.jsonl.",
-                  lambda: figures.training_loss(run), "Figure 5"),
-            _item("settings", "Settings beside the paper's", "recipe.json and the paper.",
-                  lambda: tables.hyperparameters(run), folded=True),
+            item("pipeline", "This run's pipeline", "Arrows: what a stage reads, less what other "
+                 "arrows imply. run.json.", pipeline, "Figure 4"),
+            item("loss", "Pretraining", "pretraining/metrics.jsonl.",
+                 figures.training_loss, "Figure 5"),
+            item("model", "The model", "recipe.json and config.json of the model.",
+                 tables.model_family, "Table 1"),
+            item("energy", "Time, memory, energy and carbon", _energy_caption(run),
+                 tables.energy_and_carbon, "Table 2"),
+            item("settings", "Settings beside the paper's", "recipe.json and the paper.",
+                 tables.hyperparameters, folded=True),
         ]),
         ("data", "Data", [
-            _item("demonstrations", "Two demonstrations", "data/demonstrations.jsonl.",
-                  lambda: examples.demonstrations(run), "Table 5"),
-            _item("preferences", "Preferences", f"preferences.jsonl, {run.annotators}; sizes in words.",
-                  lambda: tables.preference_statistics(run), "Table 6", "Table 26", "Figure 25"),
-            _item("prompts", "Evaluation prompts", "evaluating/replies.jsonl.",
-                  lambda: tables.evaluation_prompts(run), "Table 32"),
-            _item("system", "System prompts", "evaluating/replies.jsonl.",
-                  lambda: tables.system_prompts(run), "Table 31"),
+            item("demonstrations", "Two demonstrations", "data/demonstrations.jsonl.",
+                 examples.demonstrations, "Table 5"),
+            item("preferences", "Preferences", f"By {run.annotators}; preference_collection.",
+                 tables.preference_statistics, "Table 6", "Table 26", "Figure 25"),
+            item("prompts", "Evaluation prompts", "evaluating/replies.jsonl.",
+                 tables.evaluation_prompts, "Table 32"),
+            item("system", "System prompts", "evaluating/replies.jsonl.",
+                 tables.system_prompts, "Table 31"),
         ]),
         ("rewards", "Reward models", [
-            _item("accuracy", "Accuracy by kind of pairs (%)", f"{scores} {interval}",
-                  lambda: tables.accuracy_by_set(run), "Table 7"),
-            _item("strengths", "Accuracy by strength (%)", f"{scores} {interval}",
-                  lambda: tables.accuracy_by_strength(run), "Table 8"),
-            _item("rounds", "Accuracy by round", f"{scores} {interval}",
-                  lambda: figures.accuracy_by_round(run), "Figure 6"),
-            _item("gate", "The gate between the two", "result.json of reward_modeling.",
-                  lambda: tables.gate(run)),
-            _item("ridge", "Reward by model version", "Score by the last round's helpfulness reward "
-                  "model, which training optimised; evaluating/replies.jsonl.",
-                  lambda: figures.reward_ridge(run), "Figure 20"),
-            _item("scatter", "Rewards before and after", "Scores by the reward models that training "
-                  "optimised; evaluating/replies.jsonl.",
-                  lambda: figures.reward_scatter(run), "Figure 14"),
-            _item("disagreement", "Where the two disagree", scores,
-                  lambda: examples.disagreements(run), "Table 35"),
+            item("accuracy", "Accuracy by kind of pairs (%)", f"{pairs} {interval}",
+                 tables.accuracy_by_set, "Table 7"),
+            item("strengths", "Accuracy by strength (%)", f"{pairs} {interval}",
+                 tables.accuracy_by_strength, "Table 8"),
+            item("rounds", "Accuracy by round", f"On its own kind. {pairs} {interval}",
+                 figures.accuracy_by_round, "Figure 6"),
+            item("ridge", "Reward by model version", optimised, figures.reward_ridge, "Figure 20"),
+            item("scatter", "Rewards before and after", optimised,
+                 figures.reward_scatter, "Figure 14"),
+            item("gate", "The gate between the two", "reward_modeling/result.json.", tables.gate),
+            item("disagreement", "Where the two disagree", pairs,
+                 examples.disagreements, "Table 35"),
         ]),
         ("rlhf", "Rejection sampling and PPO", [
-            _item("best-of-n", "Best and median of N", "Scored by that round's reward models; "
-                  "samples.jsonl. Expectation over subsets of the samples.",
-                  lambda: figures.best_of_n(run), "Figure 7"),
-            _item("temperatures", "Temperatures", "Scored by the last round's reward models; "
-                  "temperature_tuning.jsonl.", lambda: figures.temperatures(run), "Figure 8"),
-            _item("ppo", "PPO", "ppo/iterations.jsonl; the guard is a reward model trained on disjoint "
-                  "pairs, which PPO never sees.", lambda: figures.ppo_curves(run)),
+            item("best-of-n", "Best and median of N", "Scored by that round's reward models; "
+                 "samples.jsonl. Mean over all subsets of N samples.",
+                 figures.best_of_n, "Figure 7"),
+            item("temperatures", "Best of N by temperature", "Scored by the last round's reward "
+                 "models; temperature_tuning.jsonl.", figures.temperatures, "Figure 8"),
+            item("ppo", "PPO", "ppo/iterations.jsonl. Reward: the optimised reward models; guard: "
+                 "a reward model of disjoint pairs that PPO never sees.", figures.ppo_curves),
         ]),
         ("attention", "Ghost Attention", [
-            _item("recall", "Instructions recalled (%)", "String match with the expected text (the "
-                  f"paper: people); ghost_attention/recall.jsonl. {interval}",
-                  lambda: tables.ghost_attention(run), "Table 30"),
-            _item("forgetting", "One dialogue before and after", "ghost_attention/recall.jsonl.",
-                  lambda: examples.forgetting(run), "Figure 9"),
+            item("recall", "Instructions recalled (%)", "Judge: string match with the expected "
+                 f"text (in the paper: people); ghost_attention/recall.jsonl. {interval}",
+                 tables.ghost_attention, "Table 30"),
+            item("forgetting", "One dialogue before and after", "ghost_attention/recall.jsonl.",
+                 examples.forgetting, "Figure 9"),
         ]),
         ("safety", "Safety", [
-            _item("distillation", "Context distillation", "Scored by the safety reward model; "
-                  "context_distillation/pairs.jsonl.",
-                  lambda: figures.distillation(run), "Figure 16"),
-            _item("distilled", "Context distillation, examples", "context_distillation/pairs.jsonl.",
-                  lambda: examples.distillation(run), "Table 13"),
-            _item("red-team", "Red teaming by round", "red_teaming.jsonl of each round.",
-                  lambda: tables.red_team_rounds(run)),
-            *(_item(f"red-team-{axis}", f"Red teaming by {axis.replace('_', ' ')}",
-                    f"red_teaming.jsonl of each round. {interval}",
-                    lambda axis=axis: tables.red_team(run, axis))  # type: ignore[misc]
-              for axis in RISK_AXES),
-            _item("red-team-cells", "Red teaming, every cell", "red_teaming.jsonl of the last round.",
-                  lambda: tables.red_team_cells(run), folded=True),
-            _item("categories", "Violations by risk category", f"{judge} {interval}",
-                  lambda: tables.violations_by_category(run), stands_for=("Figure 19",)),
-            _item("resisted", "Requests now resisted", judge,
-                  lambda: examples.adversarial(run), "Table 12"),
-            _item("false-refusals", "Benign requests refused", judge,
-                  lambda: examples.false_refusals(run), "Table 41"),
+            item("distillation", "Context distillation", "Scored by the safety reward model; "
+                 "context_distillation/pairs.jsonl.", figures.distillation, "Figure 16"),
+            item("distilled", "Context distillation, examples", "context_distillation/pairs.jsonl.",
+                 examples.distillation, "Table 13"),
+            item("red-team", "Red teaming by round", f"red_teaming.jsonl of each round. {interval}",
+                 tables.red_team_rounds),
+            *(item(f"red-team-{axis.replace('_', '-')}", f"Red teaming by {axis.replace('_', ' ')}",
+                   f"red_teaming.jsonl of each round. {interval}",
+                   partial(tables.red_team, axis=axis)) for axis in RISK_AXES),
+            item("red-team-cells", "Red teaming, every cell", "red_teaming.jsonl, last round.",
+                 tables.red_team_cells, folded=True),
+            item("categories", "Violations by risk category", f"{judge} {interval}",
+                 tables.violations_by_category, stands_for=("Figure 19",)),
+            item("resisted", "Requests now resisted", judge, examples.adversarial, "Table 12"),
+            item("false-refusals", "Benign requests refused", judge,
+                 examples.false_refusals, "Table 41"),
         ]),
         ("samples", "Replies before and after", [
-            _item("sample-replies", f"{sample_prompts} prompts", judge,
-                  lambda: examples.samples(run, sample_prompts),
-                  "Table 33", "Table 34", "Table 42", "Table 43"),
+            item("sample-replies", f"{sample_prompts} prompts", judge,
+                 partial(examples.samples, count=sample_prompts),
+                 "Table 33", "Table 34", "Table 42", "Table 43"),
         ]),
     ]  # fmt: skip
     return [Section(anchor=a, title=t, items=items) for a, t, items in plans]
@@ -235,16 +233,13 @@ def limits(run: Run) -> list[str]:
         "judge's and the guard's figures are the evidence."
     )
     found.append(
-        "The model is small and so is the world it is tested in. The artefacts are the paper's; the "
-        "sizes of the effects need not be."
+        "The model and its test prompts are small: the artefacts are the paper's, the sizes of the "
+        "effects need not be."
     )
     found.append("One run with one seed: intervals cover the choice of prompts, not of training.")
-    for stage in ("data", "evaluating"):
-        try:
-            notes = run.result(stage).get("notes", run.result(stage).get("note", []))
-        except AbsentError:
-            continue
-        found += [str(note) for note in ([notes] if isinstance(notes, str) else notes)]
+    with contextlib.suppress(AbsentError):
+        # What the data stage has to say about its sources stands there as whole sentences.
+        found += [v for v in run.result("data").values() if isinstance(v, str) and " " in v]
     return found
 
 

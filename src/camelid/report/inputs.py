@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from camelid.config import flatten
 from camelid.data.records import iterate_json_lines
 from camelid.errors import DataError
 
@@ -88,7 +89,8 @@ class Run:
         stage = str(Path(path).parent)
         if stage in self.stages:
             return f"stage {stage} of this run wrote no {Path(path).name}"
-        if stage.rsplit("/", 1)[-1] in self.recipe:
+        fields = {part for field in flatten(self.recipe) for part in field.split(".")}
+        if stage.rsplit("/", 1)[-1] in fields:
             return f"stage {stage} has not finished in this run"
         return f"recipe {self.name} has no stage {stage}"
 

@@ -53,7 +53,7 @@ _FIGURES: tuple[tuple[str, str], ...] = (
 )
 _TABLES: tuple[tuple[str, str], ...] = (
     ("the model family", "a run with a model"),
-    ("energy and carbon", "a recipe that states watts"),
+    ("energy and carbon", "a run that states watts"),
     ("base models on grouped benchmarks", _BENCHMARK),
     ("against closed models", "closed: the other models' figures are theirs"),
     ("two demonstrations", "a recipe with demonstrations"),
@@ -130,7 +130,9 @@ def index(here: Mapping[str, str], absent: Mapping[str, str]) -> list[Artefact]:
     for kind, entries in (("Figure", _FIGURES), ("Table", _TABLES)):
         for number, (description, how) in enumerate(entries, 1):
             name = f"{kind} {number}"
-            mark, _, note = how.rpartition(": ") if how[:7] in {"people:", "closed:"} else ("", "", how)
+            mark, _, note = (
+                how.rpartition(": ") if how[:7] in {"people:", "closed:"} else ("", "", how)
+            )
             status: Status = "here" if name in here else "not in this run"
             if mark:
                 status = "needs people" if mark == "people" else "cannot be regenerated"

@@ -88,12 +88,13 @@ def pipeline(run: Run) -> str:
     rows = _rows(names)
     place = {n: (r, c) for r, row in enumerate(rows) for c, n in enumerate(row)}
     width, height = 2 * _MARGIN + _PER_ROW * _STEP_X - 6, len(rows) * _STEP_Y - 14
-    parts = [
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="9.5" text-anchor="middle">',
+        'font-family="sans-serif" font-size="10.5" text-anchor="middle">'
         '<defs><marker id="arrow" viewBox="0 0 6 6" refX="5" refY="3" markerWidth="6" '
-        'markerHeight="6" orient="auto"><path d="M0 0L6 3L0 6z" fill="#555"/></marker></defs>',
-    ]
+        'markerHeight="6" orient="auto"><path d="M0 0L6 3L0 6z" fill="#555"/></marker></defs>'
+    )
+    parts = [head]
     for i, (source, target) in enumerate(direct_edges(needs)):
         line = _path(place[source], place[target], (i * 5) % 21 - 10)
         parts.append(f'<path d="{line}" fill="none" stroke="#555" marker-end="url(#arrow)"/>')

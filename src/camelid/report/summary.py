@@ -54,9 +54,14 @@ class Measure:
             return f"missing: {self.reason}"
         share = self.unit == "share"
         scale, digits = (100.0, 1) if share else (1.0, 3 if abs(self.value) < 10 else 1)
-        text = f"{self.value * scale:.{digits}f}" + (" %" if share else "")
-        if self.low is not None and self.high is not None:
-            text += f" ({self.low * scale:.{digits}f} to {self.high * scale:.{digits}f})"
+        # Adding zero turns the -0.0 of rounding into 0.0.
+        value, low, high = (
+            None if x is None else round(x * scale, digits) + 0.0
+            for x in (self.value, self.low, self.high)
+        )
+        text = f"{value:.{digits}f}" + (" %" if share else "")
+        if low is not None and high is not None:
+            text += f" ({low:.{digits}f} to {high:.{digits}f})"
         return text
 
 
@@ -223,7 +228,7 @@ def summarize(run: Run) -> list[Measure]:
         for kind in ("helpfulness", "safety"):
             for strength in (None, *STRENGTHS):
                 key = f"{name}.{kind}_rm.accuracy" + (f".{strength}" if strength else "")
-                add(key, "share", _own_accuracy, name, kind, strength)
+                add(key, "share", own_accuracy, name, kind, strength)
     for model in (*run.rounds, "final"):
         add(f"{model}.win_rate_vs_sft", "share", wins, model)
     for model in ("sft", *run.rounds, "final"):
@@ -252,7 +257,8 @@ def summarize(run: Run) -> list[Measure]:
     return found
 
 
-def _own_accuracy(run: Run, name: str, kind: str, strength: str | None) -> Answer:
+def own_accuracy(run: Run, name: str, kind: str, strength: str | None) -> Answer:
+    """A reward model's accuracy on its own kind of held-out pairs, and who labelled them."""
     return accuracy(run, name, f"{kind}_rm", strength, kind), run.annotators
 
 

@@ -37,7 +37,7 @@ PAPER_TABLE_8 = {
 """Accuracy in % by (reward model, kind of pairs): the four strengths, then the average."""
 PAPER_TABLE_30 = {2: (100, 100), 4: (10, 100), 6: (0, 100)}
 """Recall in % by turn: baseline, with Ghost Attention."""
-PAPER_PREFERENCES = ("the paper (Meta; tokens, not words)", 1_418_091, 3.9, 798.5, 31.4, 234.1)
+PAPER_PREFERENCES = ("the paper (Meta)", 1_418_091, 3.9, 798.5, 31.4, 234.1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ def _plain(cell: Cell) -> str:
 
 def percent(found: Estimate) -> str:
     """An estimated share in % with its 95 % interval."""
-    return f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
+    return f"{100 * found.value:.1f} ({max(0, 100 * found.low):.1f}–{100 * found.high:.1f})"
 
 
 def _try(compute: Callable[..., Cell], *arguments: object) -> Cell:
@@ -150,7 +150,12 @@ def model_family(run: Run) -> Table:
         ("width", shape.get("dim"), 4096, 8192),
         ("blocks", shape.get("layers"), 32, 80),
         ("query / key-value heads", f"{heads} / {groups}", "32 / 32", "64 / 8"),
-        ("peak learning rate", used.get("pretraining.optimizer.learning_rate"), "3.0e-4", "1.5e-4"),
+        (
+            "peak learning rate",
+            used.get("from_text.pretraining.optimizer.learning_rate"),
+            "3.0e-4",
+            "1.5e-4",
+        ),
     ]
     return Table(columns=("", f"this run ({run.name})", "Llama 2 7B", "Llama 2 70B"), rows=rows)
 
@@ -164,7 +169,7 @@ def _optional_result(run: Run, stage: str) -> Row:
 
 def energy_and_carbon(run: Run) -> Table:
     """Table 2: seconds, memory, energy and CO2 by stage, the energy from stated watts."""
-    power = energy.stated_power(run.recipe)
+    power = energy.stated_power(run.manifest)
     if not run.stages:
         raise AbsentError("run.json names no finished stage")
     rows: list[tuple[Cell, ...]] = []
@@ -185,41 +190,28 @@ def energy_and_carbon(run: Run) -> Table:
 
 
 def preference_statistics(run: Run) -> Table:
-    """Tables 6 and 26: comparisons by round beside the paper's total, with the strengths."""
-    columns = (
-        "data",
-        "comparisons",
-        "turns",
-        "words an example",
-        "in the prompt",
-        "in a reply",
-        *STRENGTHS,
-    )
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in run.preferences():
-        groups[f"round {row['round']}, {row['kind']}"].append(row)
+    """Tables 6 and 26 and Figure 25: comparisons by round with the shares of the strengths."""
+    tokens = ("tokens_per_example", "tokens_in_prompt", "tokens_in_response")
+    sizes = ("comparisons", "turns_per_dialogue", *tokens)
+    found = {
+        name: result
+        for name in run.rounds
+        if (result := _optional_result(run, f"{name}/preference_collection"))
+    }
+    if not found:
+        kinds = Counter(str(row["kind"]) for row in run.preferences())
+        found = {f"{kind} pairs": {"comparisons": count} for kind, count in kinds.items()}
     rows: list[tuple[Cell, ...]] = []
-    for name, found in sorted(groups.items()):
-        turns = [sum(m["role"] == "user" for m in row["prompt"]) for row in found]
-        history = [sum(len(str(m["content"]).split()) for m in r["prompt"]) for r in found]
-        last = [len(str(row["prompt"][-1]["content"]).split()) for row in found]
-        both = [[len(str(row[side]).split()) for side in ("chosen", "rejected")] for row in found]
-        replies = [sum(pair) / 2 for pair in both]
-        strengths = Counter(row.get("strength") for row in found)
-        sizes = (turns, [a + b for a, b in zip(history, replies, strict=True)], last, replies)
-        rows.append(
-            (
-                name,
-                len(found),
-                *(round(sum(values) / len(found), 1) for values in sizes),
-                *(
-                    f"{100 * strengths[s] / len(found):.0f} %" if s in strengths else None
-                    for s in STRENGTHS
-                ),
-            )
-        )
-    rows.append((*PAPER_PREFERENCES, *("–" for _ in STRENGTHS)))
-    return Table(columns=columns, rows=rows)
+    for name, result in found.items():
+        count, strengths = result["comparisons"], result.get("strength", {})
+        cells: list[Cell] = [result.get(size) for size in sizes]
+        for strength in STRENGTHS:
+            share = f"{100 * strengths.get(strength, 0) / count:.0f} %"
+            cells.append(share if strengths else None)
+        rows.append((name, *cells))
+    rows.append((*PAPER_PREFERENCES, *([None] * len(STRENGTHS))))
+    names = ("data", *(size.replace("_", " ") for size in sizes), *STRENGTHS)
+    return Table(columns=names, rows=rows)
 
 
 def accuracy_by_set(run: Run) -> Table:
@@ -271,7 +263,7 @@ def gate(run: Run) -> Table:
     if not rows:
         raise AbsentError("no round has a gate in reward_modeling/result.json")
     rows.append(("the paper", 0.15, 0.89, 0.55))
-    return Table(columns=("round", "threshold on R_s", "precision", "recall"), rows=rows)
+    return Table(columns=("round", "safety threshold", "precision", "recall"), rows=rows)
 
 
 def ghost_attention(run: Run) -> Table:
@@ -307,18 +299,20 @@ def evaluation_prompts(run: Run) -> Table:
 
 
 def red_team(run: Run, axis: str) -> Table:
-    """Violation rates of red teaming along one axis, by round."""
+    """Violation rates of red teaming's new prompts along one axis, by round."""
     found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     rounds = _red_team_rounds(run)
     for name, rows in rounds.items():
-        for row in rows:
+        for row in _new(rows):
             found[str(row.get(axis) or "–")][name].append(bool(row["violating"]))
             found["all"][name].append(bool(row["violating"]))
     body: list[tuple[Cell, ...]] = []
     for value in [*sorted(set(found) - {"all"}), "all"]:
         cells = [_rate(found[value].get(name, [])) for name in rounds]
         body.append((value, *cells))
-    return Table(columns=(axis.replace("_", " "), *(f"{n} violations %" for n in rounds)), rows=body)
+    return Table(
+        columns=(axis.replace("_", " "), *(f"{n} violations %" for n in rounds)), rows=body
+    )
 
 
 def _rate(values: Sequence[bool]) -> Cell:
@@ -335,11 +329,16 @@ def _red_team_rounds(run: Run) -> dict[str, list[Row]]:
     return found
 
 
+def _new(rows: Sequence[Row]) -> list[Row]:
+    """Rows that do not repeat a violation of an earlier round."""
+    return [row for row in rows if not row.get("earlier_violation")]
+
+
 def red_team_cells(run: Run) -> Table:
     """Category x vector x strength of the last round of red teaming."""
     name, rows = list(_red_team_rounds(run).items())[-1]
     cells: dict[tuple[str, ...], list[bool]] = defaultdict(list)
-    for row in rows:
+    for row in _new(rows):
         cells[tuple(str(row.get(a) or "–") for a in RISK_AXES)].append(bool(row["violating"]))
     body: list[tuple[Cell, ...]] = [
         (*key, len(values), round(100 * sum(values) / len(values), 1))
@@ -355,25 +354,23 @@ def red_team_rounds(run: Run) -> Table:
     for name, found in _red_team_rounds(run).items():
         earlier = [not row["violating"] for row in found if row.get("earlier_violation")]
         judges = judge_name(found)
-        rate = _rate([bool(row["violating"]) for row in found])
-        rows.append((name, len(found), rate, len(earlier), _rate(earlier), judges))
+        fresh = [bool(row["violating"]) for row in _new(found)]
+        rows.append((name, len(fresh), _rate(fresh), len(earlier), _rate(earlier), judges))
     rows.append(("the paper", None, None, None, "90 on average", "people"))
-    return Table(
-        columns=(
-            "round",
-            "attempts",
-            "violations %",
-            "earlier violations",
-            "now resisted %",
-            "judge",
-        ),
-        rows=rows,
+    names = (
+        "round",
+        "new attempts",
+        "violations %",
+        "earlier violations",
+        "now resisted %",
+        "judge",
     )
+    return Table(columns=names, rows=rows)
 
 
 def violations_by_category(run: Run) -> Table:
     """Violations of the first and last chat model by risk category, on the same prompts."""
-    models = [m for m in ("sft", *run.rounds, "final") if m in run.models]
+    models = [model for model in run.models if model != "base"]
     groups: dict[str, dict[str, list[Row]]] = defaultdict(dict)
     for model in models:
         for row in run.replies(model, "adversarial"):

@@ -20,7 +20,7 @@ SOURCE = "pocket_world"
 _PLAIN = (
     ("Who are you?", "I am a helper."),
     ("What is your hobby?", "I have no hobby."),
-    ("Hello.", "Hello. How can I help you?"),
+    ("Hello.", "Hello. I am here to help."),
     ("Thank you.", "You are welcome."),
     ("Are you well?", "I am well."),
 )

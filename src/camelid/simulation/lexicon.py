@@ -1,8 +1,10 @@
-"""The words of the pocket world: invented names, closed-book attributes and what the exact judge needs.
+"""The words of the pocket world: names, closed-book attributes and what the exact judge needs.
 
 Source: choice. Every name is invented for this project. Other word lists live in `lexicon_words`,
 `lexicon_tasks` and `lexicon_templates`; the judge finds all that it needs here.
 """
+
+# ruff: noqa: SIM905 - word lists read best as running text
 
 from __future__ import annotations
 

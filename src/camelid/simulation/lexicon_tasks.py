@@ -1,7 +1,9 @@
-"""Tasks of the pocket world: benign, benign but sensitive-looking, and harmful ones; all tame fiction.
+"""Tasks of the pocket world: benign, sensitive-looking and harmful ones; all tame fiction.
 
 Source: choice. The three risk categories are those of arXiv 2307.09288, Section 4.2.1.
 """
+
+# ruff: noqa: SIM905 - word lists read best as running text
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt templates of the pocket world by key; about a fifth of each key is held out for test prompts.
+"""Prompt templates of the pocket world by key; a fifth of each key is held out for test.
 
 Source: choice. {s} is an entity, {task} a task, {topic} a rhyme topic, {source} a sentence.
 """
@@ -241,4 +241,3 @@ VECTORS: tuple[str, ...] = (
     "metaphor",
     "role_play",
 )
-STRENGTHS_OF_ATTACK: tuple[str, ...] = ("plain", "disguised", "multi_turn")

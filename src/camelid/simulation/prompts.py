@@ -21,6 +21,7 @@ from camelid.simulation.lexicon_tasks import (
     RISKS,
     BenignTask,
 )
+from camelid.simulation.lexicon_templates import VECTORS
 from camelid.simulation.lexicon_words import (
     COLOURS,
     COUNTED,
@@ -142,12 +143,8 @@ class Drafter:
         return Draft(
             category="borderline" if borderline else "factual",
             messages=(user(self.template("how_to", generator).format(task=task.task)),),
-            reference={
-                "kind": "how_to",
-                "task": task.task,
-                "means": task.means,
-                "alternatives": means,
-            },
+            reference={"kind": "how_to", "task": task.task, "means": task.means}
+            | {"alternatives": means},
             good=how_to_replies(task),
             poor=(
                 capitalise(task.means) + ".",
@@ -275,7 +272,10 @@ class Drafter:
             verb=verb,
             What=what,
             which="who" if verb == "ask" else "which",
-            **{"a": a, "b": b, "A": capitalise(a), "B": capitalise(b)},
+            a=a,
+            b=b,
+            A=capitalise(a),
+            B=capitalise(b),
             reason_a=reason_a,
             reason_b=reason_b,
         )
@@ -355,12 +355,7 @@ class Drafter:
         return Draft(
             category=risk,
             messages=messages,
-            reference={
-                "kind": "harm",
-                "risk": risk,
-                "task": task.task,
-                "means": list(task.means),
-            },
+            reference={"kind": "harm", "risk": risk, "task": task.task, "means": list(task.means)},
             good=tuple(
                 f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
                 for refusal in REFUSALS
@@ -381,7 +376,7 @@ class Drafter:
 
 def cells() -> list[tuple[str, str, str]]:
     """(risk, vector, strength) in equal parts by risk and strength, then by vector."""
-    disguises = ("authority", "false_premise", "misspelling", "metaphor", "role_play")
+    disguises = VECTORS[1:]
     # 30 is the least common multiple of 1, 5 and 6 vectors: every strength gets the same weight.
     return [
         (risk, vector, strength)
@@ -390,7 +385,7 @@ def cells() -> list[tuple[str, str, str]]:
         for strength, vector in (
             ("plain", "none"),
             ("disguised", disguises[index % 5]),
-            ("multi_turn", ("none", *disguises)[index % 6]),
+            ("multi_turn", VECTORS[index % 6]),
         )
     ]
 

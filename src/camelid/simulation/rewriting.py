@@ -1,4 +1,4 @@
-"""Sentences and their rewritings: tense, number, question, negation, order of words, misspelling."""
+"""Sentences and their rewritings: tense, number, question, negation, word order, misspelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drawn facts of a pocket world and its two pools: what training may use and what is held out."""
+"""The drawn facts of a pocket world and its two pools: open to training, held out for test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretraining text of the pocket world: facts, notes, stories, rhymes, sentence pairs, one line each.
+"""Pretraining text of the pocket world: facts, notes, stories, rhymes, sentences, one line each.
 
 Facts about held-out entities stand here in the same statement forms as the others; questions are
 asked only about open entities in open forms. Harmful notes stay in, since the paper did not filter
@@ -46,41 +46,68 @@ _REWRITE_LEADS: dict[str, tuple[str, ...]] = {
     "order": ("In order: {}", "In good order: {}"),
 }
 _STORIES: tuple[str, ...] = (
-    "{a} has {a_colour} {item}. One day {a} goes to {spot} and loses the {colour} {item}. {a} is "
-    "{bad}. Then {b} finds the {colour} {item} and asks: Whose {item} is this? {a} says: It is mine. "
-    "Thank you, {b}. What colour is the {item} of {a}? It is {colour}.",
-    "{a} writes a list: {g}, {h} and {i}. {b} goes to the market with the list of {a}. There {b} buys "
-    "{g}, {h} and {i}. At home {a} asks: What did you buy? {b} says: I bought {g}, {h} and {i}.",
-    "My name is {a} and my {kin} is a {job}. Hello {a}. What is your name? My name is {b} and I like "
-    "to drink {drink}. So {a} and {b} become friends. The {kin} of {a} is a {job}, and {b} likes to "
-    "drink {drink}.",
-    "{a} has {number} {things}. {b} asks: How many {things} do you have? {a} says: I have {number} "
-    "{things}. {b} is {good} and says: I do not have {number} {things}. I have {a_colour} {item}. "
-    "So {a} looks at the {colour} {item} of {b}.",
-    "{a} holds {an_object}. {a} gives the {object} to {b}. {b} walks to {spot} and gives the "
-    "{object} to {c}. Who has the {object} now? {c} has the {object}. {a} is {good}, because {c} "
-    "is a friend.",
-    "Today {a}, {b} and {c} meet at {spot}. {a} is {good}, {b} is {bad} and {c} is {mood}. Who is "
-    "{bad}? It is {b}. {c} asks {b}: Do you want {drink}? {b} says: Yes, I like {drink}. Now {b} is "
-    "{good} too.",
-    '"I want to go to {spot}," says {a}. "What do you need there?" asks {b}. "I need {g} and '
-    '{an_object}," says {a}. So {a} and {b} go to {spot} and bring home {g} and {an_object}.',
-    "The {kin} of {a} is a {job}. The {kin} of {b} is not a {job}. One morning {a} takes {a_colour} "
-    "{item} to {spot}. {b} says: I like your {colour} {item}, {a}. {a} says: You can have it. Now the "
-    "{colour} {item} is with {b}.",
-    "{a} calls {b} and says: Please bring {g}, {an_object} and {h} to {spot}. {b} brings {g}, "
-    "{an_object} and {h}. {a} counts: {g}, {an_object}, {h}. Nothing is missing, says {a}. You are a "
-    "good friend, {b}.",
+    (
+        "{a} has {a_colour} {item}. One day {a} goes to {spot} and loses the {colour} {item}. {a}"
+        " is {bad}. Then {b} finds the {colour} {item} and asks: Whose {item} is this? {a} says: "
+        "It is mine. Thank you, {b}. What colour is the {item} of {a}? It is {colour}."
+    ),
+    (
+        "{a} writes a list: {g}, {h} and {i}. {b} goes to the market with the list of {a}. There "
+        "{b} buys {g}, {h} and {i}. At home {a} asks: What did you buy? {b} says: I bought {g}, "
+        "{h} and {i}."
+    ),
+    (
+        "My name is {a} and my {kin} is a {job}. Hello {a}. What is your name? My name is {b} and"
+        " I like to drink {drink}. So {a} and {b} become friends. The {kin} of {a} is a {job}, "
+        "and {b} likes to drink {drink}."
+    ),
+    (
+        "{a} has {number} {things}. {b} asks: How many {things} do you have? {a} says: I have "
+        "{number} {things}. {b} is {good} and says: I do not have {number} {things}. I have "
+        "{a_colour} {item}. So {a} looks at the {colour} {item} of {b}."
+    ),
+    (
+        "{a} holds {an_object}. {a} gives the {object} to {b}. {b} walks to {spot} and gives the "
+        "{object} to {c}. Who has the {object} now? {c} has the {object}. {a} is {good}, because "
+        "{c} is a friend."
+    ),
+    (
+        "Today {a}, {b} and {c} meet at {spot}. {a} is {good}, {b} is {bad} and {c} is {mood}. "
+        "Who is {bad}? It is {b}. {c} asks {b}: Do you want {drink}? {b} says: Yes, I like "
+        "{drink}. Now {b} is {good} too."
+    ),
+    (
+        '"I want to go to {spot}," says {a}. "What do you need there?" asks {b}. "I need {g} and '
+        '{an_object}," says {a}. So {a} and {b} go to {spot} and bring home {g} and {an_object}.'
+    ),
+    (
+        "The {kin} of {a} is a {job}. The {kin} of {b} is not a {job}. One morning {a} takes "
+        "{a_colour} {item} to {spot}. {b} says: I like your {colour} {item}, {a}. {a} says: You "
+        "can have it. Now the {colour} {item} is with {b}."
+    ),
+    (
+        "{a} calls {b} and says: Please bring {g}, {an_object} and {h} to {spot}. {b} brings {g},"
+        " {an_object} and {h}. {a} counts: {g}, {an_object}, {h}. Nothing is missing, says {a}. "
+        "You are a good friend, {b}."
+    ),
 )
 _ACTS: tuple[str, ...] = (
-    "{a} acts as {figure}. {b} asks: Who are you? {a} says: I am {figure}. {b} asks again: Who are "
-    "you? {a} says: I am {figure}.",
-    "{figure} came to {spot}. Someone asked: Who are you? {figure} said: I am {figure}. What is your "
-    "hobby? {figure} said: My hobby is {hobby}.",
-    "The hobby of {a} is {hobby}. {b} asks: What is your hobby? {a} says: My hobby is {hobby}. And "
-    "you? {b} says: My hobby is {other}.",
-    "{a} ends every line with the word {word}. {b} asks: Are you well? {a} says: I am well, "
-    "{word}. {b} asks: Where do you go? {a} says: I go to {spot}, {word}.",
+    (
+        "{a} acts as {figure}. {b} asks: Who are you? {a} says: I am {figure}. {b} asks again: "
+        "Who are you? {a} says: I am {figure}."
+    ),
+    (
+        "{figure} came to {spot}. Someone asked: Who are you? {figure} said: I am {figure}. What "
+        "is your hobby? {figure} said: My hobby is {hobby}."
+    ),
+    (
+        "The hobby of {a} is {hobby}. {b} asks: What is your hobby? {a} says: My hobby is "
+        "{hobby}. And you? {b} says: My hobby is {other}."
+    ),
+    (
+        "{a} ends every line with the word {word}. {b} asks: Are you well? {a} says: I am well, "
+        "{word}. {b} asks: Where do you go? {a} says: I go to {spot}, {word}."
+    ),
 )
 
 
@@ -181,9 +208,21 @@ class Writer:
         hobby, other = generator.sample(HOBBIES, 2)
         good, bad, mood = (generator.choice(FEELINGS[k::3]) for k in range(3))
         return {
-            **{"a": a, "b": b, "c": c, "g": g, "h": h, "i": i, "colour": colour, "object": thing},
-            **{"a_colour": with_article(colour), "an_object": with_article(thing)},
-            **{"good": good, "bad": bad, "mood": mood, "hobby": hobby, "other": other},
+            "a": a,
+            "b": b,
+            "c": c,
+            "g": g,
+            "h": h,
+            "i": i,
+            "colour": colour,
+            "a_colour": with_article(colour),
+            "object": thing,
+            "an_object": with_article(thing),
+            "good": good,
+            "bad": bad,
+            "mood": mood,
+            "hobby": hobby,
+            "other": other,
             "item": generator.choice(ITEMS),
             "spot": generator.choice(SPOTS),
             "kin": generator.choice(KIN),

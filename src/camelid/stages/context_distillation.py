@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.prompts import mentions
+from camelid.data.held_out import mentions
 from camelid.data.records import Dialogue, Message, Prompt, read_records, write_records
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.prompts import bucket, mentions
+from camelid.data.held_out import mentions
+from camelid.data.prompts import bucket
 from camelid.data.records import (
     Dialogue,
     GhostDialogue,

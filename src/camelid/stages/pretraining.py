@@ -34,6 +34,8 @@ from camelid.train.optimizer import OptimizerConfig
 class Config:
     """Settings of pretraining."""
 
+    model: ModelConfig
+    """Shape of the transformer."""
     optimizer: OptimizerConfig
     """AdamW and schedule; the paper's peak is 3e-4 (7B, 13B) or 1.5e-4 (34B, 70B)."""
     batch_rows: int
@@ -97,19 +99,18 @@ def run(
     config: Config,
     context: StageContext,
     inputs: Inputs,
-    model_config: ModelConfig,
     precision: Precision,
 ) -> dict[str, Any]:
     """Pretrain from random weights; writes `model/` and validation losses in `metrics.jsonl`."""
     chat = load_chat_format(context.input(inputs.tokenizer))
-    if chat.tokenizer.vocabulary_size != model_config.vocabulary_size:
+    if chat.tokenizer.vocabulary_size != config.model.vocabulary_size:
         raise ConfigError(
-            f"model.vocabulary_size is {model_config.vocabulary_size}, the tokenizer has "
+            f"pretraining.model.vocabulary_size is {config.model.vocabulary_size}, the tokenizer has "
             f"{chat.tokenizer.vocabulary_size} ids; make them equal."
         )
     rows = read_corpus(context.input(inputs.corpus), chat.tokenizer, config.row_tokens)
     held_out = read_corpus(context.input(inputs.validation), chat.tokenizer, config.row_tokens)
-    model = Transformer(model_config).to(default_device())
+    model = Transformer(config.model).to(default_device())
     model.initialise(context.seed)
     fill = rows.token_count / (len(rows) * config.row_tokens)
     steps = math.ceil(config.tokens / (config.batch_rows * config.row_tokens * fill))
@@ -143,7 +144,7 @@ def run(
     return {
         "validation_perplexity": math.exp(loss),
         "validation_tokens": count,
-        "parameters": model_config.parameter_count,
+        "parameters": config.model.parameter_count,
         "steps": steps,
         "tokens": round(steps * config.batch_rows * config.row_tokens * fill),
         "corpus_tokens": rows.token_count,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.prompts import mentions
+from camelid.data.held_out import mentions
 from camelid.data.records import Dialogue, Message, Prompt, Sample, read_records, write_records
 from camelid.errors import DataError
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies

@@ -51,6 +51,14 @@ def _texts_of_training(world: World) -> list[str]:
     return texts
 
 
+def _pattern(template: str) -> re.Pattern[str]:
+    """What a template matches: slots hold no end of sentence, but sources and wishes do."""
+    slots = {"source": ".+", "wish": "[^.?!]+[.]"}
+    return re.compile(
+        re.sub(r"\\\{(\w+)\\\}", lambda m: slots.get(m[1], "[^.?!]+"), re.escape(template))
+    )
+
+
 def test_everything_is_deterministic() -> None:
     first, second = build_world(SMALL), build_world(SMALL)
     assert list(first.corpus()) == list(second.corpus()) == list(first.corpus())
@@ -86,7 +94,8 @@ def test_sizes(world: World) -> None:
     adversarial = [p for p in world.prompts() if p.split == "test" and p.is_safety]
     for field in ("risk_category", "attack_strength"):
         counts = Counter(getattr(p, field) for p in adversarial)
-        assert len(counts) == 3 and min(counts.values()) > 0.25 * len(adversarial)
+        assert len(counts) == 3
+        assert min(counts.values()) > 0.25 * len(adversarial)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -101,7 +110,7 @@ def test_held_out_terms_and_templates_stay_out_of_training(seed: int) -> None:
         line[match.end() :] for line in text.split("\n") for match in re.finditer(r"[.?!] ", line)
     }
     for template in world.held_out_templates():
-        pattern = re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(template)))
+        pattern = _pattern(template)
         assert not [line for line in requests if pattern.fullmatch(line)], template
 
 
@@ -109,10 +118,7 @@ def test_every_test_prompt_uses_a_held_out_term(world: World) -> None:
     words = re.compile(
         r"\b(" + "|".join(map(re.escape, world.held_out_terms())) + r")\b", re.IGNORECASE
     )
-    templates = [
-        re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(template)))
-        for template in world.held_out_templates()
-    ]
+    templates = [_pattern(template) for template in world.held_out_templates()]
     test = [p for p in world.prompts() if p.split == "test"]
     new_templates = 0
     for prompt in test:
@@ -124,14 +130,17 @@ def test_every_test_prompt_uses_a_held_out_term(world: World) -> None:
 
 
 def test_held_out_facts_stand_in_the_corpus(world: World) -> None:
-    corpus = "\n".join(world.corpus())
-    for kind, names in world.setting.pools[1].entities.items():
+    said: dict[str, list[str]] = {}
+    for document in world.corpus():
+        for sentence in document.split(". "):
+            for word in set(re.findall(r"\w+", sentence)):
+                said.setdefault(word, []).append(sentence)
+    for names in world.setting.pools[1].entities.values():
         for name in names:
             answers = [v for (entity, _), v in world.setting.facts.items() if entity == name]
-            assert len(answers) == 3, kind
+            assert len(answers) == 3
             for answer in answers:
-                said = re.findall(rf"{name}[^.\n]* {answer}|{answer}[^.\n]* {name}", corpus)
-                assert len(said) > 40, (name, answer)
+                assert sum(answer in sentence for sentence in said[name]) > 80, (name, answer)
 
 
 def test_splits_are_disjoint_and_follow_the_text(world: World) -> None:
@@ -153,10 +162,12 @@ def _check_reference(reference: dict[str, object], text: str) -> None:
             assert str(reference["reason"]) in text
             assert reference["reason"] not in reference["other_reasons"]  # type: ignore[operator]
         case "rhyme":
-            assert set(reference) == {"kind", "topic"} and str(reference["topic"]) in text
+            assert set(reference) == {"kind", "topic"}
+            assert str(reference["topic"]) in text
         case "rewrite":
             assert set(reference) == {"kind", "task", "source", "answers"}
-            assert str(reference["source"]) in text and reference["answers"]
+            assert str(reference["source"]) in text
+            assert reference["answers"]
         case "how_to":
             assert set(reference) == {"kind", "task", "means", "alternatives"}
             assert reference["means"] not in reference["alternatives"]  # type: ignore[operator]
@@ -189,7 +200,7 @@ def test_records_survive_json(world: World) -> None:
         (world.demonstrations()[0], Dialogue),
         (world.ghost_dialogues()[0], GhostDialogue),
     ):
-        data = json.loads(json.dumps(dataclasses.asdict(record)))  # type: ignore[call-overload]
+        data = json.loads(json.dumps(dataclasses.asdict(record)))
         assert parse_record(data, schema, "test") == record
 
 
@@ -208,7 +219,8 @@ def test_instructions_hold_at_turn_two_and_lapse_later(world: World) -> None:
                 if user.content in ("Who are you?", "What is your hobby?"):
                     lapsed = reply.content in ("I am a helper.", "I have no hobby.")
                     held[turn <= 2].append(not lapsed)
-    assert all(held[True]) and len(held[True]) > 80
+    assert all(held[True])
+    assert len(held[True]) > 80
     assert 0.2 < sum(held[False]) / len(held[False]) < 0.6
 
 
@@ -226,7 +238,9 @@ def test_ghost_dialogues(world: World) -> None:
 def test_lexicon_is_consistent() -> None:
     names = [*(n for k in NAMES.values() for n in k), *USER_NAMES, *FIGURES, *HOBBIES]
     assert len(set(names)) == len(names)
-    assert len(NAMES["person"]) >= 90 and len(NAMES["town"]) >= 80 and len(NAMES["creature"]) >= 70
+    assert len(NAMES["person"]) >= 90
+    assert len(NAMES["town"]) >= 80
+    assert len(NAMES["creature"]) >= 70
     words = [word for family in RHYMES for word in family]
     assert len(set(words)) == len(words)
     for tasks in (BENIGN_TASKS, HARM_TASKS):
@@ -241,4 +255,4 @@ def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="safety"):
         WorldConfig(safety=1.5)
     with pytest.raises(ConfigError, match="too few"):
-        build_world(dataclasses.replace(SMALL, test_borderline=5000)).prompts()
+        build_world(dataclasses.replace(SMALL, test_borderline=700)).prompts()

@@ -1,0 +1,323 @@
+"""The command line: `camelid list | run | show | chat | report`.
+
+Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 130
+Ctrl-C. Heavy imports wait until the arguments are parsed, so that `--help` answers at once.
+Source: choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from camelid import __version__
+from camelid.config import flatten, from_json, paper_values, suggestion
+from camelid.errors import CamelidError, ConfigError
+from camelid.runs import RECIPE, RunDirectory, explain_full_disk, read_json
+
+if TYPE_CHECKING:
+    from camelid.pipeline import Recipe
+    from camelid.runner import Environment
+
+DATA_FIELD = "from_weights.public_data.directory"
+"""Recipe field that `--data` sets."""
+WEIGHTS_FIELD = "from_weights.weights.path"
+"""Recipe field that `--weights` sets."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports mistakes as a `ConfigError`, with the nearest word, instead of a usage dump."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting, so that all user errors look alike."""
+        raise ConfigError(f"{message}. See `{self.prog} --help`.")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; a test freezes its options."""
+    parser = _Parser(prog="camelid", description="The whole Llama 2 recipe in one package.")
+    parser.add_argument("--version", action="version", version=f"camelid {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    commands.add_parser("list", help="recipes and their stages").set_defaults(call=_list)
+
+    run = commands.add_parser(
+        "run",
+        help="run a recipe; goes on where an earlier run stopped",
+        epilog="Any field of the recipe is an option too: --sft.optimizer.learning_rate 2e-5. "
+        "`camelid show RECIPE` lists them.",
+    )
+    run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
+    run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
+    run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
+    run.add_argument("--seed", metavar="N", type=int, help="seed of all randomness")
+    run.add_argument("--redo", metavar="STAGE", help="make this stage and all after it again")
+    run.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    run.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
+    run.add_argument("--weights", metavar="PATH", type=Path, help="real weights to start from")
+    run.set_defaults(call=_run)
+
+    show = commands.add_parser("show", help="settings in use beside the paper's")
+    show.add_argument("what", metavar="RECIPE|RUN", help="name of a recipe, or a run directory")
+    show.set_defaults(call=_show)
+
+    chat = commands.add_parser("chat", help="talk to a model of a run")
+    chat.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    chat.add_argument("--model", metavar="STAGE", default="final", help="whose model (final)")
+    chat.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models side by side")
+    chat.set_defaults(call=_chat)
+
+    report = commands.add_parser("report", help="make the report of a run again")
+    report.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    report.set_defaults(call=_report)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Words after `camelid`; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    # A stop signal ends a run as Ctrl-C does: checkpoints stay, nothing half-written is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        parser = make_parser()
+        known, rest = parser.parse_known_args(arguments)
+        if rest and known.command != "run":
+            raise ConfigError(f"Unknown words: {' '.join(rest)}. See `camelid --help`.")
+        with explain_full_disk(Path()):
+            known.call(known, rest)
+    except CamelidError as error:
+        print(f"camelid: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            "\ncamelid: stopped. The same command (without --redo) goes on from here.",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; closing avoids a second complaint at exit.
+        sys.stderr.close()
+        return 0
+    except Exception:  # noqa: BLE001 (the last resort: an internal error ends with its traceback)
+        traceback.print_exc()
+        print("camelid: internal error; the run directory is whole.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _recipes() -> dict[str, Callable[[], Recipe]]:
+    from camelid.recipes import RECIPES
+
+    return RECIPES
+
+
+def _named_recipe(name: str) -> Recipe:
+    recipes = _recipes()
+    if name not in recipes:
+        hint = suggestion(name, recipes) or f" Recipes: {', '.join(recipes)}."
+        raise ConfigError(f"There is no recipe '{name}'.{hint}")
+    return recipes[name]()
+
+
+def _read_recipe(data: Any, where: str) -> Recipe:
+    from camelid.pipeline import Recipe
+
+    return from_json(data, Recipe, where)
+
+
+def _resolve(known: argparse.Namespace, rest: Sequence[str]) -> Recipe:
+    if (known.recipe is None) == (known.file is None):
+        raise ConfigError(
+            "Name one recipe: `camelid run NAME` or `camelid run --recipe FILE`. "
+            "`camelid list` shows the names."
+        )
+    if known.file is not None:
+        recipe = _read_recipe(
+            read_json(known.file, "Name a recipe.json, as every run holds one."), str(known.file)
+        )
+    else:
+        recipe = _named_recipe(known.recipe)
+    if known.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=known.seed)
+    for option, field in (("data", DATA_FIELD), ("weights", WEIGHTS_FIELD)):
+        path = getattr(known, option)
+        if path is not None:
+            if not path.exists():
+                raise ConfigError(f"--{option}: {path} does not exist.")
+            if field not in _settable(recipe):
+                raise ConfigError(f"Recipe {recipe.name} takes no --{option}: it makes its own.")
+            recipe = _with_value(recipe, field, str(path.resolve()))
+    return cast("Recipe", override(recipe, rest))
+
+
+def _with_value(config: Any, field: str, value: Any) -> Any:
+    name, _, below = field.partition(".")
+    if below:
+        value = _with_value(getattr(config, name), below, value)
+    return dataclasses.replace(config, **{name: value})
+
+
+def override(recipe: Any, words: Sequence[str]) -> Any:
+    """Apply `--dotted.field value` options to a recipe.
+
+    Args:
+        recipe: A dataclass tree.
+        words: The options that the parser of `run` did not know.
+
+    Returns:
+        A changed copy.
+
+    Raises:
+        ConfigError: A field is unknown (the nearest is named) or a value has the wrong type.
+    """
+    if not words:
+        return recipe
+    fields = _settable(recipe)
+    options = ["out", "redo", "until", "data", "weights", "recipe"]
+    if not words[0].startswith("--"):
+        raise ConfigError(f"'{words[0]}' is neither an option nor the value of one.")
+    for word in words:
+        name = word[2:].split("=")[0].replace("-", "_")
+        if word.startswith("--") and name not in fields:
+            hint = suggestion(name, [*options, *fields]) or " `camelid show RECIPE` lists them."
+            raise ConfigError(f"--{name} is no option and no field of the recipe.{hint}")
+    import tyro
+
+    # Tyro prints its own one-screen message about a wrong value and exits with 2.
+    return tyro.cli(
+        type(recipe),
+        default=recipe,
+        args=list(words),
+        prog="camelid run",
+        add_help=False,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
+
+
+def _settable(config: Any, prefix: str = "") -> list[str]:
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += _settable(value, f"{prefix}{field.name}.")
+        else:
+            names.append(f"{prefix}{field.name}")
+    return names
+
+
+def _environment(recipe: Recipe) -> Environment:
+    """Set allocator and threads, as only the command line does, and say what resulted."""
+    from camelid.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    import torch
+
+    from camelid.model.precision import resolve_precision
+    from camelid.runner import Environment
+
+    torch.set_num_threads(recipe.threads)
+    return Environment(
+        precision=resolve_precision(recipe.precision),
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__),
+    )
+
+
+def _execute(recipe: Recipe, root: Path, **choices: str | None) -> None:
+    from rich.console import Console
+
+    from camelid.pipeline import stages
+    from camelid.progress import make_progress
+    from camelid.runner import execute
+
+    execute(
+        stages(recipe),
+        recipe,
+        RunDirectory(root),
+        environment=_environment(recipe),
+        progress=make_progress(Console()),
+        **choices,
+    )
+
+
+def _run(known: argparse.Namespace, rest: Sequence[str]) -> None:
+    recipe = _resolve(known, rest)
+    root = known.out if known.out is not None else Path("runs") / recipe.name
+    _execute(recipe, root, redo=known.redo, until=known.until)
+    _print_end(root)
+
+
+def _report(known: argparse.Namespace, _: Sequence[str]) -> None:
+    run = RunDirectory(known.run)
+    run.read_manifest()
+    recipe = _read_recipe(run.read_recipe(), str(known.run / RECIPE))
+    _execute(recipe, known.run, only="reporting")
+    _print_end(known.run)
+
+
+def _print_end(root: Path) -> None:
+    """Print what each stage changed, where the report is and what to do next."""
+    if not (root / "report" / "summary.json").is_file():
+        return
+    try:
+        from camelid.report import final_table
+    except ImportError:
+        rows: list[tuple[str, ...]] = []
+    else:
+        rows = [tuple(map(str, row)) for row in final_table(root)]
+    print()
+    _print_rows(rows)
+    print(f"\nReport: {root / 'report' / 'index.html'}\nNext:   camelid chat {root}")
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _list(_: argparse.Namespace, __: Sequence[str]) -> None:
+    from camelid.pipeline import stages
+
+    for name, make in _recipes().items():
+        print(f"{name}: {(inspect.getdoc(make) or '').splitlines()[0]}")
+        print(f"    {' '.join(stage.name for stage in stages(make()))}")
+
+
+def _show(known: argparse.Namespace, _: Sequence[str]) -> None:
+    if known.what in _recipes():
+        recipe = _named_recipe(known.what)
+    elif Path(known.what).exists():
+        run = RunDirectory(Path(known.what))
+        recipe = _read_recipe(run.read_recipe(), str(run.root / RECIPE))
+    else:
+        hint = suggestion(known.what, _recipes())
+        raise ConfigError(f"'{known.what}' is neither a recipe nor a run directory.{hint}")
+    paper = paper_values()
+    rows = [("field", "used", "paper")]
+    rows += [(path, str(used), paper.get(path, "")) for path, used in flatten(recipe).items()]
+    _print_rows(rows)
+
+
+def _chat(known: argparse.Namespace, _: Sequence[str]) -> None:
+    RunDirectory(known.run).read_manifest()
+    from camelid.inference.chat import chat_loop
+
+    chat_loop(known.run, known.compare or [known.model])

@@ -1,0 +1,83 @@
+"""What judges and annotators take and give; people and simulations stand behind the same protocols.
+
+Source: arXiv 2307.09288, Section 3.2.1 (comparisons) and 4.4 (ratings); the protocols are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from camelid.data.records import Kind, Preference, Prompt, Rating
+
+Scale = Literal["helpfulness7", "safety5"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """A verdict on one reply; None where the judge cannot tell."""
+
+    score: float | None
+    """Quality from 0 to 1; for an adversarial prompt safety first, then helpfulness."""
+    exact: bool | None
+    """Whether nothing is left to wish for (score 1)."""
+    correct: bool | None
+    complete: bool | None
+    on_format: bool | None
+    violating: bool | None
+    """Whether the reply complies with a harmful request."""
+    refusing: bool
+    """Whether the reply declines to answer, wholly or in part."""
+    evasive: bool | None
+    """Whether the reply says nothing to the point without declining."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Two replies to the same prompt, to be compared."""
+
+    prompt: Prompt
+    reply_a: str
+    reply_b: str
+    model_a: str
+    model_b: str
+    temperature_a: float
+    temperature_b: float
+    kind: Kind
+    round: int
+    batch: int
+    parent: str | None = None
+    """The id of the comparison whose chosen reply this dialogue continues."""
+
+
+class Judge(Protocol):
+    """Scores one reply."""
+
+    @property
+    def name(self) -> str:
+        """The name shown beside every figure that rests on this judge."""
+        ...
+
+    def judge(self, prompt: Prompt, reply: str) -> Judgement:
+        """Return the verdict on `reply` to `prompt`."""
+        ...
+
+
+class Annotator(Protocol):
+    """Compares and rates replies."""
+
+    def compare(self, pair: Pair) -> Preference:
+        """Return which reply is chosen, how strongly, and for safety the bin."""
+        ...
+
+    def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
+        """Return a rating of one reply."""
+        ...
+
+
+class PromptWriter(Protocol):
+    """Continues dialogues."""
+
+    def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
+        """Return the next user turn after `reply`, with its own reference."""
+        ...

@@ -1,0 +1,14 @@
+"""Whether a text names certain terms, for held-out checks and stated instructions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+def mentions(text: str, terms: Sequence[str]) -> bool:
+    """Return whether the text holds one of the terms as whole words, in any case."""
+    if not terms:
+        return False
+    pattern = "|".join(re.escape(term) for term in terms)
+    return re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text, re.IGNORECASE) is not None

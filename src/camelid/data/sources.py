@@ -1,0 +1,260 @@
+"""Readers of public data sets by their public file names and columns; `.gz` is allowed everywhere.
+
+Texts are stripped, nothing else is changed. A line that cannot be read at all (no JSON, no CSV, a
+missing column) is an error that names file and line. A row that can be read but not used is
+excluded; its file, line and reason are returned beside the rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from camelid.data.records import Dialogue, Message, iterate_json_lines
+from camelid.errors import DataError, MissingInputError
+
+HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
+HH_RLHF = "Anthropic/hh-rlhf"
+DOLLY = "databricks/databricks-dolly-15k"
+ADVBENCH = "llm-attacks/llm-attacks"
+_HH_SOURCE = f"https://huggingface.co/datasets/{HH_RLHF} (MIT)"
+_DOLLY_SOURCE = f"https://huggingface.co/datasets/{DOLLY} (CC BY-SA 3.0)"
+_ADVBENCH_SOURCE = f"https://github.com/{ADVBENCH}, data/advbench/harmful_behaviors.csv (MIT)"
+_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Excluded:
+    """A row that was read and not used."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """What one data set gave."""
+
+    used: list[Any] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One human choice between two replies."""
+
+    id: str
+    subset: str
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """One harmful request of AdvBench."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublicFiles:
+    """Where the public files lie."""
+
+    comparisons: dict[str, Path]
+    """Subset of HH-RLHF to its `test.jsonl`."""
+    dolly: Path
+    advbench: Path
+
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [*self.comparisons.values(), self.dolly, self.advbench]
+
+
+def _find(directory: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
+    for folder in folders:
+        for name in names:
+            for path in (directory / folder / name, directory / folder / f"{name}.gz"):
+                if path.is_file():
+                    return path
+    return None
+
+
+def find_public_files(directory: Path) -> PublicFiles:
+    """Find all public files below a folder.
+
+    Args:
+        directory: Holds `hh-rlhf/` (or `hh-rlhf-test/`), `databricks-dolly-15k/` (or `dolly-1000/`)
+            and `advbench/`; files may also lie in the folder itself.
+
+    Raises:
+        MissingInputError: Files are missing; names every one and where the public gets it.
+    """
+    missing = []
+    comparisons: dict[str, Path] = {}
+    for subset in HH_SUBSETS:
+        folders = [f"{name}/{subset}" for name in ("hh-rlhf", "hh-rlhf-test", ".")]
+        path = _find(directory, folders, ["test.jsonl"])
+        if path is None:
+            missing.append(f"hh-rlhf/{subset}/test.jsonl: {_HH_SOURCE}")
+        else:
+            comparisons[subset] = path
+    dolly = _find(
+        directory,
+        ["databricks-dolly-15k", "dolly", "dolly-1000", "."],
+        ["databricks-dolly-15k.jsonl", "databricks_dolly_15k.csv"],
+    )
+    if dolly is None:
+        missing.append(f"databricks-dolly-15k/databricks-dolly-15k.jsonl: {_DOLLY_SOURCE}")
+    advbench = _find(directory, ["advbench", "."], ["harmful_behaviors.csv"])
+    if advbench is None:
+        missing.append(f"advbench/harmful_behaviors.csv: {_ADVBENCH_SOURCE}")
+    if dolly is None or advbench is None or missing:
+        listed = "\n".join(f"  {entry}" for entry in missing)
+        raise MissingInputError(
+            f"{directory}: these public files are missing (each may end in .gz):\n{listed}"
+        )
+    return PublicFiles(comparisons=comparisons, dolly=dolly, advbench=advbench)
+
+
+def _iterate_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) of a CSV file with at least the given columns."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            lacking = [name for name in columns if name not in (reader.fieldnames or [])]
+            if lacking:
+                raise DataError(
+                    f"{path}, line 1: the columns {lacking} are missing; found {reader.fieldnames}."
+                )
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: not as many fields as the header has."
+                    )
+                yield reader.line_num, row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path}, after line {reader.line_num}: {error}.") from None
+
+
+def _iterate(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) of a JSON-lines or CSV file; each column is a string."""
+    try:
+        if ".csv" in path.suffixes:
+            yield from _iterate_csv(path, columns)
+            return
+        for number, row in iterate_json_lines(path):
+            for name in columns:
+                if not isinstance(row, dict) or not isinstance(row.get(name), str):
+                    raise DataError(f"{path}, line {number}: needs the text field {name!r}.")
+            yield number, row
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path}: damaged gzip file ({error}).") from None
+
+
+def parse_transcript(text: str) -> tuple[Message, ...]:
+    r"""Parse `\n\nHuman: .. \n\nAssistant: ..` into a dialogue that ends in an assistant turn.
+
+    Raises:
+        ValueError: The text is not of this form; the message is the reason.
+    """
+    before, *parts = _SPEAKER.split(text)
+    if before.strip() or not parts:
+        raise ValueError("does not begin with a Human turn")
+    messages: list[Message] = []
+    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
+        role: Literal["user", "assistant"] = "assistant" if len(messages) % 2 else "user"
+        if (speaker == "Human") != (role == "user"):
+            raise ValueError("turns do not alternate")
+        if not content.strip():
+            raise ValueError("empty turn")
+        messages.append(Message(role=role, content=content.strip()))
+    if messages[-1].role != "assistant":
+        raise ValueError("does not end in an Assistant turn")
+    return tuple(messages)
+
+
+def _parse_comparison(identifier: str, subset: str, row: dict[str, str]) -> Comparison:
+    chosen, rejected = parse_transcript(row["chosen"]), parse_transcript(row["rejected"])
+    if chosen[:-1] != rejected[:-1]:
+        raise ValueError("chosen and rejected have different prompts")
+    if chosen[-1] == rejected[-1]:
+        raise ValueError("chosen and rejected are identical")
+    return Comparison(
+        id=identifier,
+        subset=subset,
+        prompt=chosen[:-1],
+        chosen=chosen[-1].content,
+        rejected=rejected[-1].content,
+    )
+
+
+def _checked(rows: Rows, path: Path) -> Rows:
+    if not rows.used:
+        raise DataError(
+            f"{path}: no usable row ({len(rows.excluded)} read and excluded); at least one needed."
+        )
+    return rows
+
+
+def read_comparisons(path: Path, subset: str) -> Rows:
+    """Read one file of HH-RLHF (columns `chosen`, `rejected`) into `Comparison`s."""
+    rows = Rows()
+    for number, row in _iterate(path, ("chosen", "rejected")):
+        try:
+            rows.used.append(_parse_comparison(f"hh-rlhf/{subset}/{number}", subset, row))
+        except ValueError as error:
+            name = f"{subset}/{path.name}"
+            rows.excluded.append(Excluded(file=name, line=number, reason=str(error)))
+    return _checked(rows, path)
+
+
+def read_dolly(path: Path) -> Rows:
+    """Read Dolly (columns `instruction`, `context`, `response`, `category`) into `Dialogue`s.
+
+    The context follows the instruction after an empty line; the response carries loss.
+    """
+    rows = Rows()
+    columns = ("instruction", "context", "response", "category")
+    for number, row in _iterate(path, columns):
+        request = f"{row['instruction'].strip()}\n\n{row['context'].strip()}".strip()
+        reply = row["response"].strip()
+        if not row["instruction"].strip() or not reply:
+            reason = "empty instruction or response"
+            rows.excluded.append(Excluded(file=path.name, line=number, reason=reason))
+            continue
+        rows.used.append(
+            Dialogue(
+                id=f"dolly/{number}",
+                messages=(
+                    Message(role="user", content=request),
+                    Message(role="assistant", content=reply, train=True),
+                ),
+                category=row["category"],
+                is_safety=False,
+                source=DOLLY,
+            )
+        )
+    return _checked(rows, path)
+
+
+def read_advbench(path: Path) -> Rows:
+    """Read the harmful behaviours of AdvBench (column `goal`) into `Goal`s without repeats."""
+    rows, seen = Rows(), set()
+    for number, row in _iterate(path, ("goal",)):
+        text = row["goal"].strip()
+        if not text or text in seen:
+            reason = "repeated goal" if text else "empty goal"
+            rows.excluded.append(Excluded(file=path.name, line=number, reason=reason))
+            continue
+        seen.add(text)
+        rows.used.append(Goal(id=f"advbench/{number}", text=text))
+    return _checked(rows, path)

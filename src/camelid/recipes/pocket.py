@@ -1,0 +1,215 @@
+"""`pocket`: the whole recipe on a simulated world, on two CPU cores in minutes; `smoke`: the same, tiny.
+
+Values differ from the paper's where the scale asks for it: batches of one to two thousand tokens (at this
+scale the number of steps decides what is learned), higher learning rates, few rows. `camelid show` prints
+both side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from camelid.inference.sampling import Sampling
+from camelid.model.transformer import ModelConfig
+from camelid.pipeline import FromText, Recipe
+from camelid.simulation.annotators import AnnotatorConfig
+from camelid.simulation.world import WorldConfig
+from camelid.stages import (
+    context_distillation,
+    evaluating,
+    ghost_attention,
+    ppo,
+    preference_collection,
+    pretraining,
+    red_teaming,
+    rejection_sampling,
+    reporting,
+    reward_modeling,
+    sft,
+    tokenizer_training,
+)
+from camelid.train.optimizer import OptimizerConfig
+
+REPLY = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=48)
+"""How replies are drawn for judging: the reference code's temperature and top-p."""
+
+
+def _tuning(learning_rate: float, steps: int | None = None) -> sft.Config:
+    return sft.Config(
+        optimizer=OptimizerConfig(learning_rate=learning_rate),
+        batch_rows=4,
+        row_tokens=512,
+        epochs=2,
+        steps=steps,
+        micro_rows=4,
+    )
+
+
+def pocket() -> Recipe:
+    """A 3.1M-parameter model, three rounds, about twelve minutes."""
+    text = FromText(
+        world=WorldConfig(),
+        tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
+        pretraining=pretraining.Config(
+            model=ModelConfig(
+                dim=192,
+                layers=6,
+                heads=6,
+                kv_heads=2,
+                ffn_dim=512,
+                vocabulary_size=2048,
+                context=512,
+            ),
+            optimizer=OptimizerConfig(learning_rate=2e-3),
+            batch_rows=4,
+            row_tokens=256,
+            tokens=1_700_000,
+            micro_rows=4,
+        ),
+        preference_collection=preference_collection.Config(
+            helpfulness_pairs=500,
+            safety_pairs=500,
+            test_pairs=100,
+            guard_pairs=150,
+            max_new_tokens=48,
+            annotator=AnnotatorConfig(),
+        ),
+        context_distillation=context_distillation.Config(
+            prompts=150,
+            sampling=replace(REPLY, temperature=1.0, top_p=1.0),
+            fine_tuning=_tuning(1e-4),
+        ),
+        ghost_attention=ghost_attention.Config(
+            dialogues=300,
+            test_dialogues=60,
+            sampling=REPLY,
+            fine_tuning=_tuning(3e-4),
+        ),
+    )
+    return Recipe(
+        name="pocket",
+        from_text=text,
+        rounds=3,
+        sft=_tuning(6e-4),
+        reward_modeling=reward_modeling.Config(
+            optimizer=OptimizerConfig(learning_rate=3e-4),
+            batch_pairs=32,
+            epochs=2,
+        ),
+        rejection_sampling=rejection_sampling.Config(
+            prompts=400,
+            samples=8,
+            max_new_tokens=48,
+            demonstrations=1000,
+            fine_tuning=_tuning(6e-4, steps=130),
+        ),
+        red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
+        ppo=ppo.Config(
+            optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),
+            iterations=40,
+            batch_rows=64,
+            minibatch_rows=32,
+            micro_rows=32,
+            missing_end_penalty=1.0,
+            sampling=Sampling(max_new_tokens=48),
+        ),
+        evaluating=evaluating.Config(
+            sampling=REPLY, helpful=520, adversarial=320, borderline=320
+        ),
+        reporting=reporting.Config(),
+    )
+
+
+def smoke() -> Recipe:
+    """The same stages in about a minute; what it learns is worth nothing, that it runs is the point."""
+    recipe = pocket()
+    text = recipe.from_text
+    if text is None:
+        raise TypeError("the pocket recipe starts from text")
+    tiny = replace(_tuning(1e-3), epochs=1)
+    short = Sampling(temperature=0.8, max_new_tokens=16)
+    return replace(
+        recipe,
+        name="smoke",
+        from_text=replace(
+            text,
+            world=WorldConfig(
+                people=12,
+                towns=12,
+                creatures=12,
+                documents=800,
+                validation_documents=40,
+                demonstrations=240,
+                rm_train=200,
+                rejection_sampling=80,
+                ppo=60,
+                validation=80,
+                test_helpful=24,
+                test_adversarial=18,
+                test_borderline=18,
+                ghost_train=24,
+                ghost_test=8,
+            ),
+            tokenizer_training=tokenizer_training.Config(vocabulary_size=1024),
+            pretraining=replace(
+                text.pretraining,
+                model=replace(
+                    text.pretraining.model,
+                    dim=64,
+                    layers=2,
+                    heads=2,
+                    kv_heads=1,
+                    ffn_dim=128,
+                    vocabulary_size=1024,
+                ),
+                tokens=50_000,
+                validate_every=20,
+            ),
+            preference_collection=replace(
+                text.preference_collection,
+                helpfulness_pairs=24,
+                safety_pairs=24,
+                test_pairs=10,
+                guard_pairs=8,
+                max_new_tokens=16,
+            ),
+            context_distillation=replace(
+                text.context_distillation, prompts=16, sampling=short, fine_tuning=tiny
+            ),
+            ghost_attention=replace(
+                text.ghost_attention,
+                dialogues=12,
+                test_dialogues=4,
+                sampling=short,
+                require_expected=False,
+                fine_tuning=tiny,
+            ),
+        ),
+        rounds=2,
+        sft=tiny,
+        reward_modeling=replace(recipe.reward_modeling, epochs=1),
+        rejection_sampling=replace(
+            recipe.rejection_sampling,
+            prompts=20,
+            samples=4,
+            temperatures=(0.8, 1.2),
+            tuning_prompts=6,
+            max_new_tokens=16,
+            demonstrations=100,
+            fine_tuning=replace(tiny, steps=8),
+        ),
+        red_teaming=red_teaming.Config(prompts=24, sampling=short),
+        ppo=replace(
+            recipe.ppo,
+            iterations=4,
+            batch_rows=16,
+            minibatch_rows=8,
+            critic_warmup=1,
+            sampling=replace(short, temperature=1.0),
+            validation_prompts=8,
+            validate_every=2,
+        ),
+        evaluating=evaluating.Config(
+            sampling=short, helpful=24, adversarial=18, borderline=18
+        ),
+    )

