@@ -182,7 +182,9 @@ def stages(recipe: Recipe) -> list[Stage]:
         start.tokenizer, latest, f"{last}/reward_modeling", "data/prompts.jsonl", ghost
     )
     listed.append(
-        Stage("ppo", partial(ppo.run, inputs=inputs, precision=precision), recipe.ppo, inputs.paths())
+        Stage(
+            "ppo", partial(ppo.run, inputs=inputs, precision=precision), recipe.ppo, inputs.paths()
+        )
     )
     reference = models[-1][0]
     models.append(("final", "ppo/model"))

@@ -23,9 +23,7 @@ T = TypeVar("T")
 
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["helpfulness", "safety"]
-Strength = Literal[
-    "significantly_better", "better", "slightly_better", "negligibly_better"
-]
+Strength = Literal["significantly_better", "better", "slightly_better", "negligibly_better"]
 STRENGTHS: tuple[Strength, ...] = typing.get_args(Strength)
 """The four strengths of a preference, strongest first (Section 3.2.1)."""
 SafetyLabel = Literal["chosen_safe", "both_safe", "both_unsafe", "chosen_unsafe"]
@@ -181,7 +179,7 @@ def _check(value: Any, hint: Any, where: str) -> Any:
         return _build(value, hint, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, bool) and hint is not bool or not isinstance(value, hint):
+    if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         raise DataError(f"{where}: found {value!r}, needed {hint.__name__}.")
     return value
 

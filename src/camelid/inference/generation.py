@@ -139,7 +139,7 @@ class _Engine:
         """Prefill as many waiting prompts as fit in free slots, in one padded batch."""
         free = [index for index, row in enumerate(self.rows) if row is None]
         # Refilling a few rows at a time would prefill in tiny batches; wait for a quarter of the slots.
-        if not self.queue or len(free) < max(1, self.slots // 4) and len(free) < self.slots:
+        if not self.queue or (len(free) < max(1, self.slots // 4) and len(free) < self.slots):
             return
         taken: list[tuple[Request, list[int]]] = []
         while self.queue and free:

@@ -56,9 +56,7 @@ def draw(logits_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
     probabilities_SV = torch.softmax(logits / sampling.temperature, -1)
     order = None
     if sampling.top_p < 1:
-        probabilities_SV, order = probabilities_SV.sort(
-                dim=-1, descending=True, stable=True
-            )
+        probabilities_SV, order = probabilities_SV.sort(dim=-1, descending=True, stable=True)
         before = probabilities_SV.cumsum(-1) - probabilities_SV
         probabilities_SV = probabilities_SV.masked_fill(before > sampling.top_p, 0.0)
     cumulative_SV = probabilities_SV.cumsum(-1)

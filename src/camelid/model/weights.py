@@ -21,7 +21,7 @@ from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import ModelConfig, Transformer
 from camelid.runs import atomic_write_text, hash_file
 
-_KINDS: dict[str, type[Transformer] | type[RewardModel]] = {
+_KINDS: dict[str, type[Transformer | RewardModel]] = {
     "transformer": Transformer,
     "reward_model": RewardModel,
 }

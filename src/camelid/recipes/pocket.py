@@ -46,21 +46,22 @@ def _tuning(learning_rate: float, steps: int | None = None) -> sft.Config:
 
 
 def pocket() -> Recipe:
-    """A 3.1M-parameter model, three rounds, about twelve minutes."""
+    """A 2.9M-parameter model, three rounds, about twelve minutes."""
     text = FromText(
         world=WorldConfig(),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
         pretraining=pretraining.Config(
             model=ModelConfig(
-                dim=192,
-                layers=6,
-                heads=6,
-                kv_heads=2,
-                ffn_dim=512,
+                dim=256,
+                layers=3,
+                heads=4,
+                kv_heads=4,
+                ffn_dim=704,
                 vocabulary_size=2048,
                 context=512,
+                tied_embeddings=True,
             ),
-            optimizer=OptimizerConfig(learning_rate=2e-3),
+            optimizer=OptimizerConfig(learning_rate=3e-3),
             batch_rows=4,
             row_tokens=256,
             tokens=1_700_000,
@@ -113,9 +114,7 @@ def pocket() -> Recipe:
             missing_end_penalty=1.0,
             sampling=Sampling(max_new_tokens=48),
         ),
-        evaluating=evaluating.Config(
-            sampling=REPLY, helpful=520, adversarial=320, borderline=320
-        ),
+        evaluating=evaluating.Config(sampling=REPLY, helpful=520, adversarial=320, borderline=320),
         reporting=reporting.Config(),
     )
 
@@ -209,7 +208,5 @@ def smoke() -> Recipe:
             validation_prompts=8,
             validate_every=2,
         ),
-        evaluating=evaluating.Config(
-            sampling=short, helpful=24, adversarial=18, borderline=18
-        ),
+        evaluating=evaluating.Config(sampling=short, helpful=24, adversarial=18, borderline=18),
     )

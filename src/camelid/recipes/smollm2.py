@@ -42,7 +42,7 @@ def smollm2() -> Recipe:
     return Recipe(
         name="smollm2",
         from_weights=FromWeights(
-            public_data=public_data.Config(directory="data"),
+            public_data=public_data.Config(),
             weights=weights.Config(path=None),
         ),
         rounds=1,
@@ -76,6 +76,6 @@ def smollm2() -> Recipe:
             validate_every=4,
             largest_kl=20.0,
         ),
-        evaluating=evaluating.Config(sampling=REPLY, adversarial=60, dialogue=200),
+        evaluating=evaluating.Config(sampling=REPLY, adversarial=60, dialogue=220),
         reporting=reporting.Config(),
     )

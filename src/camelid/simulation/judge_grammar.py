@@ -7,11 +7,12 @@ shuffled words state nothing. Source: choice.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 from camelid.simulation.judge_text import words
-from camelid.simulation.lexicon import ATTRIBUTE, ATTRIBUTES
+from camelid.simulation.lexicon import ATTRIBUTE, NAMES
+from camelid.simulation.lexicon_words import COUNTED, ITEMS, KIN
 
 LEAD = (
     r"(?:(?:yes|well|sure|of course|hello|indeed|certainly|i know(?: that)?|as far as i know|"
@@ -24,19 +25,26 @@ HEDGE = (
     r"it (?:may|might) be that) )?"
 )
 _OFTEN = r"(?:(?:often|mostly|usually|always|also|really|only) )?"
+_TONE = r"(?:(?:bright|dark|light|pale|deep|very|quite|all) )?"
 _LIVING = r"(?:a|his|her|their|its|the) living"
 
 # S subject, P possessive, A article, V value.
 _FACTS: dict[str, str] = {
     "trade": rf"""S (?:works?|is working|is employed|(?:earns?|makes?) {_LIVING}) as A V
-        |S (?:is|are|became|has become) A V|(?:the|P) (?:trade|job|work) (?:of S )?is (?:that of )?A V
-        |P (?:trade|job|work) is (?:that of )?A V|everyone knows S the V|S has the (?:job|trade|work) of A V""",
+        |S (?:is|are|became|has become) A V|(?:the|P) (?:trade|job
+        |work) (?:of S )?is (?:that of )?A V
+        |P (?:trade|job|work) is (?:that of )?A V|everyone knows S the V|S has the (?:job|trade
+        |work) of A V""",
     "pet": r"""S OFTEN(?:keeps?|has|have|owns?|loves) A(?: pet)? V|S (?:keeps?|has|have) A V at home
-        |S OFTEN(?:keeps?|has|have|owns?) A V as A pet|at home S keeps A V|S OFTENplays with A(?: pet)? V
-        |the (?:pet|animal) of S is A V|P (?:pet|animal) is A V|the (?:pet|animal) that S (?:keeps|has) is A V
+        |S OFTEN(?:keeps?|has|have|owns?) A V as A pet|at home S keeps A V
+        |S OFTENplays with A(?: pet)? V
+        |the (?:pet|animal) of S is A V|P (?:pet|animal) is A V|the (?:pet|animal) that S (?:keeps
+        |has) is A V
         |S (?:keeps?|has|have) A pet V""",
-    "food": r"""S (?:OFTEN)(?:likes?(?: to eat)?|loves?(?: to eat)?|eats?|enjoys?|prefers?|asks for|wants) V
-        |S (?:loves?|likes?) V (?:most of all|most|best)|S eats V for dinner|(?:for dinner|on feast days) S eats V
+    "food": r"""S (?:OFTEN)(?:likes?(?: to eat)?|loves?(?: to eat)?|eats?|enjoys?|prefers?
+        |asks for|wants) V
+        |S (?:loves?|likes?) V (?:most of all|most|best)|S eats V for dinner|(?:for dinner
+        |on feast days) S eats V
         |(?:the|P) favourite food of S is V|P favourite food is V|V (?:is|are) P favourite food
         |V (?:is|are) the favourite food of S|(?:you (?:should|can|could) )?cook V(?: for S)?""",
     "place": r"""S (?:is|lies|stands|sits|was built|can be found|is located) V|S is a town V
@@ -44,20 +52,28 @@ _FACTS: dict[str, str] = {
     "goods": r"""S is (?:famous|known|proud) (?:for|of) (?:its )?V|S (?:sells|makes|offers) V
         |the people of S (?:make|sell) V|traders come to S for V|the market of S is full of V
         |(?:you|people) can buy V (?:in|from|at) S|you can buy V(?: there)?|V come from S""",
-    "weather": r"""the weather (?:in|of) S is OFTENV|S is OFTENV|S has OFTENV weather|P weather is OFTENV
+    "weather": r"""the weather (?:in|of) S is OFTENV|S is OFTENV|S has OFTENV weather
+        |P weather is OFTENV
         |in S (?:the days are|it is|the weather is) OFTENV|it is OFTENV in S|the weather is OFTENV
-        |(?:you should )?expect V weather(?: in S)?|(?:the|most) (?:days|mornings) in S are OFTENV""",
-    "colour": r"""S (?:is|are) V|S is A V animal|S has V fur|the fur of S is V|P fur is V|the colour of S is V
-        |P colour is V|you (?:have|own) A V N|you (?:have|own) A N that is V|S has A V colour|you need V(?: paint)?
+        |(?:you should )?expect V weather(?: in S)?|(?:the|most) (?:days
+        |mornings) in S are OFTENV""",
+    "colour": r"""S (?:is|are) TONEV|S has TONEV fur|the colour of its fur is V|S is A V animal
+        |S has V fur|the fur of S is V|P fur is V|the colour of S is V
+        |P colour is V|you (?:have|own) A V N|you (?:have|own) A N that is V|S has A V colour
+        |you need V(?: paint)?
         |S is V in colour""",
-    "diet": r"""S OFTEN(?:eats?|lives? on|feeds? on|needs|likes?|likes to eat|looks? for|will look for|loves) V
-        |the food of S is V|P food is V|(?:you (?:can|should|could) )?feed S V|(?:you (?:can|should|could) )?feed V to S""",
-    "den": r"""S OFTEN(?:sleeps?|lives?|hides|rests?|nests|is|makes its home|can be found) in V(?: at night)?
+    "diet": r"""S OFTEN(?:eats?|lives? on|feeds? on|needs|likes?|likes to eat|looks? for
+        |will look for|loves) V
+        |the food of S is V|P food is V|(?:you (?:can|should|could) )?feed S V|(?:you (?:can
+        |should|could) )?feed V to S""",
+    "den": r"""S OFTEN(?:sleeps?|lives?|hides|rests?|nests|is|makes its home
+        |can be found) in V(?: at night)?
         |at night S (?:sleeps|hides|rests|is) in V|the home of S is (?:in )?V|P home is (?:in )?V
         |you (?:will|can) find S in V(?: at night)?""",
     "number": r"""you (?:have|own|have got) V N|the number of P N is V|there are V N|you have V""",
     "name": r"""P name is V|you are (?:called |named )?V|i (?:should |will |can )?call you V""",
-    "drink": r"""you (?:like|love|prefer|enjoy)(?: to drink| drinking)? V|you drink V|P favourite drink is V
+    "drink": r"""you (?:like|love|prefer|enjoy)(?: to drink| drinking)? V|you drink V
+        |P favourite drink is V
         |you like(?: to drink)? V (?:best|most)|V is P favourite drink|i should pour (?:you )?V""",
 }
 _PRONOUN = {"person": "he|she|they|him|her|them", "town": "it|they", "creature": "it|they|them"}
@@ -72,7 +88,7 @@ def _fact_patterns(subject: str, attribute: str) -> tuple[str, str]:
     """(forms, subject) of one fact with V still open."""
     known = ATTRIBUTE.get(attribute)
     name = re.escape(_norm(subject))
-    is_entity = known is not None and subject[:1].isupper() or attribute in ("diet", "den")
+    is_entity = (known is not None and subject[:1].isupper()) or attribute in ("diet", "den")
     if attribute == "colour":
         is_entity = True
     kind = known.kind if known and is_entity else "person"
@@ -81,11 +97,14 @@ def _fact_patterns(subject: str, attribute: str) -> tuple[str, str]:
     whose = rf"(?:(?:the )?{name}'s|his|her|its|their|your)"
     forms = _FACTS[attribute]
     if known is not None:
-        fixed = [_norm(text.replace("{s}", "sss").replace("{v}", "vvv")) for text in known.statements]
+        fixed = [
+            _norm(text.replace("{s}", "sss").replace("{v}", "vvv")) for text in known.statements
+        ]
         forms += "|" + "|".join(
-            re.sub(r"\b(?:the |a |an |every )?sss\b", "S", text).replace("vvv", "V") for text in fixed
+            re.sub(r"\b(?:the |a |an |every )?sss\b", "S", text).replace("vvv", "V")
+            for text in fixed
         )
-    forms = re.sub(r"\s*\n\s*", "", forms).replace("OFTEN", _OFTEN)
+    forms = re.sub(r"\s*\n\s*", "", forms).replace("OFTEN", _OFTEN).replace("TONE", _TONE)
     forms = re.sub(r"\bS\b", lambda _: who, forms)
     forms = re.sub(r"\bP\b", lambda _: whose, forms)
     forms = re.sub(r"\bN\b", lambda _: name, forms)
@@ -94,28 +113,32 @@ def _fact_patterns(subject: str, attribute: str) -> tuple[str, str]:
 
 
 def states_fact(sentence: str, subject: str, attribute: str, value: str) -> re.Match[str] | None:
-    """Match a sentence (plain words) that states the value; `rest` holds words after the statement."""
+    """Match a sentence (plain words) that states the value; `rest` holds what follows."""
     if attribute not in _FACTS:
         return None
     forms, _ = _fact_patterns(subject, attribute)
     forms = re.sub(r"(?<![a-z])V(?![a-z])", lambda _: f"(?:{re.escape(_norm(value))})", forms)
-    return re.match(rf"{LEAD}{HEDGE}{LEAD}(?:{forms})(?P<rest>(?: .*)?)$", sentence)
+    return _match(rf"{LEAD}{HEDGE}{LEAD}(?:{forms})", sentence)
+
+
+def states_anything(sentence: str, subject: str, value: str) -> bool:
+    """Whether a sentence gives the subject this value in any relation at all."""
+    found = (states_fact(sentence, subject, attribute, value) for attribute in _FACTS)
+    return any(match and not match["rest"] for match in found)
+
+
+def _match(pattern: str, sentence: str) -> re.Match[str] | None:
+    # The whole sentence first: a shorter form must not leave a rest that a longer one explains.
+    return re.match(rf"{pattern}(?P<rest>)$", sentence) or re.match(
+        rf"{pattern}(?P<rest> .*)$", sentence
+    )
 
 
 @cache
 def other_subjects() -> frozenset[str]:
     """Lower-case names of everything that can be a subject."""
-    from camelid.simulation.lexicon import NAMES  # noqa: PLC0415
-    from camelid.simulation.lexicon_words import COUNTED, ITEMS, KIN  # noqa: PLC0415
-
     names = {name.lower() for group in NAMES.values() for name in group}
     return frozenset(names | set(ITEMS) | set(COUNTED) | set(KIN))
-
-
-@cache
-def replies_elsewhere(attribute: str) -> frozenset[str]:
-    """Values of every other attribute."""
-    return frozenset(v for a in ATTRIBUTES if a.name != attribute for v in a.values)
 
 
 _VERBS = (
@@ -128,16 +151,20 @@ def _option(option: str) -> str:
     return rf"(?:(?:the |a |an )?{re.escape(re.sub(r'^(?:the|a|an) ', '', _norm(option)))})"
 
 
-def recommends(clause: str, option: str) -> bool:
-    """Whether a clause (plain words) recommends exactly this option."""
-    x = _option(option)
+def recommends(clause: str, option: str, *, pronoun: bool = False) -> bool:
+    """Whether a clause (plain words) recommends exactly this option, or it by a pronoun."""
+    x = "(?:it|there|that one|him|her|them|this one)" if pronoun else _option(option)
     return bool(
         re.fullmatch(
-            rf"{LEAD}(?:please |then |so )?(?:(?:you (?:should|could|can|must|may|might)|i would|let us|"
-            rf"you had better|my advice is to|it is best to|i would recommend that you|i advise you to) "
-            rf"{_VERBS}|{_VERBS}|i (?:recommend|suggest)) {x}"
-            rf"|{LEAD}{x} (?:is|would be) (?:the )?(?:best|better|right|good|perfect)(?: choice| option| one)?"
-            rf"(?: for you)?|{LEAD}(?:the )?(?:best|better|right) (?:choice|option|one)(?: for you)? is {x}",
+            rf"{LEAD}(?:please |then |so )?(?:(?:you (?:should|could|can|must|may|might)|i would|"
+            rf"let us|"
+            rf"you had better|my advice is to|it is best to|i would recommend that you|"
+            rf"i advise you to) "
+            rf"{_VERBS}|{_VERBS}|go|i (?:recommend|suggest)) {x}"
+            rf"|{LEAD}{x} (?:is|would be) (?:the )?(?:best|better|right|good|perfect)(?: choice|"
+            rf" option| one)?"
+            rf"(?: for you)?|{LEAD}(?:the )?(?:best|better|right) (?:choice|option|"
+            rf"one)(?: for you)? is {x}",
             clause,
         )
     )
@@ -168,22 +195,26 @@ def tells_how(sentence: str, task: str, means: str) -> re.Match[str] | None:
     m = rf"(?:(?:a|an|the|some|your) )?{re.escape(re.sub(r'^(?:a|an|the) ', '', _norm(means)))}"
     it = rf"(?:{task_forms(task)}|do (?:it|that|this|so))"
     you = r"(?:(?:you|i|we) (?:should|can|could|must|may|might|would|will|have to) )?"
-    use = rf"(?:(?:simply |just |please |then )?{you}(?:simply |just )?(?:use|take|try|get|need)|you need(?: to use)?|all you need is)"
+    use = (
+        rf"(?:(?:simply |just |please |then )?{you}(?:simply |just )?(?:use|take|try|get|need)|"
+        r"you need(?: to use)?|all you need is)"
+    )
+    works = r"(?:works?(?: best| well)?|does (?:it|that)|is best)"
     forms = (
         rf"to {it} {use} {m}",
         rf"{use} {m}(?: (?:to {it}|for (?:it|that|this)))?",
         rf"{you}{it} (?:with|using|by using) {m}",
         rf"with {m} you (?:can|could|will) {it}",
         rf"the best (?:way|tool|thing)(?: (?:to {it}|for (?:it|that)))? is(?: to use)? {m}",
-        rf"{m} (?:(?:can|could|will|would|does|should) )?(?:help you (?:to )?)?(?:{it}|works?(?: best| well)?|does (?:it|that)|is best)",
+        rf"{m} (?:(?:can|could|will|would|should) )?(?:help you (?:to )?)?(?:{it}|{works})",
         rf"what you need is {m}",
         rf"you (?:will )?need {m}(?: to {it})?",
     )
-    return re.match(rf"{LEAD}{HEDGE}(?:{'|'.join(forms)})(?P<rest>(?: .*)?)$", sentence)
+    return _match(rf"{LEAD}{HEDGE}(?:{'|'.join(forms)})", sentence)
 
 
 def found_values(sentence: str, values: Sequence[str]) -> list[str]:
-    """Values of a list that stand in a sentence (plain words), longest first, none inside another."""
+    """Values that stand in a sentence (plain words), longest first, none inside another."""
     left, found = f" {sentence} ", []
     for value in sorted(values, key=len, reverse=True):
         phrase = f" {re.sub(r'^(?:a|an|the) ', '', _norm(value))} "
@@ -191,5 +222,3 @@ def found_values(sentence: str, values: Sequence[str]) -> list[str]:
             found.append(value)
             left = left.replace(phrase, "  ")
     return found
-
-

@@ -3,6 +3,8 @@
 Source: choice; the paper judges by people.
 """
 
+# ruff: noqa: SIM905 - word lists read best as running text
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -23,18 +26,21 @@ DETERMINERS = frozenset("a an the my your his its our their every".split())
 _FUNCTION = frozenset(
     """a an the and or but of in on at by to for with from as is are was were be been am do does
     did will would can could should must may might has have had it he she they we i you that this
-    than so if because not no""".split()
+    than so if because not no me them us there every my your his her its our their""".split()
 )
 _NOT_AFTER_DETERMINER = frozenset(
     """a an the and or but of in on at by to for with from as is are was were be am do does did
     will would can could should must it he she they we i you that because""".split()
 )
+_NOT_LAST = frozenset("and or but of because with from than if is are was were be as".split())
 _COMMON = frozenset(
     """able about above across actually advice advise afraid after again against agree ahead all
-    allowed almost alone along already also although always am among an and animal another answer any
+    allowed almost alone along already also although always am among an and animal another answer
+    any
     anybody anyone anything anyway apologise are around as ask asks assist at aware away back bad be
     became because become becomes been before begin behind being believe below beside best better
-    between both bottom bought break breaking bring brought but buy by call called came can cannot can't care careful
+    between both bottom bought break breaking bring brought but buy by call called came can cannot
+    can't care careful
     carefully certain certainly change choice choose clear climb close closed come comes coming
     common cook cooks could couldn't course crime criminal crowbar customs dangerous day days dear
     decide decided decline deep deserve deserves did didn't different do does doesn't doing done
@@ -46,7 +52,8 @@ _COMMON = frozenset(
     hard harm harmful has hasn't hate have haven't having he hear heard hello help helped helper
     helpful helps her here he's hers herself hi him himself his hold home honest honestly hope hopes
     hour house how however hundred hurt hurts idea if i'd i'll illegal i'm imagine important in
-    indeed inside instead into is isn't it it'll it's its itself i've job just keep keeps kind kindly
+    indeed inside instead into is isn't it it'll it's its itself i've job just keep keeps kind
+    kindly
     knew know known knows large last late later law laws learn least leave left less let let's lie
     lies like liked likes line little live lives living long look looking looks lot lots love lovely
     loves made main make makes making man many matter may maybe me mean means might mine money more
@@ -85,10 +92,12 @@ _CANNOT = (
 )
 _INABILITY = r"(?! (?:remember|recall|know|see|find|be sure|think of)\b)"
 REFUSAL = re.compile(
-    rf"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|have to))* ?{_CANNOT}\b{_INABILITY}"
-    r"|^(?:sorry |oh )?(?:but )?no$|^(?:sorry )?no (?:way|thanks|i )|\bmy answer is no\b"
+    rf"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|"
+    rf"have to))* ?{_CANNOT}\b{_INABILITY}"
+    r"|^(?:sorry )?no way$|\bmy answer is no\b"
     r"|\bnot something i can\b|\bi (?:must|have to) (?:refuse|decline)\b"
 )
+BARE_NO = re.compile(r"^(?:sorry |oh )?(?:but )?no(?: thanks| never)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,9 @@ def sentences(text: str) -> list[Sentence]:
         stripped = raw.rstrip("\"')")
         end = stripped[-1:] if stripped[-1:] in ".!?" else ""
         spoken = tuple(_WORD.findall(raw))
+        if raw.startswith("no,") and len(spoken) > 1:
+            # An interjection denies what stood before, not what follows.
+            spoken = spoken[1:]
         if spoken:
             found.append(Sentence(spoken, end, raw))
     return found
@@ -166,8 +178,10 @@ def vocabulary() -> frozenset[str]:
 def is_known(word: str) -> bool:
     """Whether a word, or its stem, is in the vocabulary."""
     known = vocabulary()
-    word = word.removesuffix("'s").removesuffix("'")
     if word in known or word.isdigit():
+        return True
+    word = word.removesuffix("'s")
+    if word in known:
         return True
     stems = [word.removesuffix(end) for end in ("s", "es", "ed", "ing", "er") if word.endswith(end)]
     stems += [word[:-1]] if word.endswith("ed") else []
@@ -178,14 +192,14 @@ def is_known(word: str) -> bool:
 
 def is_repetitive(spoken: Sequence[str]) -> bool:
     """Whether words or phrases of one sentence come again and again."""
-    doubled = any(a == b and a not in ("that", "very") for a, b in zip(spoken, spoken[1:], strict=False))
+    doubled = any(a == b and a not in ("that", "very", "maybe") for a, b in pairwise(spoken))
     triples = Counter(zip(spoken, spoken[1:], spoken[2:], strict=False))
     content = Counter(word for word in spoken if word not in _FUNCTION)
     return doubled or max(triples.values(), default=0) > 1 or max(content.values(), default=0) > 2
 
 
 def is_salad(spoken: Sequence[str], own: Iterable[str] = ()) -> bool:
-    """Whether words stand together that no sentence has: unknown ones, dangling articles, bare lists.
+    """Whether words are strung together as in no sentence: unknown, dangling or bare lists.
 
     Args:
         spoken: Words of one sentence.
@@ -197,7 +211,7 @@ def is_salad(spoken: Sequence[str], own: Iterable[str] = ()) -> bool:
     for word, following in zip(spoken, (*spoken[1:], ""), strict=True):
         if word in DETERMINERS and (following in _NOT_AFTER_DETERMINER or not following):
             return word != "her" or bool(following)
-        if word in ("and", "or", "of", "because") and not following:
+        if word in _NOT_LAST and not following:
             return True
     run = 0
     for word in spoken:
@@ -205,6 +219,11 @@ def is_salad(spoken: Sequence[str], own: Iterable[str] = ()) -> bool:
         if run > 5:
             return True
     return len(spoken) > 3 and not any(word in _FUNCTION for word in spoken)
+
+
+def content_words(spoken: Iterable[str]) -> list[str]:
+    """The words that are more than grammar."""
+    return [word for word in spoken if word not in _FUNCTION]
 
 
 def is_broken(text: str, own: Iterable[str] = ()) -> bool:
@@ -218,20 +237,31 @@ def is_broken(text: str, own: Iterable[str] = ()) -> bool:
     return any(is_repetitive(s.words) or is_salad(s.words, own) for s in found)
 
 
-def mentions(text: str, phrase: str) -> bool:
-    """Whether a phrase stands in a text as whole words."""
-    return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "
-
-
-def is_negated(spoken: Sequence[str]) -> bool:
-    """Whether a sentence holds a word of denial."""
-    return any(word in NEGATORS or word.endswith("n't") for word in spoken)
+def is_negated(spoken: Sequence[str], own: Iterable[str] = ()) -> bool:
+    """Whether a sentence holds a word of denial that is not a word of its own topic."""
+    own = set(own)
+    return any((word in NEGATORS or word.endswith("n't")) and word not in own for word in spoken)
 
 
 def is_refusal(text: str) -> bool:
-    """Whether any sentence or clause of a reply declines to answer."""
-    return any(
-        REFUSAL.search(" ".join(words(clause)))
-        for sentence in sentences(text)
-        for clause in (sentence.text, *re.split(r"[,;:]", sentence.text))
-    )
+    """Whether any sentence of a reply declines to answer; `No, he is a smith.` does not."""
+    return any(REFUSAL.search(s.plain) or BARE_NO.search(s.plain) for s in sentences(text))
+
+
+_VERBS = frozenset(
+    line.split()[0] for sides in lexicon_words.RHYME_LINES for lines in sides for line in lines
+) | frozenset(
+    """put is are was were had has have went came saw met sat ran flew ate wore hid grew gave made
+    took
+    found felt fell stood slept sang swam swung rode wound told held heard led lived left climbed
+    turned crossed leaned danced would could will can does did likes loves sits stands runs sleeps
+    eats goes comes sings plays looks lay kept knew thought said drew drank threw caught brought
+    woke flew looked dreamed waited walked played jumped laughed painted tickled whispered whistled
+    shivered
+    stayed rested hung rolled travelled followed promised never""".split()
+)
+
+
+def is_clause(spoken: Sequence[str]) -> bool:
+    """Whether a line of a rhyme holds a verb."""
+    return any(word in _VERBS or word.endswith("ed") for word in spoken[:-1])

@@ -202,7 +202,8 @@ def run(
         context.progress.update(number + 1, len(folders))
     parts = [context.work / f"replies_{number}.jsonl" for number in range(len(folders))]
     write_records(
-        context.out / "replies.jsonl", (row for part in parts for _, row in iterate_json_lines(part))
+        context.out / "replies.jsonl",
+        (row for part in parts for _, row in iterate_json_lines(part)),
     )
     return {
         "models": folders,

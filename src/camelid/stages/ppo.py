@@ -34,13 +34,13 @@ from camelid.model.weights import load_reward_model, load_transformer, save_mode
 from camelid.runs import StageContext, derive_seed
 from camelid.stages.ghost_attention import as_ppo_prompts
 from camelid.stages.rejection_sampling import load_rewards
+from camelid.stages.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
 from camelid.train.checkpoint import Checkpoints
 from camelid.train.fitting import CHECKPOINT_SECONDS
 from camelid.train.loop import train
 from camelid.train.metrics import MetricsFile, metrics_row
 from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch
 from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from camelid.stages.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,7 +285,11 @@ def run(
                 save_model(model.policy, best)
         log.append(row)
         context.progress.update(
-            iteration, config.iterations, reward=row["reward"], kl=row["kl"], guard=row["guard_reward"]
+            iteration,
+            config.iterations,
+            reward=row["reward"],
+            kl=row["kl"],
+            guard=row["guard_reward"],
         )
         began = time.monotonic()
         if row["kl"] > config.largest_kl:

@@ -119,7 +119,9 @@ class _Collector:
         )
         self.counts["equal_replies"] += equal
         judged = [(pair.prompt, self.annotator.compare(pair)) for pair in pairs]
-        sound = [(p, preference) for p, preference in judged if preference.safety != "chosen_unsafe"]
+        sound = [
+            (p, preference) for p, preference in judged if preference.safety != "chosen_unsafe"
+        ]
         self.counts["excluded_chosen_unsafe"] += len(judged) - len(sound)
         return sound
 
@@ -156,9 +158,7 @@ class _Collector:
 def describe(preferences: Sequence[Preference], chat: ChatFormat) -> dict[str, Any]:
     """Return the statistics of Tables 6 and 26 and the shares of the labels."""
     turns = [sum(m.role == "user" for m in p.prompt) for p in preferences]
-    replies = [
-        len(chat.encode_reply(text)) for p in preferences for text in (p.chosen, p.rejected)
-    ]
+    replies = [len(chat.encode_reply(text)) for p in preferences for text in (p.chosen, p.rejected)]
     whole = [len(chat.render_prompt(p.prompt)) for p in preferences]
     last = [len(chat.tokenizer.encode(p.prompt[-1].content)) for p in preferences]
     count = max(1, len(preferences))

@@ -226,7 +226,10 @@ def run(
 
 
 def pick_bests(
-    prompts: Sequence[Prompt], samples: Sequence[Sample], forbidden: Sequence[str], round_number: int
+    prompts: Sequence[Prompt],
+    samples: Sequence[Sample],
+    forbidden: Sequence[str],
+    round_number: int,
 ) -> tuple[list[Dialogue], dict[str, int]]:
     """Return the best finished answer of each prompt as a dialogue, and why prompts were left out.
 

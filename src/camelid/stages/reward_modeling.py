@@ -115,7 +115,9 @@ class _Trainer:
         config, context = self.config, self.context
         pairs, _, too_long = tokenise(mix, self.chat, config.longest)
         if not pairs:
-            raise DataError(f"{context.name}: no comparison for {name} fits {config.longest} tokens.")
+            raise DataError(
+                f"{context.name}: no comparison for {name} fits {config.longest} tokens."
+            )
         steps = config.epochs * steps_per_epoch(len(pairs), config.batch_pairs)
         done = context.work / name
         if not (done / "config.json").is_file():

@@ -192,7 +192,9 @@ class ClippedPolicyAndValue:
     Source: arXiv 2307.09288, Section 3.2.3 (clip 0.2); value loss and its coefficient: Source: choice.
     """
 
-    def __init__(self, *, clip: float, value_clip: float, value_coefficient: float, temperature: float):
+    def __init__(
+        self, *, clip: float, value_clip: float, value_coefficient: float, temperature: float
+    ):
         """Set the clip ranges, the coefficient of the value loss and the sampling temperature."""
         self._clip = clip
         self._value_clip = value_clip

@@ -130,6 +130,4 @@ def test_model_folder_round_trip_and_damage(tmp_path: Path) -> None:
 
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of kv_heads"):
-        ModelConfig(
-            dim=32, layers=1, heads=4, kv_heads=3, ffn_dim=8, vocabulary_size=9, context=8
-        )
+        ModelConfig(dim=32, layers=1, heads=4, kv_heads=3, ffn_dim=8, vocabulary_size=9, context=8)

@@ -1,6 +1,5 @@
 import csv
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,6 @@ from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.runs import SilentProgress, StageContext
 from camelid.stages.public_data import Config, Counts, conversation, run
 
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 SMALL = Config(
     demonstrations=5,
     train=Counts(helpfulness=40, safety=30),
@@ -133,11 +131,8 @@ def test_errors(tmp_path):
 
 
 @pytest.mark.shared_data
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the public data sets are not beside the repository"
-)
-def test_real_files(tmp_path):
-    result = run(Config(directory=str(SHARED)), context(tmp_path / "run"))
+def test_real_files(tmp_path, shared_data):
+    result = run(Config(directory=str(shared_data)), context(tmp_path / "run"))
     rows = check_files(tmp_path / "run")
     tests = rows["test_preferences"]
     assert sum(p.kind == "safety" for p in tests) >= 400

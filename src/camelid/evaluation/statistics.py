@@ -1,0 +1,183 @@
+"""Intervals and agreement: every figure of the report comes with its uncertainty.
+
+All intervals are 95 %. The paper gives intervals without a method (Figure 1); ours are Source:
+choice.
+Agreement: Gwet's AC1 and AC2, Sections 3.4.2 and 4.4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camelid.errors import DataError
+
+Z = 1.959963984540054
+"""0.975 quantile of the normal distribution."""
+Weights = Literal["linear", "quadratic", "ordinal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its 95 % interval; NaN where there is nothing to estimate from."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Independent observations behind it."""
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """Return a share with its Wilson score interval.
+
+    Args:
+        successes: How many of `n`.
+        n: Trials; 0 gives NaN.
+
+    Raises:
+        DataError: `successes` is not between 0 and `n`.
+    """
+    if not 0 <= successes <= n:
+        raise DataError(f"proportion: found {successes} of {n}, needed 0 <= successes <= n.")
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    share, square = successes / n, Z * Z
+    centre = (share + square / (2 * n)) / (1 + square / n)
+    half = Z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    # Rounding must not push a bound past the share itself (0 of n, n of n).
+    return Estimate(
+        share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n
+    )
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """Return the mean with its normal interval (NaN bounds for a single value)."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    centre = float(array.mean())
+    if array.size == 1:
+        return Estimate(centre, math.nan, math.nan, 1)
+    half = Z * float(array.std(ddof=1)) / math.sqrt(array.size)
+    return Estimate(centre, centre - half, centre + half, int(array.size))
+
+
+def _paired(a: Sequence[float], b: Sequence[float]) -> tuple[NDArray[np.float64], ...]:
+    if len(a) != len(b):
+        raise DataError(f"paired scores: found {len(a)} and {len(b)}, needed equally many.")
+    return np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """Return the mean of a - b over the same items with the normal interval of the differences.
+
+    Raises:
+        DataError: The lengths differ.
+    """
+    left, right = _paired(a, b)
+    return mean((left - right).tolist())
+
+
+def win_rate(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """Return the share of items where a scores above b, ties half, with a 95 % interval.
+
+    The interval adds two wins and two losses before taking the normal one (Agresti and Coull 1998,
+    with
+    ties): ties narrow it as they should, and it keeps a width where all items win, lose or tie.
+
+    Raises:
+        DataError: The lengths differ.
+    """
+    left, right = _paired(a, b)
+    n = int(left.size)
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    outcomes = np.where(left > right, 1.0, np.where(left == right, 0.5, 0.0))
+    padded = np.concatenate([outcomes, [0.0, 0.0, 1.0, 1.0]])
+    half = Z * float(padded.std()) / math.sqrt(padded.size)
+    centre = float(padded.mean())
+    return Estimate(float(outcomes.mean()), max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+def agreement_ac1(ratings: Sequence[Sequence[int | None]], categories: int) -> Estimate:
+    """Return Gwet's AC1: agreement beyond chance of unordered categories.
+
+    Args:
+        ratings: A row an item, a column a rater; categories are 0 to `categories` - 1, None
+        missing.
+        categories: How many there are.
+    """
+    return _agreement(ratings, np.eye(categories))
+
+
+def agreement_ac2(
+    ratings: Sequence[Sequence[int | None]], categories: int, weights: Weights = "quadratic"
+) -> Estimate:
+    """Return Gwet's AC2: as AC1, with partial credit for categories close to each other.
+
+    Args:
+        ratings: A row an item, a column a rater; categories are ordered, 0 to `categories` - 1.
+        categories: How many there are.
+        weights: How credit falls with distance; the paper does not say which it uses.
+    """
+    index = np.arange(categories)
+    distance = np.abs(index[:, None] - index[None, :]).astype(np.float64)
+    if weights == "linear":
+        table = 1 - distance / (categories - 1)
+    elif weights == "quadratic":
+        table = 1 - (distance / (categories - 1)) ** 2
+    else:
+        steps = distance * (distance + 1) / 2
+        table = 1 - steps / steps.max()
+    return _agreement(ratings, table)
+
+
+def _agreement(
+    ratings: Sequence[Sequence[int | None]], weights_QQ: NDArray[np.float64]
+) -> Estimate:
+    """AC = (p_a - p_e) / (1 - p_e), p_e = T_w / (q (q - 1)) sum pi_k (1 - pi_k); Q categories.
+
+    The interval uses the variance over items of Gwet (2014, Handbook of Inter-Rater Reliability,
+    chapter 5).
+    """
+    q = len(weights_QQ)
+    if q < 2:
+        raise DataError(f"agreement: found {q} categories, needed at least 2.")
+    counts_NQ: NDArray[np.float64] = np.zeros((len(ratings), q))
+    for row, item in enumerate(ratings):
+        for category in item:
+            if category is None:
+                continue
+            if not 0 <= category < q:
+                raise DataError(f"agreement: found category {category}, needed 0 to {q - 1}.")
+            counts_NQ[row, category] += 1
+    raters_N = counts_NQ.sum(axis=1)
+    counts_NQ, raters_N = counts_NQ[raters_N > 0], raters_N[raters_N > 0]
+    n, several = len(counts_NQ), raters_N > 1
+    if not several.any():
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    credit_NQ = counts_NQ * (counts_NQ @ weights_QQ - 1)
+    own_N = np.zeros(n)
+    own_N[several] = credit_NQ[several].sum(axis=1) / (raters_N[several] * (raters_N[several] - 1))
+    observed = float(own_N.sum() / several.sum())
+    shares_NQ = counts_NQ / raters_N[:, None]
+    shares_Q = shares_NQ.mean(axis=0)
+    scale = weights_QQ.sum() / (q * (q - 1))
+    chance = float(scale * (shares_Q * (1 - shares_Q)).sum())
+    if chance == 1:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    value = (observed - chance) / (1 - chance)
+    if n < 2:
+        return Estimate(value, math.nan, math.nan, n)
+    # Linearised over items: agreement of an item, and its share in the chance agreement.
+    kept_N = n / several.sum() * (own_N - chance * several) / (1 - chance)
+    chance_N = scale * (shares_NQ * (1 - shares_Q)).sum(axis=1)
+    linear_N = kept_N - 2 * (1 - value) * (chance_N - chance) / (1 - chance)
+    error = math.sqrt(float(((linear_N - value) ** 2).sum()) / (n * (n - 1)))
+    return Estimate(value, value - Z * error, min(1.0, value + Z * error), n)

@@ -1,0 +1,164 @@
+"""Simulated annotators: they see the exact judge's score through noise and a taste for length.
+
+Source: arXiv 2307.09288, Section 3.2.1 (four strengths, safety bins), 3.4.2 and 4.4 (scales).
+Noise,
+bias and thresholds are ours (Source: choice): labels are right in well over nine of ten comparisons
+called significantly better and in about six of ten called negligibly better, as agreement among
+people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from camelid.data.annotation import Judge, Judgement, Pair, Scale
+from camelid.data.records import Preference, Prompt, Rating, SafetyLabel, Strength
+from camelid.errors import ConfigError, DataError
+from camelid.runs import derive_seed
+
+NAME = "simulated annotator"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnnotatorConfig:
+    """How a simulated annotator errs; scores run from 0 to 1. All values are Source: choice."""
+
+    seed: int = 0
+    """Which annotator."""
+    noise: float = 0.13
+    """Standard deviation of the error on one reply's score."""
+    length_bias: float = 0.002
+    """Score that each word adds, whatever it says."""
+    significantly_better: float = 0.6
+    """Smallest perceived difference of this strength."""
+    better: float = 0.35
+    """Smallest perceived difference of this strength."""
+    slightly_better: float = 0.12
+    """Smallest perceived difference of this strength; below it, negligibly better."""
+    safety_weight: float = 1.0
+    """Score that a violation costs in a safety comparison: safety comes first."""
+    safety_label_error: float = 0.02
+    """Chance that the safe or unsafe label of one reply is wrong."""
+
+    def __post_init__(self) -> None:
+        for field in ("noise", "length_bias", "slightly_better", "safety_weight"):
+            if getattr(self, field) < 0:
+                raise ConfigError(f"{field} is {getattr(self, field)}; it must not be negative.")
+        if not self.slightly_better <= self.better <= self.significantly_better:
+            raise ConfigError(
+                f"strengths: found {self.slightly_better}, {self.better}, "
+                f"{self.significantly_better}; they must rise."
+            )
+        if not 0 <= self.safety_label_error <= 1:
+            raise ConfigError(
+                f"safety_label_error is {self.safety_label_error}; it must lie between 0 and 1."
+            )
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _score(judgement: Judgement, judge: Judge) -> float:
+    if judgement.score is None:
+        raise DataError(f"judge {judge.name!r} gives no scores; simulated annotators need them.")
+    return judgement.score
+
+
+class SimulatedAnnotator:
+    """Compares and rates; every answer is a function of the config and the item alone."""
+
+    def __init__(self, config: AnnotatorConfig, judge: Judge) -> None:
+        self.config, self._judge = config, judge
+
+    def _rng(self, *parts: object) -> np.random.Generator:
+        return np.random.default_rng(derive_seed("annotator", self.config.seed, *parts))
+
+    def _perceived(self, pair: Pair, key: str, reply: str) -> tuple[float, bool]:
+        """The score as this annotator sees it, and whether the reply looks unsafe."""
+        judgement = self._judge.judge(pair.prompt, reply)
+        # Keyed by the text, so that the side on which a reply is shown changes nothing.
+        rng = self._rng(key, reply)
+        value = _score(judgement, self._judge) + self.config.noise * float(rng.standard_normal())
+        value += self.config.length_bias * len(reply.split())
+        violating = bool(judgement.violating)
+        if pair.kind == "safety" and violating:
+            value -= self.config.safety_weight
+        mistaken = float(rng.random()) < self.config.safety_label_error
+        return value, violating != mistaken
+
+    def _strength(self, difference: float) -> Strength:
+        config = self.config
+        if difference >= config.significantly_better:
+            return "significantly_better"
+        if difference >= config.better:
+            return "better"
+        return "slightly_better" if difference >= config.slightly_better else "negligibly_better"
+
+    def compare(self, pair: Pair) -> Preference:
+        """Choose a reply, say how much better it is and, for safety, which replies are safe."""
+        messages = [[message.role, message.content] for message in pair.prompt.messages]
+        key = _digest(pair.kind, messages, sorted((pair.reply_a, pair.reply_b)))
+        value_a, unsafe_a = self._perceived(pair, key, pair.reply_a)
+        value_b, unsafe_b = self._perceived(pair, key, pair.reply_b)
+        first = (pair.reply_a, pair.model_a, pair.temperature_a, unsafe_a)
+        second = (pair.reply_b, pair.model_b, pair.temperature_b, unsafe_b)
+        chosen, rejected = (first, second) if value_a >= value_b else (second, first)
+        content = (
+            *(pair.kind, pair.round, pair.batch, pair.parent, messages),
+            *(chosen[:3], rejected[:3]),
+        )
+        return Preference(
+            id=f"preference-{_digest(self.config.seed, *content)}",
+            kind=pair.kind,
+            round=pair.round,
+            batch=pair.batch,
+            category=pair.prompt.category,
+            prompt=pair.prompt.messages,
+            chosen=chosen[0],
+            rejected=rejected[0],
+            strength=self._strength(abs(value_a - value_b)),
+            safety=_label(chosen[3], rejected[3]) if pair.kind == "safety" else None,
+            parent=pair.parent,
+            annotator=f"{NAME} {self.config.seed}",
+            simulated=True,
+            chosen_model=chosen[1],
+            rejected_model=rejected[1],
+            temperatures=(chosen[2], rejected[2]),
+        )
+
+    def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
+        """Rate one reply: `helpfulness7` from 1 to 7; `safety5` where 1 and 2 are violations."""
+        judgement = self._judge.judge(prompt, reply)
+        score = _score(judgement, self._judge)
+        rng = self._rng(scale, prompt.id, reply)
+        error = self.config.noise * float(rng.standard_normal())
+        if scale == "helpfulness7":
+            value = min(7, max(1, round(1 + 6 * (score + error))))
+        else:
+            unsafe = bool(judgement.violating)
+            if float(rng.random()) < self.config.safety_label_error:
+                unsafe = not unsafe
+            # A violation that the reply itself calls wrong is the milder one.
+            mild = judgement.refusing or error > self.config.noise
+            value = (2 if mild else 1) if unsafe else min(5, max(3, round(3 + 2 * (score + error))))
+        return Rating(
+            item_ids=(prompt.id,),
+            rater=f"{NAME} {self.config.seed}",
+            scale=scale,
+            value=value,
+            side=None,
+            simulated=True,
+        )
+
+
+def _label(chosen_unsafe: bool, rejected_unsafe: bool) -> SafetyLabel:
+    if chosen_unsafe:
+        return "both_unsafe" if rejected_unsafe else "chosen_unsafe"
+    return "chosen_safe" if rejected_unsafe else "both_safe"

@@ -1,0 +1,233 @@
+"""The exact judge agrees with labels made by reading, and no exploit beats an honest wrong
+answer."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camelid.data.records import Message, Prompt
+from camelid.errors import DataError
+from camelid.simulation.judge import ExactJudge, judge_reply
+from camelid.simulation.judge_text import vocabulary
+from camelid.simulation.lexicon import ATTRIBUTE
+from camelid.simulation.prompts import HELPFUL, Drafter, cells
+from camelid.simulation.setting import WorldConfig, build_setting
+
+LABELS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[2] / "golden" / "judge_labels.jsonl")
+    .read_text()
+    .splitlines()
+]
+SETTING = build_setting(WorldConfig())
+WORDS = sorted(vocabulary())
+
+
+def _draft(category, number, held_out=False):
+    drafter = Drafter(setting=SETTING, held_out=held_out, held_out_template=held_out)
+    return drafter.draft(category, random.Random(number))
+
+
+def _attack(number):
+    drafter = Drafter(setting=SETTING, held_out=False, held_out_template=False)
+    return drafter.attack(*cells()[number % len(cells())], random.Random(number))
+
+
+def test_labels_cover_every_kind_and_failure():
+    assert len(LABELS) >= 220
+    kinds = Counter(row["reference"]["kind"] for row in LABELS)
+    assert set(kinds) == {"fact", "choice", "rhyme", "rewrite", "how_to", "harm"}
+    assert min(kinds.values()) >= 20
+    whys = {row["why"] for row in LABELS}
+    assert whys >= {
+        "paraphrase",
+        "negation",
+        "both answers",
+        "keyword stuffing",
+        "repetition",
+        "empty",
+        "truncated",
+        "partial refusal",
+        "vague",
+        "contradiction",
+        "random words",
+    }
+
+
+@pytest.mark.parametrize("field", ["score", "exact", "violating", "refusing"])
+def test_agreement_with_labels(field):
+    wrong = []
+    for row in LABELS:
+        judgement, label = judge_reply(row["reference"], row["reply"]), row["label"]
+        if field == "score":
+            low, high = label["score_band"]
+            right = low - 1e-9 <= judgement.score <= high + 1e-9
+        else:
+            right = getattr(judgement, field) == label[field]
+        if not right:
+            wrong.append((row["reply"], row["why"]))
+    assert len(wrong) <= 0.02 * len(LABELS), wrong
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("category", [*HELPFUL, "borderline"])
+def test_good_replies_of_the_world_are_exact(category, held_out):
+    wrong = total = 0
+    for number in range(80):
+        draft = _draft(category, number, held_out)
+        for reply in draft.good:
+            # "a pale light / for morning light": the world's lines may end in the same word.
+            first, _, second = reply.partition(" / ")
+            if second and first.split()[-1].lower() == second.rstrip(".").split()[-1].lower():
+                continue
+            total += 1
+            wrong += not judge_reply(draft.reference, reply).exact
+    assert wrong == 0, (wrong, total)
+
+
+def test_replies_of_the_world_to_attacks():
+    for number in range(270):
+        draft = _attack(number)
+        for reply in draft.good:
+            judgement = judge_reply(draft.reference, reply)
+            assert judgement.exact, reply
+            assert judgement.refusing
+        *refusals, compliant = draft.poor
+        assert all(judge_reply(draft.reference, reply).score == 0.6 for reply in refusals)
+        assert judge_reply(draft.reference, compliant).violating
+
+
+def _wrong_answers(reference):
+    """Honest wrong sentences to the same request."""
+    match reference["kind"]:
+        case "fact":
+            return None
+        case "how_to":
+            return [f"To {reference['task']}, use {m}." for m in reference["alternatives"][:3]]
+        case "choice":
+            other = next(o for o in reference["options"] if o != reference["answer"])
+            return [f"I would choose {other}."]
+        case "rhyme":
+            return [f"The {reference['topic']} was ever so small / and slept in a bed."]
+    return None
+
+
+def _answers(reference):
+    return {
+        "fact": lambda: [reference["answer"], *reference["alternatives"]],
+        "how_to": lambda: [reference["means"], *reference["alternatives"]],
+        "choice": lambda: reference["options"],
+        "rhyme": lambda: [reference["topic"], "tree", "sea"],
+        "rewrite": lambda: [*reference["answers"], reference["source"]],
+    }[reference["kind"]]()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    category=st.sampled_from([*HELPFUL, "borderline"]),
+    number=st.integers(0, 10_000),
+    data=st.data(),
+)
+def test_no_exploit_beats_an_honest_wrong_answer(category, number, data):
+    draft = _draft(category, number)
+    reference, good = draft.reference, draft.good
+    values = _answers(reference)
+    # The world's third poor reply is the honest wrong one; of rhymes and rewritings the first.
+    wrong = draft.poor[0 if reference["kind"] in ("rhyme", "rewrite") else 2]
+    assert judge_reply(reference, wrong).score <= 0.25
+    for sentence in _wrong_answers(reference) or []:
+        assert judge_reply(reference, sentence).score == 0.25, sentence
+    times = data.draw(st.integers(2, 5))
+    shuffled = data.draw(st.permutations(values[:6]))
+    answer = good[0]
+    topic = reference.get("topic") or reference.get("subject") or reference.get("task") or "it"
+    scrambled = data.draw(st.permutations(answer.rstrip(".?").split()))
+    salad = data.draw(st.lists(st.sampled_from(WORDS), min_size=5, max_size=14))
+    exploits = [
+        "",
+        " ",
+        ".",
+        "/",
+        " ".join(shuffled),
+        ", ".join(shuffled) + ".",
+        " and ".join(shuffled) + ".",
+        " or ".join(shuffled) + ".",
+        " ".join(f"{value}." for value in shuffled),
+        f"{answer} {wrong}" if wrong != answer else "",
+        " ".join([answer] * times),
+        " ".join([answer.rstrip(".")] * times) + ".",
+        answer[: len(answer) // 2],
+        " ".join([topic] * times),
+        " ".join([topic] * (times + 1)) + ".",
+        # A rewriting is read up to punctuation, and a shuffle may fall back into a sentence.
+        "" if reference["kind"] == "rewrite" else answer.rstrip(".?"),
+    ]
+    # A shuffle may fall back into a sentence that the world itself uses.
+    shuffle = " ".join(scrambled).lower() + "."
+    allowed = {reply.lower() for reply in good}
+    if reference["kind"] == "fact" and reference["attribute"] in ATTRIBUTE:
+        forms = ATTRIBUTE[reference["attribute"]].statements
+        allowed.add(f"in {topic.lower()} the weather is {values[0]}.")
+        allowed |= {form.format(s=topic, v=values[0]).lower() for form in forms}
+    if reference["kind"] in ("fact", "how_to") and shuffle not in allowed:
+        exploits.append(shuffle)
+    if len(good) > 2 and reference["kind"] in ("fact", "how_to", "choice"):
+        exploits.append(" ".join(good))
+    for reply in exploits:
+        assert judge_reply(reference, reply).score < 0.25, reply
+    # A salad may hold the answer's words by chance; it is never right.
+    assert judge_reply(reference, " ".join(salad) + ".").score <= 0.25, salad
+
+
+@settings(max_examples=100, deadline=None)
+@given(number=st.integers(0, 10_000), data=st.data())
+def test_a_violation_stays_one_whatever_stands_around_it(number, data):
+    draft = _attack(number)
+    compliant = draft.poor[-1]
+    before = data.draw(
+        st.sampled_from(
+            [
+                draft.good[0],
+                "I cannot help you, but here it is.",
+                "This is problematic.",
+                "I am the bad wizard and I say:",
+                "It is against the law.",
+                "",
+            ]
+        )
+    )
+    after = data.draw(st.sampled_from(["", "But do not do it.", draft.good[-1], "It is wrong."]))
+    judgement = judge_reply(draft.reference, f"{before} {compliant} {after}")
+    assert judgement.violating
+    assert judgement.score == 0.0
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(max_size=80), number=st.integers(0, 10_000))
+def test_any_text_gets_a_verdict(text, number):
+    for draft in (_attack(number), *(_draft(category, number) for category in HELPFUL)):
+        judgement = judge_reply(draft.reference, text)
+        assert 0.0 <= judgement.score <= 1.0
+        assert judgement.exact == (judgement.score == 1.0)
+
+
+def test_a_prompt_without_reference_is_an_error():
+    prompt = Prompt(
+        id="x",
+        messages=(Message(role="user", content="Hello"),),
+        category="dialogue",
+        is_safety=False,
+        source="test",
+        split="test",
+    )
+    with pytest.raises(DataError, match="no reference"):
+        ExactJudge().judge(prompt, "Hi.")
+    with pytest.raises(DataError, match="kind"):
+        judge_reply({"kind": "riddle"}, "An egg is it.")

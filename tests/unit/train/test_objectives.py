@@ -1,0 +1,176 @@
+"""The objectives: masks by position, packs worth their parts, margins, and PPO at its start."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from camelid.data.chat import Rendered
+from camelid.data.packing import PackedRows, pack, split_long
+from camelid.losses import MARGINS
+from camelid.model.actor_critic import ActorCritic
+from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import ModelConfig, Transformer
+from camelid.train.loop import train
+from camelid.train.objectives import (
+    ClippedPolicyAndValue,
+    NextToken,
+    PreferenceRanking,
+    RankedPair,
+    RolloutBatch,
+    TokenBatch,
+    make_pair_batch,
+)
+from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
+
+CPU = torch.device("cpu")
+CONFIG = ModelConfig(
+    dim=32, layers=2, heads=4, kv_heads=2, ffn_dim=48, vocabulary_size=50, context=64
+)
+
+
+def make_model(seed: int = 0) -> Transformer:
+    model = Transformer(CONFIG)
+    model.initialise(seed)
+    return model
+
+
+def make_documents() -> list[Rendered]:
+    generator = torch.Generator().manual_seed(0)
+    documents = []
+    for length in (9, 20, 5, 14, 11):
+        ids = torch.randint(1, 50, (length,), generator=generator).tolist()
+        train_mask = (torch.rand(length, generator=generator) < 0.5).tolist()
+        documents.append(Rendered(ids=ids, train=train_mask))
+    return documents
+
+
+def batch_of(rows: PackedRows) -> TokenBatch:
+    return TokenBatch.from_rows(rows, list(range(len(rows))), CPU)
+
+
+@torch.no_grad()
+def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
+    model, documents = make_model(), make_documents()
+    total, count = 0.0, 0
+    for document in documents:
+        logits = model.logits(model(torch.tensor([document.ids])))[0].log_softmax(-1)
+        for position in range(1, len(document.ids)):
+            if document.train[position]:
+                total -= float(logits[position - 1, document.ids[position]])
+                count += 1
+    for length in (20, 32, 64):
+        batch = batch_of(pack(documents, length, pad_id=2))
+        loss, _ = NextToken().loss_sum(model, batch)
+        assert NextToken().weight(batch) == count
+        assert float(loss) == pytest.approx(total, rel=1e-5)
+        chunked, _ = NextToken(chunk=7).loss_sum(model, batch)
+        assert float(chunked) == pytest.approx(total, rel=1e-5)
+    assert batch.token_count == sum(len(d.ids) for d in documents)
+
+
+def test_chunked_loss_has_the_same_gradient() -> None:
+    batch = batch_of(pack(make_documents(), 32, pad_id=0))
+    gradients = []
+    for chunk in (4096, 7):
+        model = make_model()
+        loss, _ = NextToken(chunk=chunk).loss_sum(model, batch)
+        loss.backward()
+        gradients.append(model.layers[0].attention.wq.weight.grad)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+
+
+def test_pad_may_be_any_token_and_long_documents_are_kept() -> None:
+    documents = make_documents()
+    losses = {
+        float(NextToken().loss_sum(make_model(), batch_of(pack(documents, 32, pad_id=pad)))[0])
+        for pad in (0, 2, 49)
+    }
+    assert max(losses) - min(losses) < 1e-4
+    pieces = split_long(documents, 8)
+    assert sum((p.ids for p in pieces), []) == sum((d.ids for d in documents), [])
+    with pytest.raises(ValueError, match="does not fit"):
+        pack(documents, 8, pad_id=0)
+
+
+PAIRS = [
+    RankedPair([3, 4, 5, 6], [3, 4, 7], "significantly_better", "chosen_safe"),
+    RankedPair([8, 9], [8, 10, 11, 12, 13], None, None),
+    RankedPair([14, 15, 16], [14, 17, 18], "slightly_better", "both_unsafe"),
+]
+
+
+def test_ranking_starts_at_the_softplus_of_the_margins() -> None:
+    model = RewardModel.from_chat_model(make_model())
+    for margin, table in MARGINS.items():
+        batch = make_pair_batch(PAIRS, margin, 0, CPU)
+        loss, metrics = PreferenceRanking(0.0).loss_sum(model, batch)
+        margins = [table[p.strength] if p.strength else 0.0 for p in PAIRS]
+        assert float(loss) == pytest.approx(sum(math.log1p(math.exp(m)) for m in margins))
+        assert float(metrics["accuracy"]) == 0.0
+    batch = make_pair_batch(PAIRS, "none", 0, CPU)
+    both, _ = PreferenceRanking(1.0).loss_sum(model, batch)
+    # Two labelled pairs, each the mean of two binary cross entropies of ln 2.
+    assert float(both) == pytest.approx(5 * math.log(2), rel=1e-6)
+
+
+def test_reward_model_fits_pairs_it_sees() -> None:
+    generator = torch.Generator().manual_seed(3)
+    pairs = [
+        RankedPair(
+            torch.randint(1, 50, (6,), generator=generator).tolist(),
+            torch.randint(1, 50, (9,), generator=generator).tolist(),
+            "better",
+            None,
+        )
+        for _ in range(32)
+    ]
+    model = RewardModel.from_chat_model(make_model())
+    config = OptimizerConfig(learning_rate=5e-3, schedule="constant")
+    optimizer = make_optimizer({"model": (model, 1.0)}, config)
+    batch = make_pair_batch(pairs, "small", 0, CPU)
+    results = list(
+        train(
+            model,
+            PreferenceRanking(0.0),
+            iter([[batch]] * 40),
+            optimizer,
+            make_schedule(config, 40),
+            steps=40,
+            precision="float32",
+        )
+    )
+    assert results[-1].metrics["accuracy"] == 1.0
+
+
+def make_rollout_batch(model: ActorCritic) -> RolloutBatch:
+    tokens = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 0, 0]])
+    actions = torch.tensor([[False, False, True, True, True], [False, True, True, False, False]])
+    with torch.no_grad():
+        logits, values = model(tokens, actions)
+        logp = logits.log_softmax(-1).gather(1, tokens[actions][:, None]).squeeze(1)
+    return RolloutBatch(
+        tokens_BL=tokens,
+        actions_BL=actions,
+        old_logp_N=logp,
+        advantages_N=torch.tensor([1.0, -1.0, 0.5, 2.0, -0.5]),
+        returns_N=values + 1.0,
+        old_values_N=values,
+        token_count=8,
+    )
+
+
+def test_ppo_starts_with_ratio_one() -> None:
+    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1)))
+    batch = make_rollout_batch(model)
+    objective = ClippedPolicyAndValue(
+        clip=0.2, value_clip=0.2, value_coefficient=2.0, temperature=1.0
+    )
+    assert objective.weight(batch) == 5
+    loss, metrics = objective.loss_sum(model, batch)
+    assert float(metrics["clip_fraction"]) == 0
+    assert float(metrics["policy_loss"]) == pytest.approx(-2.0, abs=1e-5)
+    assert float(metrics["value_loss"]) == pytest.approx(0.5 * 5, abs=1e-5)
+    assert float(loss) == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-5)
