@@ -60,7 +60,7 @@ class WorldConfig:
     """Documents of the pretraining corpus, about 85 tokens each."""
     validation_documents: int = 400
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
-    demonstrations: int = 3_300
+    demonstrations: int = 3_600
     """Dialogues of supervised fine-tuning."""
     rm_train: int = 1_800
     """Prompts on which preferences for the reward models are collected."""

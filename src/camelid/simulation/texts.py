@@ -33,7 +33,7 @@ from camelid.simulation.lexicon_words import (
     TOPICS,
     USER_NAMES,
 )
-from camelid.simulation.prompts import how_to_replies
+from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
 from camelid.simulation.rewriting import REWRITES, rewrite
 from camelid.simulation.setting import Pool, Setting, capitalise, random_for, with_article
 
@@ -130,14 +130,14 @@ class Writer:
             for name in pool.entities[kind]
         ]
         self._kinds: dict[Callable[[random.Random], str], float] = {
-            self._facts: 0.27,
-            self._questions: 0.10,
-            self._notes: 0.09,
-            self._repetitions: 0.22,
+            self._facts: 0.23,
+            self._questions: 0.22,
+            self._notes: 0.08,
+            self._repetitions: 0.17,
             self._lists: 0.04,
-            self._story: 0.07,
+            self._story: 0.06,
             self._rhymes: 0.05,
-            self._sentences: 0.08,
+            self._sentences: 0.07,
             self._advice: 0.05,
             self._acts: 0.03,
         }
@@ -165,14 +165,13 @@ class Writer:
         return " ".join(lines[:9])
 
     def _questions(self, generator: random.Random) -> str:
-        templates, pool = self._setting.templates[0], self._setting.pools[0]
+        """Requests of every kind with their answers as running prose; open terms and forms only."""
+        drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
         lines = []
-        for _ in range(5):
-            attribute = generator.choice(ATTRIBUTES)
-            name = generator.choice(pool.entities[attribute.kind])
-            question = generator.choice(templates[attribute.name]).format(s=name)
-            reply = self._statement(name, attribute, generator.choice(attribute.replies))
-            lines.append(f"{question} {reply}")
+        for category in generator.choices((*HELPFUL, "borderline"), (3, 2, 2, 2, 2, 1), k=3):
+            draft = drafter.draft(category, generator)
+            lines += [message.content for message in draft.messages]
+            lines.append(generator.choice(draft.good))
         return " ".join(lines)
 
     def _notes(self, generator: random.Random) -> str:

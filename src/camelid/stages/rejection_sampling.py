@@ -25,7 +25,7 @@ from camelid.inference.sampling import Sampling
 from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
 from camelid.model.weights import load_reward_model, load_transformer, save_model
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, derive_seed, hash_path
 from camelid.stages import sft
 
 
@@ -175,7 +175,7 @@ def run(
     temperature, tuning = tune_temperature(sampler, chosen[: config.tuning_prompts], config)
     write_records(context.out / "temperature_tuning.jsonl", tuning)
     replies, rated = sampler(chosen, temperature, config.samples, "samples")
-    identity = f"{inputs.policy}@{context.input_hash(inputs.policy)[:12]}"
+    identity = f"{inputs.policy}@{hash_path(context.input(inputs.policy))[:12]}"
     samples = [
         Sample(
             prompt_id=reply.prompt.id,
