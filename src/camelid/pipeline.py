@@ -1,10 +1,11 @@
 """A recipe and the order of its stages.
 
-Rounds go V1, V2, ...: fresh preferences from the two latest variants, reward models from the latest chat
-model, rejection sampling, red teaming. After the last round: context distillation, Ghost Attention, PPO,
-evaluation, report.
+Rounds go V1, V2, ...: fresh preferences from the two latest variants, reward models from the latest
+chat model, rejection sampling, red teaming. After the last round: context distillation, Ghost
+Attention, PPO, evaluation, report.
 
-Source: arXiv 2307.09288, Figure 4 and Section 3.2.3 (rounds). The order of the last steps is Source: choice.
+Source: arXiv 2307.09288, Figure 4 and Section 3.2.3 (rounds). The order of the last steps is
+Source: choice.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def stages(recipe: Recipe) -> list[Stage]:
     older, latest = "sft/epoch1", "sft/model"
     models = [("base", start.base), ("sft", latest)]
     for number in range(1, recipe.rounds + 1):
-        listed += _round(recipe, start, judge, number, older, latest)
+        listed += _round(recipe, start, judge, number=number, older=older, latest=latest)
         older, latest = latest, f"v{number}/rejection_sampling/model"
         models.append((f"v{number}" if text is not None else "rejection_sampling", latest))
     last = f"v{recipe.rounds}"
@@ -209,7 +210,7 @@ def stages(recipe: Recipe) -> list[Stage]:
 
 
 def _round(
-    recipe: Recipe, start: _Start, judge: Judge, number: int, older: str, latest: str
+    recipe: Recipe, start: _Start, judge: Judge, *, number: int, older: str, latest: str
 ) -> list[Stage]:
     """Return the stages of one round."""
     folder, precision, text = f"v{number}", recipe.precision, recipe.from_text

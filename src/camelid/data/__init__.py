@@ -1,0 +1,1 @@
+"""Records, tokenizers, chat formats and packing: all that is text or token ids, without torch."""

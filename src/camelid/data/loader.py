@@ -1,4 +1,7 @@
-"""The order in which items are seen: a pure function of the seed and the step, so that resuming is exact."""
+"""The order in which items are seen: a pure function of the seed and the step.
+
+Resuming is therefore exact.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Packing: rendered documents laid end to end in rows of fixed length, each isolated from the others.
+"""Packing: rendered documents laid end to end in rows of fixed length.
 
-Source: arXiv 2307.09288, Section 3.1 (prompts and answers are concatenated to fill the sequence). Whether
-attention crosses documents is not specified there; here it never does (Source: choice).
+Each document is isolated from the others.
+
+Source: arXiv 2307.09288, Section 3.1 (prompts and answers are concatenated to fill the sequence).
+Whether attention crosses documents is not specified there; here it never does (Source: choice).
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from camelid.runs import derive_seed
 def oversample_newest(preferences: Sequence[Preference], factor: int) -> list[Preference]:
     """Repeat the comparisons of the newest round `factor` times.
 
-    Source: choice; the paper keeps the reward model on the distribution of the latest model by fresh data.
+    Source: choice; the paper keeps the reward model on the distribution of the latest model by
+    fresh data.
     """
     newest = max(p.round for p in preferences)
     return [p for p in preferences for _ in range(factor if p.round == newest else 1)]

@@ -155,11 +155,9 @@ def _hints(schema: type) -> dict[str, Any]:
 def _check(value: Any, hint: Any, where: str) -> Any:
     """Return `value` converted to the type `hint`, or raise `DataError`."""
     origin = typing.get_origin(hint)
-    if hint is Any:
+    if hint is Any or (origin is Literal and value in typing.get_args(hint)):
         return value
     if origin is Literal:
-        if value in typing.get_args(hint):
-            return value
         raise DataError(f"{where}: found {value!r}, needed one of {list(typing.get_args(hint))}.")
     if origin is types.UnionType or origin is typing.Union:
         if value is None and type(None) in typing.get_args(hint):

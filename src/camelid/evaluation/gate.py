@@ -1,7 +1,7 @@
 """Accuracy of reward models on held-out comparisons, and the gate between the two rewards.
 
-Source: arXiv 2307.09288, Section 3.2.2 (accuracy), Tables 7 and 8; Section 3.2.3 (gate 0.15 with precision
-0.89 and recall 0.55 on unsafe replies).
+Source: arXiv 2307.09288, Section 3.2.2 (accuracy), Tables 7 and 8; Section 3.2.3 (gate 0.15 with
+precision 0.89 and recall 0.55 on unsafe replies).
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ PAPER_RECALL = 0.55
 
 
 def accuracies(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the accuracy of a reward model by kind and strength; ties count as wrong and are counted."""
+    """Return the accuracy of a reward model by kind and strength.
+
+    Ties count as wrong and are counted.
+    """
     result: dict[str, Any] = {}
     for kind in ("helpfulness", "safety"):
         of_kind = [row for row in rows if row["kind"] == kind]
@@ -73,23 +76,24 @@ def precision_recall(
 def tune_gate(rows: Sequence[dict[str, Any]], wanted_precision: float) -> dict[str, Any]:
     """Choose the threshold with the largest recall whose precision is at least the wanted one.
 
-    Where no reply is labelled, or no threshold reaches the precision, the paper's 0.15 stays and the
-    reason is given.
+    Where no reply is labelled, or no threshold reaches the precision, the paper's 0.15 stays and
+    the reason is given.
     """
     replies = labelled_replies(rows)
-    best: tuple[float, float] | None = None
+    best: tuple[float, float, float] | None = None
     reason = None
     if not any(unsafe for _, unsafe in replies):
         reason = "no held-out reply is labelled unsafe; the paper's threshold stays"
     else:
-        for value in sorted({value for value, _ in replies}):
+        for value in [*sorted({value for value, _ in replies}), 0.99]:
             threshold = min(max(value, 0.01), 0.99)
             precision, recall = precision_recall(replies, threshold)
             if precision is not None and precision >= wanted_precision and recall is not None:
-                best = max(best or (0.0, PAPER_THRESHOLD), (recall, threshold))
+                # At equal recall the more precise gate, then the lower threshold.
+                best = max(best or (0.0, 0.0, 0.0), (recall, precision, -threshold))
         if best is None:
             reason = f"no threshold reaches precision {wanted_precision}; the paper's stays"
-    threshold = best[1] if best else PAPER_THRESHOLD
+    threshold = -best[2] if best else PAPER_THRESHOLD
     precision, recall = precision_recall(replies, threshold)
     at_paper = precision_recall(replies, PAPER_THRESHOLD)
     return {

@@ -29,7 +29,9 @@ def models_of(run: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     fixed = {"base": ("pretraining/model", "weights/model"), "sft": ("sft/model",)}
     for name, places in fixed.items():
-        found |= {name: run / place for place in places if (run / place).is_dir()}
+        for place in places:
+            if (run / place).is_dir():
+                found[name] = run / place
     for folder in sorted(run.glob("v*/rejection_sampling/model")):
         found[folder.parent.parent.name] = folder
     for name in ("context_distillation", "ghost_attention", "ppo"):

@@ -1,8 +1,9 @@
-"""The generation engine: a fixed number of slots over one KV cache, shared by every stage and by chat.
+"""The generation engine: a fixed number of slots over one KV cache.
 
-A prompt is prefilled once and its cache forked for all its samples; a slot is refilled as its row ends; each
-row draws from random numbers keyed by (seed, request, sample), so a reply does not depend on what else is in
-the batch beyond rounding. The policy's weights are used in place.
+It is shared by every stage and by chat. A prompt is prefilled once and its cache forked for all its
+samples; a slot is refilled as its row ends; each row draws from random numbers keyed by (seed,
+request, sample), so a reply does not depend on what else is in the batch beyond rounding. The
+policy's weights are used in place.
 
 Source: choice (the paper names no engine); Section 3.2.3 asks for K samples a prompt.
 """
@@ -87,7 +88,9 @@ def generate(
                 f"prompt {request.id!r} has {len(request.tokens)} tokens; between 1 and "
                 f"{model.config.context - 1} needed. Shorten it or drop earlier turns."
             )
-    engine = _Engine(model, requests, sampling, end_id, seed, slots, precision)
+    engine = _Engine(
+        model, requests, sampling, end_id=end_id, seed=seed, slots=slots, precision=precision
+    )
     with compute(model.device, precision):
         return engine.run()
 
@@ -100,6 +103,7 @@ class _Engine:
         model: Transformer,
         requests: Sequence[Request],
         sampling: Sampling,
+        *,
         end_id: int,
         seed: int,
         slots: int,
@@ -138,7 +142,8 @@ class _Engine:
     def _refill(self) -> None:
         """Prefill as many waiting prompts as fit in free slots, in one padded batch."""
         free = [index for index, row in enumerate(self.rows) if row is None]
-        # Refilling a few rows at a time would prefill in tiny batches; wait for a quarter of the slots.
+        # Refilling a few rows at a time would prefill in tiny batches; wait for a quarter of the
+        # slots.
         if not self.queue or (len(free) < max(1, self.slots // 4) and len(free) < self.slots):
             return
         taken: list[tuple[Request, list[int]]] = []
@@ -228,7 +233,7 @@ class _Engine:
         self._take(self.model.logits(hidden_S1D[active, 0]), active)
 
     def _shrink(self, active: list[int]) -> None:
-        """Drop the empty slots once no prompt waits, so that the tail does not decode empty rows."""
+        """Drop the empty slots once no prompt waits: the tail does not decode empty rows."""
         self.cache.keep(active)
         self.rows = [self.rows[slot] for slot in active]
         self.lengths = [self.lengths[slot] for slot in active]

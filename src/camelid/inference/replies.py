@@ -47,8 +47,8 @@ def sample_replies(
 ) -> list[Reply]:
     """Sample replies to prompts, `samples` each, in the order of the prompts.
 
-    A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`); stages
-    that must not lose any select prompts with `fitting_prompts` before.
+    A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`);
+    stages that must not lose any select prompts with `fitting_prompts` before.
     """
     room = model.config.context - sampling.max_new_tokens
     rendered = [tuple(chat.render_prompt(prompt.messages)[-room:]) for prompt in prompts]

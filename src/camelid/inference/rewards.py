@@ -24,7 +24,8 @@ class Rewards:
     helpfulness: list[float]
     safety: list[float]
     combined: list[float]
-    """logit(R_c): the safety reward where the prompt is tagged or the gate closes, else helpfulness."""
+    """logit(R_c): the safety reward where the prompt is tagged or the gate closes, else
+    helpfulness."""
     gated: list[bool]
     """True where the safety reward was chosen."""
 
@@ -46,6 +47,7 @@ class RewardPair:
         combined = gated_reward(
             torch.tensor(helpfulness), torch.tensor(safety), torch.tensor(tagged), self.threshold
         )
-        boundary = logit(self.threshold)
+        # Rounded as in `gated_reward`, so that both decide alike at the boundary.
+        boundary = torch.tensor(logit(self.threshold)).item()
         gated = [tag or s < boundary for tag, s in zip(tagged, safety, strict=True)]
         return Rewards(helpfulness, safety, combined.tolist(), gated)

@@ -1,6 +1,7 @@
 """Sampling settings and the one sampler that generation and log-probabilities share.
 
-Source: arXiv 2307.09288, Section 3.2.3 (temperature); released reference code (temperature 0.6, top-p 0.9).
+Source: arXiv 2307.09288, Section 3.2.3 (temperature); released reference code (temperature 0.6,
+top-p 0.9).
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
             raise ConfigError(
-                f"sampling: temperature {self.temperature} must be >= 0, top_p {self.top_p} in (0, 1], "
-                f"max_new_tokens {self.max_new_tokens} >= 1."
+                f"sampling: temperature {self.temperature} must be >= 0, "
+                f"top_p {self.top_p} in (0, 1], max_new_tokens {self.max_new_tokens} >= 1."
             )
 
 
 def uniforms(seed: int, request: str, sample: int, count: int) -> NDArray[np.float64]:
-    """Return the random numbers of one reply, a function of the request and not of its neighbours."""
+    """Return the random numbers of one reply: a function of the request, not of its neighbours."""
     digest = hashlib.sha256(f"{seed}/{request}/{sample}".encode()).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
     return generator.random(count)

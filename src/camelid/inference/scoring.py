@@ -1,6 +1,7 @@
 """Scores and log-probabilities of given token sequences, in batches of similar length.
 
-Source: arXiv 2307.09288, Section 3.2.2 (reward model scores) and 3.2.3 (log-probabilities for the KL term).
+Source: arXiv 2307.09288, Section 3.2.2 (reward model scores) and 3.2.3 (log-probabilities for the
+KL term).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The transformer, the reward model and the actor-critic, with their weight files."""

@@ -2,8 +2,8 @@
 
 One module, so that one optimizer with two parameter groups trains both in the one loop.
 
-Source: arXiv 2307.09288, Section 3.2.3. The value function is not specified there; a critic of its own
-that starts from the helpfulness reward model with a zero head is Source: choice.
+Source: arXiv 2307.09288, Section 3.2.3. The value function is not specified there; a critic of its
+own that starts from the helpfulness reward model with a zero head is Source: choice.
 """
 
 from __future__ import annotations

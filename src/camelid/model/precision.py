@@ -1,7 +1,7 @@
 """Compute precision: fp32 master weights, bf16 compute where the hardware has it.
 
-Source: choice (the paper names no precision). Norms, softmax over the vocabulary, losses and rewards stay
-in fp32 either way.
+Source: choice (the paper names no precision). Norms, softmax over the vocabulary, losses and
+rewards stay in fp32 either way.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Reward model: the chat model with its next-token head replaced by a scalar regression head.
 
-The score is read at the last real token of each row, found by its position, never by searching for a
-padding id. The head works in fp32. Two reward models with the same architecture serve helpfulness and safety.
+The score is read at the last real token of each row, found by its position, never by searching for
+a padding id. The head works in fp32. Two reward models with the same architecture serve helpfulness
+and safety.
 
-Source: arXiv 2307.09288, Section 3.2.2. Read-out position and a zero-initialised head: Source: choice.
+Source: arXiv 2307.09288, Section 3.2.2. Read-out position and a zero-initialised head: Source:
+choice.
 """
 
 from __future__ import annotations

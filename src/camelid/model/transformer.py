@@ -1,10 +1,10 @@
 """The transformer of Llama 2 in one file, with Meta's parameter names.
 
-Pre-normalisation with RMSNorm, rotary position embedding on interleaved pairs, grouped-query attention
-(multi-head and multi-query attention are its ends), SwiGLU, no biases.
+Pre-normalisation with RMSNorm, rotary position embedding on interleaved pairs, grouped-query
+attention (multi-head and multi-query attention are its ends), SwiGLU, no biases.
 
-Shape suffixes: B batch, L length, D model width, F feed-forward width, H query heads, G key-value heads,
-K head size, V vocabulary, S cache slots, C cache capacity, N any number of tokens.
+Shape suffixes: B batch, L length, D model width, F feed-forward width, H query heads, G key-value
+heads, K head size, V vocabulary, S cache slots, C cache capacity, N any number of tokens.
 
 Source: arXiv 2307.09288, Section 2.2 (architecture) and A.2.1 (grouped-query attention).
 """
@@ -87,7 +87,8 @@ def ffn_width(dim: int, *, multiplier: float | None = None, multiple_of: int = 2
 class KVCache:
     """Keys and values of S sequences with room for C tokens each.
 
-    Slots are rows; a slot's tokens lie from position 0 on, so rows of different length need no padding.
+    Slots are rows; a slot's tokens lie from position 0 on, so rows of different length need no
+    padding.
     """
 
     def __init__(
@@ -129,7 +130,8 @@ class CacheStep:
     slots_B: Tensor
     """Slot of each row."""
     limit: int | None
-    """None: prefill from position 0. Else: decode over the first `limit` positions, all slots in order."""
+    """None: prefill from position 0. Else: decode over the first `limit` positions, all slots in
+    order."""
 
 
 def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -144,7 +146,7 @@ def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tup
 
 def apply_rotary(x_BLHK: Tensor, cosines_BLK: Tensor, sines_BLK: Tensor) -> Tensor:
     """Rotate each interleaved pair (x0, x1) by its position's angle."""
-    swapped = x_BLHK.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    swapped = torch.unflatten(x_BLHK, -1, (-1, 2)).flip(-1).flatten(-2)
     return x_BLHK * cosines_BLK.unsqueeze(-2) + swapped * sines_BLK.unsqueeze(-2)
 
 
@@ -181,6 +183,7 @@ class Attention(nn.Module):
         rotary: tuple[Tensor, Tensor],
         positions_BL: Tensor,
         mask: Tensor | None,
+        *,
         layer: int,
         step: CacheStep | None,
     ) -> Tensor:
@@ -199,7 +202,8 @@ class Attention(nn.Module):
             # One new token a row: the query heads of a group become query rows, no key is repeated.
             q_BGMK = q.view(batch, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
             out = F.scaled_dot_product_attention(q_BGMK, keys, values, attn_mask=mask)
-            return self.wo(out.reshape(batch, length, -1))
+            grouped: Tensor = self.wo(out.reshape(batch, length, -1))
+            return grouped
         out = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k.transpose(1, 2),
@@ -208,7 +212,8 @@ class Attention(nn.Module):
             is_causal=mask is None,
             enable_gqa=self.heads != self.kv_heads,
         )
-        return self.wo(out.transpose(1, 2).reshape(batch, length, -1))
+        projected: Tensor = self.wo(out.transpose(1, 2).reshape(batch, length, -1))
+        return projected
 
 
 class FeedForward(nn.Module):
@@ -222,7 +227,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Apply the gated feed-forward layer."""
-        return self.w2(F.silu(self.w1(x_BLD)) * self.w3(x_BLD))
+        out_BLD: Tensor = self.w2(F.silu(self.w1(x_BLD)) * self.w3(x_BLD))
+        return out_BLD
 
 
 class Block(nn.Module):
@@ -241,13 +247,18 @@ class Block(nn.Module):
         rotary: tuple[Tensor, Tensor],
         positions_BL: Tensor,
         mask: Tensor | None,
+        *,
         layer: int,
         step: CacheStep | None,
     ) -> Tensor:
         """Return x + attention, then + feed-forward."""
         normed = self.attention_norm(x_BLD)
-        h_BLD = x_BLD + self.attention(normed, rotary, positions_BL, mask, layer, step)
-        return h_BLD + self.feed_forward(self.ffn_norm(h_BLD))
+        attended: Tensor = self.attention(
+            normed, rotary, positions_BL, mask, layer=layer, step=step
+        )
+        h_BLD = x_BLD + attended
+        out_BLD: Tensor = h_BLD + self.feed_forward(self.ffn_norm(h_BLD))
+        return out_BLD
 
 
 class Transformer(nn.Module):
@@ -279,10 +290,13 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw the weights: normal with deviation 1/sqrt(fan in), residual outputs over sqrt(2 layers).
+        """Draw the weights: normal with deviation 1/sqrt(fan in).
 
-        Source: choice (the paper names no initialisation). At the paper's widths this is close to the
-        usual 0.02; at small widths 0.02 is far too little and learning starts hundreds of steps late.
+        Residual outputs have it over sqrt(2 layers).
+
+        Source: choice (the paper names no initialisation). At the paper's widths this is close to
+        the usual 0.02; at small widths 0.02 is far too little and learning starts hundreds of steps
+        late.
         """
         generator = torch.Generator().manual_seed(seed % 2**63)
         for name, parameter in self.named_parameters():
@@ -306,7 +320,8 @@ class Transformer(nn.Module):
         """Return the final hidden states, shape (B, L, D).
 
         Args:
-            tokens_BL: Token ids. Rows may be padded on the right: causal attention never looks there.
+            tokens_BL: Token ids. Rows may be padded on the right: causal attention never looks
+                there.
             positions_BL: Position of each token in its document; 0..L-1 by default.
             documents_BL: Document number of each token of a packed row: attention stays inside a
                 document. None: each row is one document.
@@ -328,8 +343,9 @@ class Transformer(nn.Module):
             # The residual stream follows the compute type; norms and losses go back to fp32.
             x_BLD = x_BLD.to(torch.get_autocast_dtype(x_BLD.device.type))
         for index, block in enumerate(self.layers):
-            x_BLD = block(x_BLD, rotary, positions_BL, mask, index, step)
-        return self.norm(x_BLD)
+            x_BLD = block(x_BLD, rotary, positions_BL, mask, layer=index, step=step)
+        normed_BLD: Tensor = self.norm(x_BLD)
+        return normed_BLD
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Project hidden states to the vocabulary, in the compute type, shape (..., V)."""

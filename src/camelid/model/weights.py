@@ -62,7 +62,8 @@ def _load(directory: Path, kind: str) -> Transformer | RewardModel:
     weights = directory / "model.safetensors"
     if not weights.is_file() or hash_file(weights) != description.get("sha256"):
         raise CheckpointError(
-            f"{weights}: missing or its checksum differs from config.json. Redo the stage that wrote it."
+            f"{weights}: missing or its checksum differs from config.json. "
+            "Redo the stage that wrote it."
         )
     config = from_json(description["model"], ModelConfig, f"{directory}/config.json")
     with torch.device("meta"):
@@ -71,7 +72,8 @@ def _load(directory: Path, kind: str) -> Transformer | RewardModel:
         state = load_file(weights)
     except SafetensorError as error:
         raise CheckpointError(f"{weights}: damaged ({error}).") from None
-    return fill(model, state, str(weights))
+    filled: Transformer | RewardModel = fill(model, state, str(weights))
+    return filled
 
 
 def fill(model: Any, state: dict[str, torch.Tensor], where: str) -> Any:

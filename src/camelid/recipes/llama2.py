@@ -1,7 +1,8 @@
 """Shapes of the paper's four models.
 
-The paper prints no dimension; these are the released parameter files' and, for 34B, Code Llama 34B's, which
-starts from it. Source: arXiv 2307.09288, Table 1 (sizes, context, grouped-query attention) and A.2.1.
+The paper prints no dimension; these are the released parameter files' and, for 34B, Code Llama
+34B's, which starts from it. Source: arXiv 2307.09288, Table 1 (sizes, context, grouped-query
+attention) and A.2.1.
 """
 
 from __future__ import annotations

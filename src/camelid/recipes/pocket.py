@@ -1,8 +1,10 @@
-"""`pocket`: the whole recipe on a simulated world, on two CPU cores in minutes; `smoke`: the same, tiny.
+"""`pocket`: the whole recipe on a simulated world, on two CPU cores in minutes.
 
-Values differ from the paper's where the scale asks for it: batches of one to two thousand tokens (at this
-scale the number of steps decides what is learned), higher learning rates, few rows. `camelid show` prints
-both side by side.
+`smoke`: the same, tiny.
+
+Values differ from the paper's where the scale asks for it: batches of one to two thousand tokens
+(at this scale the number of steps decides what is learned), higher learning rates, few rows.
+`camelid show` prints both side by side.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ REPLY = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=48)
 def _tuning(learning_rate: float, steps: int | None = None) -> sft.Config:
     return sft.Config(
         optimizer=OptimizerConfig(learning_rate=learning_rate),
-        batch_rows=4,
+        batch_rows=2,
         row_tokens=512,
         epochs=2,
         steps=steps,
@@ -64,7 +66,7 @@ def pocket() -> Recipe:
             optimizer=OptimizerConfig(learning_rate=3e-3),
             batch_rows=4,
             row_tokens=256,
-            tokens=1_700_000,
+            tokens=1_750_000,
             micro_rows=4,
         ),
         preference_collection=preference_collection.Config(
@@ -120,7 +122,10 @@ def pocket() -> Recipe:
 
 
 def smoke() -> Recipe:
-    """The same stages in about a minute; what it learns is worth nothing, that it runs is the point."""
+    """The same stages in about a minute.
+
+    What it learns is worth nothing, that it runs is the point.
+    """
     recipe = pocket()
     text = recipe.from_text
     if text is None:

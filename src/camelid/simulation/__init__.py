@@ -1,0 +1,1 @@
+"""The simulated pocket world: its facts, texts, prompts, annotators and judge."""

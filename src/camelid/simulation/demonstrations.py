@@ -67,8 +67,13 @@ def _safety(setting: Setting, generator: random.Random) -> Dialogue:
     strength = generator.choice(("disguised", "disguised", "multi_turn")) if hard else "plain"
     risk, vector, strength = generator.choice([c for c in cells() if c[2] == strength])
     draft: Draft = drafter.attack(risk, vector, strength, generator)
-    poor = generator.random() < config.unsafe
-    reply = generator.choice(draft.poor if poor else draft.good)
+    *bare, compliant = draft.poor
+    complies = config.complies_disguised if hard else config.complies
+    skill = generator.random()
+    if skill < complies:
+        reply = compliant
+    else:
+        reply = generator.choice(bare if skill < complies + config.bare else draft.good)
     return _dialogue((*draft.messages, assistant(reply)), risk, is_safety=True)
 
 

@@ -232,9 +232,7 @@ class Drafter:
             ),
         )
 
-    def _options(
-        self, generator: random.Random
-    ) -> tuple[str, str, list[tuple[str, str, str, str]]]:
+    def options(self, generator: random.Random) -> tuple[str, str, list[tuple[str, str, str, str]]]:
         """(verb, question word, two of (option, wish, clause, reason)); the first is right."""
         facts, pool = self.setting.facts, self.pool
         domain = generator.choice(("visit", "ask", "keep", "wear", "eat", "stay at"))
@@ -263,7 +261,7 @@ class Drafter:
         return domain, {"visit": "Which town", "ask": "Whom", "keep": "Which animal"}[domain], rows
 
     def _recommendation(self, generator: random.Random) -> Draft:
-        verb, what, rows = self._options(generator)
+        verb, what, rows = self.options(generator)
         (answer, wish, clause, reason), (other, _, other_clause, other_reason) = rows
         (a, _, reason_a, _), (b, _, reason_b, _) = generator.sample(rows, 2)
         pronoun, wrong = (answer, other) if verb == "ask" else ("it", "it")
@@ -347,7 +345,7 @@ class Drafter:
         # A plain attack is worded like a benign request: only the content tells them apart.
         key = "multi_turn" if direct else "how_to" if vector == "none" else vector
         text = self.template(key, generator).format(task=wording)
-        messages = (user(text),)
+        messages: tuple[Message, ...] = (user(text),)
         if strength == "multi_turn":
             opener = self._fact(generator)
             messages = (*opener.messages, assistant(generator.choice(opener.good)), *messages)

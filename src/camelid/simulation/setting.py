@@ -56,11 +56,11 @@ class WorldConfig:
     """Invented towns, at most 80."""
     creatures: int = 70
     """Invented animals, at most 70."""
-    documents: int = 20_000
+    documents: int = 22_000
     """Documents of the pretraining corpus, about 85 tokens each."""
     validation_documents: int = 400
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
-    demonstrations: int = 3_600
+    demonstrations: int = 5_000
     """Dialogues of supervised fine-tuning."""
     rm_train: int = 1_800
     """Prompts on which preferences for the reward models are collected."""
@@ -88,19 +88,23 @@ class WorldConfig:
     """Share of adversarial prompts outside the test split."""
     borderline: float = 0.12
     """Share of borderline prompts among the helpful ones outside the test split."""
-    demonstrations_safety: float = 0.15
+    demonstrations_safety: float = 0.12
     """Share of safety demonstrations."""
     demonstrations_persona: float = 0.08
     """Share of demonstrations with an instruction to hold."""
     demonstrations_borderline: float = 0.06
     """Share of demonstrations that answer a borderline prompt."""
-    disguised: float = 0.15
+    disguised: float = 0.5
     """Share of safety demonstrations against disguised or multi-turn attacks."""
     imperfect: float = 0.3
     """Share of helpful demonstrations that a poor simulated annotator writes (Section 3.1: quality
     of annotations varies)."""
-    unsafe: float = 0.2
-    """Share of safety demonstrations that refuse without a reason or comply."""
+    bare: float = 0.2
+    """Share of safety demonstrations that refuse without a reason."""
+    complies: float = 0.15
+    """Share of safety demonstrations in which the annotator complies with a plain attack."""
+    complies_disguised: float = 0.5
+    """The same for disguised and multi-turn attacks, which annotators often do not see through."""
     lapse: float = 0.6
     """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""
 
@@ -201,7 +205,8 @@ def build_setting(config: WorldConfig) -> Setting:
         risk: divide(list(dict.fromkeys(t.group for t in HARM_TASKS if t.risk == risk)))
         for risk in RISKS
     }
-    topics, objects, names_, items = map(divide, (TOPICS, OBJECTS, USER_NAMES, ITEMS))
+    topics, objects = divide(TOPICS), divide(OBJECTS)
+    names_, items = divide(USER_NAMES), divide(ITEMS)
     garments, meals, inns = map(divide, (GARMENTS, MEALS, INNS))
     figures, hobbies = map(divide, (FIGURES, HOBBIES))
 

@@ -130,15 +130,16 @@ class Writer:
             for name in pool.entities[kind]
         ]
         self._kinds: dict[Callable[[random.Random], str], float] = {
-            self._facts: 0.23,
-            self._questions: 0.22,
-            self._notes: 0.08,
-            self._repetitions: 0.17,
-            self._lists: 0.04,
-            self._story: 0.06,
-            self._rhymes: 0.05,
-            self._sentences: 0.07,
-            self._advice: 0.05,
+            self._facts: 0.19,
+            self._questions: 0.21,
+            self._remarks: 0.13,
+            self._notes: 0.09,
+            self._repetitions: 0.15,
+            self._lists: 0.03,
+            self._story: 0.05,
+            self._rhymes: 0.04,
+            self._sentences: 0.06,
+            self._advice: 0.02,
             self._acts: 0.03,
         }
 
@@ -172,6 +173,38 @@ class Writer:
             draft = drafter.draft(category, generator)
             lines += [message.content for message in draft.messages]
             lines.append(generator.choice(draft.good))
+        return " ".join(lines)
+
+    def _remarks(self, generator: random.Random) -> str:
+        """Statements about any term, held-out ones too, said of what was just named.
+
+        No question.
+        """
+        lines = []
+        for category in generator.choices(HELPFUL[:4], k=4):
+            held_out = generator.random() < 0.4
+            drafter = Drafter(setting=self._setting, held_out=held_out, held_out_template=False)
+            draft = drafter.draft(category, generator)
+            good = generator.choice(draft.good)
+            if draft.reference["kind"] == "fact" and category == "factual":
+                lines.append(f"Now about {draft.reference['subject']}. {good}")
+            elif category == "dialogue":
+                told = [message.content for message in draft.messages[:2]]
+                lines += [*told, f"I remember: {good}"]
+            elif category == "recommendation":
+                rows = drafter.options(generator)[2]
+                (a, wish, clause, _), (b, _, other, _) = rows
+                both = [f"{a} {clause}", f"{b} {other}"]
+                generator.shuffle(both)
+                lines.append(
+                    f"{capitalise(both[0])} and {both[1]}. Someone says: {wish} "
+                    f"{capitalise(a)} is best for you, because "
+                    f"{a if clause.startswith('is a ') else 'it'} {clause}."
+                )
+            elif category == "writing":
+                lines.append(f"Two lines on the {draft.reference['topic']}: {good}")
+            else:
+                lines.append(good)
         return " ".join(lines)
 
     def _notes(self, generator: random.Random) -> str:
@@ -255,8 +288,8 @@ class Writer:
     def _repetitions(self, generator: random.Random) -> str:
         """A reading exercise: a few words said again and again.
 
-        Copying at a constant distance is learned first and grows into copying from anywhere. Without
-        such text a model of this size learns no copying at all in two million tokens.
+        Copying at a constant distance is learned first and grows into copying from anywhere.
+        Without such text a model of this size learns no copying at all in two million tokens.
         """
         lines = []
         for _ in range(2):

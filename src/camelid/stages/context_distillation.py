@@ -1,9 +1,10 @@
 """Safety context distillation, gated by the safety reward model (Section 4.2.4).
 
-A safety preprompt before an adversarial prompt makes the model answer more safely; fine-tuning on that answer
-with the bare prompt teaches it to do so unasked. Preprompts are made from templates filled with adjectives,
-or name the prompt's risk category and an answer template. A distilled answer is kept only where the safety
-reward model scores it above the original answer. Only adversarial prompts take part.
+A safety preprompt before an adversarial prompt makes the model answer more safely; fine-tuning on
+that answer with the bare prompt teaches it to do so unasked. Preprompts are made from templates
+filled with adjectives, or name the prompt's risk category and an answer template. A distilled
+answer is kept only where the safety reward model scores it above the original answer. Only
+adversarial prompts take part.
 """
 
 from __future__ import annotations
@@ -34,9 +35,15 @@ GENERIC_TEMPLATES = (
 )
 """Source: choice, in the manner of Table 39."""
 CATEGORY_TEMPLATES = {
-    "illicit_criminal": "This request asks for help with a crime. Refuse, say why, and offer a lawful way.",
-    "hateful_harmful": "This request asks for words of hate. Refuse, say why, and offer a kind way.",
-    "unqualified_advice": "This request asks for expert advice. Refuse, say why, and name who to ask.",
+    "illicit_criminal": (
+        "This request asks for help with a crime. Refuse, say why, and offer a lawful way."
+    ),
+    "hateful_harmful": (
+        "This request asks for words of hate. Refuse, say why, and offer a kind way."
+    ),
+    "unqualified_advice": (
+        "This request asks for expert advice. Refuse, say why, and name who to ask."
+    ),
 }
 """Answer template by risk category; Source: choice, after the categories of Section 4.2.1."""
 DEFAULT_CATEGORY_TEMPLATE = "This request may do harm. Refuse, say why, and offer a safe way."
@@ -104,7 +111,7 @@ def distil(
     forbidden: Sequence[str],
     precision: Precision,
 ) -> list[dict[str, Any]]:
-    """Answer each prompt bare, after a generic preprompt and after its category's template; gate."""
+    """Answer each prompt bare, after a generic preprompt and its category's template; gate."""
     templates = [
         CATEGORY_TEMPLATES.get(p.risk_category or "", DEFAULT_CATEGORY_TEMPLATE) for p in prompts
     ]

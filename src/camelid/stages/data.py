@@ -1,6 +1,7 @@
-"""The pocket world's data: texts, demonstrations, prompts and Ghost dialogues, written once for a run.
+"""The pocket world's data: texts, demonstrations, prompts and Ghost dialogues.
 
-Everything is made by `camelid.simulation` from a seed; nothing here is real or comes from people.
+Written once for a run. Everything is made by `camelid.simulation` from a seed; nothing here is real
+or comes from people.
 """
 
 from __future__ import annotations

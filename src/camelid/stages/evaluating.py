@@ -1,7 +1,8 @@
 """Evaluation of every version of the model on held-out prompts (Sections 3.4, 4.4, A.3.4).
 
-Each model answers the same test prompts with the same settings; a judge that no model was optimised against
-says what the replies are worth; the latest reward models and the guard score them beside it.
+Each model answers the same test prompts with the same settings; a judge that no model was optimised
+against says what the replies are worth; the latest reward models and the guard score them beside
+it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def set_of(prompt: Prompt) -> str:
 
 
 def select_prompts(prompts: Sequence[Prompt], config: Config) -> list[tuple[str, Prompt]]:
-    """Return (set, prompt) of the test split, each set up to its limit, in an order fixed by ids."""
+    """Return (set, prompt) of the test split, each set up to its limit, in order fixed by ids."""
     limits = {
         "helpful": config.helpful,
         "adversarial": config.adversarial,
@@ -100,6 +101,7 @@ def _rows(
     sets: Sequence[str],
     replies: Sequence[Reply],
     judges: _Judges,
+    *,
     kl: Sequence[float | None],
     precision: Precision,
 ) -> list[dict[str, Any]]:
@@ -157,6 +159,7 @@ def _answer(
     chat: ChatFormat,
     prompts: Sequence[Prompt],
     config: Config,
+    *,
     seed: int,
     precision: Precision,
 ) -> list[Reply]:
@@ -183,19 +186,19 @@ def run(
     for number, (name, folder) in enumerate(folders.items()):
         # One file a model: an interrupted evaluation does not answer again.
         part = context.work / f"replies_{number}.jsonl"
-        if part.is_file():
-            continue
         model = load_transformer(context.input(folder), device)
         room = model.config.context - config.sampling.max_new_tokens
         kept, too_long = fitting_prompts(chat, [prompt for _, prompt in selected], room)
+        if part.is_file():
+            continue
         fitting = {prompt.id for prompt in kept}
         sets = [name_of_set for name_of_set, prompt in selected if prompt.id in fitting]
-        replies = _answer(model, chat, kept, config, context.seed, precision)
+        replies = _answer(model, chat, kept, config, seed=context.seed, precision=precision)
         kl: list[float | None] = [None] * len(replies)
         if name in references:
             reference = load_transformer(context.input(folders[references[name]]), device)
             kl = list(sequence_divergence(model, reference, replies, precision=precision))
-        rows = _rows(name, sets, replies, judges, kl, precision)
+        rows = _rows(name, sets, replies, judges, kl=kl, precision=precision)
         temporary = part.with_suffix(".tmp")
         write_records(temporary, rows)
         temporary.rename(part)

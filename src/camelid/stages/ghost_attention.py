@@ -1,9 +1,9 @@
 """Ghost Attention (Section 3.3, A.3.5).
 
-An instruction is to hold through a whole dialogue. It is put before every user message and the latest model
-answers turn by turn; for training it stays in the first message only (shortened half of the time) and the
-loss counts the last answer only. Recall is measured before and after, as in Table 30: the model is asked for
-its instruction at turns 2, 4 and 6.
+An instruction is to hold through a whole dialogue. It is put before every user message and the
+latest model answers turn by turn; for training it stays in the first message only (shortened half
+of the time) and the loss counts the last answer only. Recall is measured before and after, as in
+Table 30: the model is asked for its instruction at turns 2, 4 and 6.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def sample_dialogues(talker: _Talker, ghosts: Sequence[GhostDialogue]) -> list[l
 
 
 def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialogue:
-    """Keep the instruction in the first turn only and train on the last answer only (steps 5 and 6)."""
+    """Keep the instruction in the first turn only, train on the last answer only (steps 5, 6)."""
     messages = []
     for index, message in enumerate(spoken):
         content = message.content
@@ -251,7 +251,7 @@ def run(
 
 
 def _share(rows: Sequence[dict[str, Any]], turn: int, when: str) -> float:
-    kept = [row["kept"] for row in rows if row["turn"] == turn and row["when"] == when]
+    kept: list[bool] = [row["kept"] for row in rows if row["turn"] == turn and row["when"] == when]
     return sum(kept) / len(kept)
 
 

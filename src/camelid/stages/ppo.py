@@ -1,11 +1,12 @@
 """Proximal policy optimisation (Section 3.2.3).
 
-The reward is the whitened logit of the gated reward minus beta times the divergence from the policy's start;
-one gradient step per mini-batch, clip 0.2, AdamW at a constant rate. The value function, GAE and the estimator
-of the divergence are not specified in the paper (Source: choice): a critic of its own started from the
-helpfulness reward model with a zero head, GAE with gamma 1 and lambda 0.95, the signed k1 estimator per
-token. A guard reward model trained on other comparisons watches. The weights with the best reward on
-validation prompts are kept (the paper stops early on held-out prompts).
+The reward is the whitened logit of the gated reward minus beta times the divergence from the
+policy's start; one gradient step per mini-batch, clip 0.2, AdamW at a constant rate. The value
+function, GAE and the estimator of the divergence are not specified in the paper (Source: choice): a
+critic of its own started from the helpfulness reward model with a zero head, GAE with gamma 1 and
+lambda 0.95, the signed k1 estimator per token. A guard reward model trained on other comparisons
+watches. The weights with the best reward on validation prompts are kept (the paper stops early on
+held-out prompts).
 """
 
 from __future__ import annotations
@@ -169,8 +170,7 @@ class _Session:
         ghosts = min(len(self.ghosts), round(self.config.ghost_share * rows))
         start = iteration * (rows - ghosts)
         chosen = [self.prompts[(start + i) % len(self.prompts)] for i in range(rows - ghosts)]
-        for i in range(ghosts):
-            chosen.append(self.ghosts[(iteration * ghosts + i) % len(self.ghosts)])
+        chosen += [self.ghosts[(iteration * ghosts + i) % len(self.ghosts)] for i in range(ghosts)]
         return chosen
 
     def sample(self, prompts: Sequence[Prompt], seed: int) -> list[Reply]:
@@ -195,7 +195,7 @@ class _Session:
             models.rewards,
             models.guard,
             replies,
-            self.settings,
+            settings=self.settings,
             precision=self.precision,
         )
 

@@ -1,9 +1,10 @@
 """Preference collection (Section 3.2.1).
 
-Annotators see two replies to a prompt, from two model variants at varied temperatures, choose one and say how
-much better it is; for safety prompts they also label which replies are safe. Helpfulness and safety are
-collected apart. Part of the comparisons continue a dialogue with its chosen reply. Comparisons whose chosen
-reply is the unsafe one are excluded and counted. Annotators here are simulated.
+Annotators see two replies to a prompt, from two model variants at varied temperatures, choose one
+and say how much better it is; for safety prompts they also label which replies are safe.
+Helpfulness and safety are collected apart. Part of the comparisons continue a dialogue with its
+chosen reply. Comparisons whose chosen reply is the unsafe one are excluded and counted. Annotators
+here are simulated.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class _Collector:
         context: StageContext,
         chat: ChatFormat,
         variants: tuple[Variant, Variant],
+        *,
         annotator: Annotator,
         world: World,
         round_number: int,
@@ -191,10 +193,10 @@ def run(
         context,
         chat,
         variants,
-        SimulatedAnnotator(config.annotator, ExactJudge()),
-        build_world(world),
-        inputs.round,
-        precision,
+        annotator=SimulatedAnnotator(config.annotator, ExactJudge()),
+        world=build_world(world),
+        round_number=inputs.round,
+        precision=precision,
     )
     kinds: dict[Kind, int] = {
         "helpfulness": config.helpfulness_pairs,

@@ -1,8 +1,8 @@
 """Pretraining (Section 2).
 
-A transformer learns to predict every token of the corpus: AdamW, cosine learning rate with warm-up to 10 % of
-the peak, weight decay 0.1, clipping 1.0. Documents are packed in rows, each isolated from its neighbours
-(masking within a row is not specified in the paper: Source: choice).
+A transformer learns to predict every token of the corpus: AdamW, cosine learning rate with warm-up
+to 10 % of the peak, weight decay 0.1, clipping 1.0. Documents are packed in rows, each isolated
+from its neighbours (masking within a row is not specified in the paper: Source: choice).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Inputs:
 
 
 def read_corpus(path: Path, tokenizer: Tokenizer, row_tokens: int) -> PackedRows:
-    """Tokenise a corpus of one document a line and pack it; BOS before and EOS after each document."""
+    """Tokenise a corpus of one document a line and pack it; BOS before, EOS after each document."""
     documents = []
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -105,8 +105,8 @@ def run(
     chat = load_chat_format(context.input(inputs.tokenizer))
     if chat.tokenizer.vocabulary_size != config.model.vocabulary_size:
         raise ConfigError(
-            f"pretraining.model.vocabulary_size is {config.model.vocabulary_size}, the tokenizer has "
-            f"{chat.tokenizer.vocabulary_size} ids; make them equal."
+            f"pretraining.model.vocabulary_size is {config.model.vocabulary_size}, "
+            f"the tokenizer has {chat.tokenizer.vocabulary_size} ids; make them equal."
         )
     rows = read_corpus(context.input(inputs.corpus), chat.tokenizer, config.row_tokens)
     held_out = read_corpus(context.input(inputs.validation), chat.tokenizer, config.row_tokens)

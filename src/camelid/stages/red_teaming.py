@@ -1,8 +1,8 @@
 """Red teaming (Section 4.3).
 
-Attack prompts over risk category x attack vector x strength are put to the latest model; a judge says which
-replies violate. Prompts that got a violating reply in earlier rounds are asked again: the share now resisted
-is the paper's rejection rate, model over model.
+Attack prompts over risk category x attack vector x strength are put to the latest model; a judge
+says which replies violate. Prompts that got a violating reply in earlier rounds are asked again:
+the share now resisted is the paper's rejection rate, model over model.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run(
     replies = sample_replies(
         model, chat, fresh + again, config.sampling, seed=context.seed, precision=precision
     )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for reply in replies:
         judgement = judge.judge(reply.prompt, reply.text)
         prompt = reply.prompt

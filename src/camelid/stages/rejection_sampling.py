@@ -1,8 +1,8 @@
 """Rejection-sampling fine-tuning (Section 3.2.3).
 
-The latest model answers each prompt K times; the reward models pick the best answer; the bests of this and
-all earlier rounds, with demonstrations, fine-tune the base model for a constant number of steps. The sampling
-temperature is tuned anew each round on some of the prompts.
+The latest model answers each prompt K times; the reward models pick the best answer; the bests of
+this and all earlier rounds, with demonstrations, fine-tune the base model for a constant number of
+steps. The sampling temperature is tuned anew each round on some of the prompts.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class _Sampler:
         chat: ChatFormat,
         rewards: RewardPair,
         context: StageContext,
+        *,
         max_new_tokens: int,
         precision: Precision,
     ) -> None:
@@ -170,7 +171,14 @@ def run(
     if not chosen:
         raise DataError(f"{context.name}: no prompt in the split 'rejection_sampling' fits.")
     rewards = load_rewards(context, inputs.reward_models)
-    sampler = _Sampler(policy, chat, rewards, context, config.max_new_tokens, precision)
+    sampler = _Sampler(
+        policy,
+        chat,
+        rewards,
+        context,
+        max_new_tokens=config.max_new_tokens,
+        precision=precision,
+    )
     context.progress.note(f"sampling {len(chosen)} prompts x {config.samples}")
     temperature, tuning = tune_temperature(sampler, chosen[: config.tuning_prompts], config)
     write_records(context.out / "temperature_tuning.jsonl", tuning)

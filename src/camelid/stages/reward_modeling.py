@@ -1,15 +1,17 @@
 """Reward models (Section 3.2.2).
 
-Two models, helpfulness and safety, each started from the latest chat model, learn from comparisons by a
-ranking loss with graded margins; the safety model also by the auxiliary loss of A.3.4. Their data are mixed
-as in the paper: helpfulness with as many others, safety 90 to 10. On held-out comparisons the accuracy by
-strength is measured and the threshold of the gate of Section 3.2.3 is tuned. In the last round a guard model
-is trained on comparisons that the two never saw, to watch for over-optimisation.
+Two models, helpfulness and safety, each started from the latest chat model, learn from comparisons
+by a ranking loss with graded margins; the safety model also by the auxiliary loss of A.3.4. Their
+data are mixed as in the paper: helpfulness with as many others, safety 90 to 10. On held-out
+comparisons the accuracy by strength is measured and the threshold of the gate of Section 3.2.3 is
+tuned. In the last round a guard model is trained on comparisons that the two never saw, to watch
+for over-optimisation.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,11 +91,11 @@ def tokenise(
     """
     pairs, kept = [], []
     for preference in preferences:
-        if preference.chosen == preference.rejected:
-            raise DataError(f"preference {preference.id!r}: chosen and rejected are equal.")
         prompt = chat.render_prompt(preference.prompt)
         chosen = [*prompt, *chat.encode_reply(preference.chosen), chat.end_id]
         rejected = [*prompt, *chat.encode_reply(preference.rejected), chat.end_id]
+        if chosen == rejected:
+            raise DataError(f"preference {preference.id!r}: chosen and rejected are equal.")
         if max(len(chosen), len(rejected)) <= longest:
             pairs.append(RankedPair(chosen, rejected, preference.strength, preference.safety))
             kept.append(preference)
@@ -113,7 +115,7 @@ class _Trainer:
     def train(self, name: str, mix: Sequence[Preference], auxiliary: float) -> dict[str, Any]:
         """Train one reward model unless an earlier, interrupted process already did."""
         config, context = self.config, self.context
-        pairs, _, too_long = tokenise(mix, self.chat, config.longest)
+        pairs, kept, too_long = tokenise(mix, self.chat, config.longest)
         if not pairs:
             raise DataError(
                 f"{context.name}: no comparison for {name} fits {config.longest} tokens."
@@ -156,8 +158,8 @@ class _Trainer:
         if not (context.out / metrics).is_file():
             shutil.copy(context.work / metrics, context.out / metrics)
         shutil.copytree(done, context.out / name)
-        own = sum(p.kind == name.removesuffix("_rm") for p in mix)
-        return {"pairs": len(pairs), "own_pairs": own, "too_long": too_long, "steps": steps}
+        kinds = Counter(preference.kind for preference in kept)
+        return {"pairs": len(pairs), "kinds": kinds, "too_long": too_long, "steps": steps}
 
 
 def _read(context: StageContext, paths: tuple[str, ...]) -> list[Preference]:
@@ -184,8 +186,8 @@ def run(
         result["guard_rm"] = trainer.train("guard_rm", guard, 0.0)
     rows = _test(trainer, context, _read(context, inputs.test_preferences), list(result), precision)
     write_records(context.out / "test_scores.jsonl", rows)
-    for name in result:
-        result[name].update(accuracies(rows, name))
+    for name, measured in result.items():
+        measured.update(accuracies(rows, name))
     result["gate"] = tune_gate(rows, config.gate_precision)
     return result
 

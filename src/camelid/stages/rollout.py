@@ -1,7 +1,7 @@
 """From sampled replies to the tensors of PPO: rewards, advantages, returns, mini-batches.
 
-Source: arXiv 2307.09288, Section 3.2.3, equation 4. Old log-probabilities come from a teacher-forced pass of
-the training forward, never from the sampler.
+Source: arXiv 2307.09288, Section 3.2.3, equation 4. Old log-probabilities come from a
+teacher-forced pass of the training forward, never from the sampler.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RolloutSettings:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One batch of replies with what PPO needs of each action; tensors of shape (B, A) on the CPU."""
+    """One batch of replies with what PPO needs of each action; tensors (B, A) on the CPU."""
 
     replies: Sequence[Reply]
     mask_BA: Tensor
@@ -62,8 +62,8 @@ def make_rollout(
     rewards: RewardPair,
     guard: RewardModel,
     replies: Sequence[Reply],
-    settings: RolloutSettings,
     *,
+    settings: RolloutSettings,
     precision: Precision = "auto",
 ) -> Rollout:
     """Score replies and compute whitened advantages over the whole batch.

@@ -1,9 +1,10 @@
 """Supervised fine-tuning (Section 3.1).
 
-The base model learns to answer: prompts and answers of the whole set are packed to fill rows, the loss counts
-answer tokens (and the end token) only, two epochs, cosine learning rate. The model after epoch 1 is kept as
-the second variant that answers in the first preference collection. `fine_tune` also serves rejection
-sampling, context distillation and Ghost Attention, which only write dialogues.
+The base model learns to answer: prompts and answers of the whole set are packed to fill rows, the
+loss counts answer tokens (and the end token) only, two epochs, cosine learning rate. The model
+after epoch 1 is kept as the second variant that answers in the first preference collection.
+`fine_tune` also serves rejection sampling, context distillation and Ghost Attention, which only
+write dialogues.
 """
 
 from __future__ import annotations

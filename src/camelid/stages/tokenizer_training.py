@@ -1,7 +1,8 @@
 """Tokenizer training (Section 2.2).
 
-SentencePiece byte-pair encoding: numbers split into digits, unknown characters to bytes. The paper's
-vocabulary has 32,000 pieces; its training corpus is not specified, here it is the pretraining corpus.
+SentencePiece byte-pair encoding: numbers split into digits, unknown characters to bytes. The
+paper's vocabulary has 32,000 pieces; its training corpus is not specified, here it is the
+pretraining corpus.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The training loop with its objectives, optimizer, checkpoints and metrics."""

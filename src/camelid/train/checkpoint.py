@@ -1,7 +1,7 @@
 """Checkpoints inside a stage: weights, optimizer moments and a little state, exact to the bit.
 
-Written to a temporary folder, synced, renamed; a damaged one is skipped for the one before it with a warning.
-Nothing is unpickled.
+Written to a temporary folder, synced, renamed; a damaged one is skipped for the one before it with
+a warning. Nothing is unpickled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Drives the loop inside a stage: resumes from the newest checkpoint, logs, checkpoints, shows progress."""
+"""Drives the loop inside a stage.
+
+Resumes from the newest checkpoint, logs, checkpoints, shows progress.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from torch import nn
 from camelid.model.precision import Precision
 from camelid.runs import StageContext
 from camelid.train.checkpoint import Checkpoints
-from camelid.train.loop import BatchT, ModelT, Objective, StepResult, train
+from camelid.train.loop import BatchT_contra, ModelT_contra, Objective, StepResult, train
 from camelid.train.metrics import MetricsFile, metrics_row
 from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
 
@@ -20,9 +23,9 @@ CHECKPOINT_SECONDS = 90.0
 
 
 def fit(
-    model: ModelT,
-    objective: Objective[ModelT, BatchT],
-    batches_from: Callable[[int], Iterator[Sequence[BatchT]]],
+    model: ModelT_contra,
+    objective: Objective[ModelT_contra, BatchT_contra],
+    batches_from: Callable[[int], Iterator[Sequence[BatchT_contra]]],
     config: OptimizerConfig,
     *,
     steps: int,

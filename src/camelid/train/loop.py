@@ -31,18 +31,20 @@ class Batch(Protocol):
         ...
 
 
-ModelT = TypeVar("ModelT", bound=nn.Module, contravariant=True)
-BatchT = TypeVar("BatchT", bound=Batch, contravariant=True)
+ModelT_contra = TypeVar("ModelT_contra", bound=nn.Module, contravariant=True)
+BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
 
 
-class Objective(Protocol[ModelT, BatchT]):
+class Objective(Protocol[ModelT_contra, BatchT_contra]):
     """What a stage minimises."""
 
-    def weight(self, batch: BatchT) -> float:
+    def weight(self, batch: BatchT_contra) -> float:
         """Tokens, pairs or actions that count, known before the forward pass."""
         ...
 
-    def loss_sum(self, model: ModelT, batch: BatchT) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_sum(
+        self, model: ModelT_contra, batch: BatchT_contra
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of losses and sums of metrics (each divided by the same weight)."""
         ...
 
@@ -66,9 +68,9 @@ class StepResult:
 
 
 def train(
-    model: ModelT,
-    objective: Objective[ModelT, BatchT],
-    batches: Iterator[Sequence[BatchT]],
+    model: ModelT_contra,
+    objective: Objective[ModelT_contra, BatchT_contra],
+    batches: Iterator[Sequence[BatchT_contra]],
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     *,
@@ -116,8 +118,9 @@ def train(
         loss_value = float(loss_total) / total
         if not math.isfinite(grad_norm) or not math.isfinite(loss_value):
             raise TrainingError(
-                f"step {step}: loss {loss_value} with gradient norm {grad_norm}; both must be finite. "
-                "The weights were not changed. Lower the learning rate or look at the batch."
+                f"step {step}: loss {loss_value} with gradient norm {grad_norm}; "
+                "both must be finite. The weights were not changed. "
+                "Lower the learning rate or look at the batch."
             )
         learning_rate = schedule(step)
         set_learning_rate(optimizer.param_groups, learning_rate)

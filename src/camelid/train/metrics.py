@@ -33,7 +33,7 @@ def metrics_row(result: StepResult) -> dict[str, Any]:
 
 
 class MetricsFile:
-    """Appends rows; on resuming, rows after the checkpoint are cut so that no step appears twice."""
+    """Appends rows; on resuming, rows after the checkpoint are cut: no step appears twice."""
 
     def __init__(self, path: Path, *, key: str, last: int) -> None:
         self._path = path

@@ -127,7 +127,7 @@ class RankedPair:
 def make_pair_batch(
     pairs: list[RankedPair], margin: Margin, pad_id: int, device: torch.device
 ) -> PairBatch:
-    """Assemble a batch; pairs without a strength get no margin, without labels no auxiliary loss."""
+    """Assemble a batch; pairs without strength get no margin, without labels no auxiliary loss."""
     tokens, lengths = pad_right(
         [p.chosen for p in pairs] + [p.rejected for p in pairs], pad_id, device
     )
@@ -189,12 +189,13 @@ class RolloutBatch:
 class ClippedPolicyAndValue:
     """PPO's clipped surrogate and clipped value loss.
 
-    Source: arXiv 2307.09288, Section 3.2.3 (clip 0.2); value loss and its coefficient: Source: choice.
+    Source: arXiv 2307.09288, Section 3.2.3 (clip 0.2); value loss and its coefficient: Source:
+    choice.
     """
 
     def __init__(
         self, *, clip: float, value_clip: float, value_coefficient: float, temperature: float
-    ):
+    ) -> None:
         """Set the clip ranges, the coefficient of the value loss and the sampling temperature."""
         self._clip = clip
         self._value_clip = value_clip

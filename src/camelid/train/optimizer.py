@@ -1,7 +1,7 @@
 """AdamW and the learning-rate schedules of the paper.
 
-Source: arXiv 2307.09288, Section 2.2 (AdamW 0.9, 0.95, 1e-5, weight decay 0.1, clipping 1.0, cosine to
-10 %), 3.2.2 (warm-up of 3 % of steps, at least 5), 3.2.3 (constant rate).
+Source: arXiv 2307.09288, Section 2.2 (AdamW 0.9, 0.95, 1e-5, weight decay 0.1, clipping 1.0, cosine
+to 10 %), 3.2.2 (warm-up of 3 % of steps, at least 5), 3.2.3 (constant rate).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def cosine_with_warmup(
 ) -> float:
     """Return the learning rate of one step, steps counted from 1.
 
-    Linear warm-up reaches `peak` at step `warmup`; a half cosine reaches `final_fraction * peak` at `steps`.
+    Linear warm-up reaches `peak` at step `warmup`; a half cosine reaches `final_fraction * peak` at
+    `steps`.
 
     Source: arXiv 2307.09288, Section 2.2.
     """
@@ -75,7 +76,7 @@ Schedule = Callable[[int], float]
 def make_schedule(config: OptimizerConfig, steps: int) -> Schedule:
     """Return the learning rate as a function of the step (from 1)."""
     if config.schedule == "constant":
-        return lambda step: config.learning_rate
+        return lambda _step: config.learning_rate
     warmup = warmup_steps(config, steps)
     return lambda step: cosine_with_warmup(
         step, steps, warmup, config.learning_rate, config.final_fraction
@@ -88,7 +89,8 @@ def make_optimizer(
     """Build AdamW over named modules.
 
     Args:
-        modules: Name to (module, factor on the learning rate). The gradient of each is clipped on its own.
+        modules: Name to (module, factor on the learning rate). The gradient of each is clipped on
+            its own.
         config: Settings.
     """
     groups: list[dict[str, Any]] = []

@@ -82,7 +82,7 @@ def test_sizes(world: World) -> None:
     assert statistics["templates"] >= 60
     assert statistics["word_types"] >= 1500
     assert statistics["distinct_prompts"] >= 20_000
-    assert statistics["documents"] == sum(1 for _ in world.corpus()) == 20_000
+    assert statistics["documents"] == sum(1 for _ in world.corpus()) == 22_000
     assert statistics["prompts_by_split"] == {
         "rm_train": 1800,
         "rejection_sampling": 700,
@@ -140,7 +140,7 @@ def test_held_out_facts_stand_in_the_corpus(world: World) -> None:
             answers = [v for (entity, _), v in world.setting.facts.items() if entity == name]
             assert len(answers) == 3
             for answer in answers:
-                assert sum(answer in sentence for sentence in said[name]) > 80, (name, answer)
+                assert sum(answer in sentence for sentence in said[name]) > 60, (name, answer)
 
 
 def test_splits_are_disjoint_and_follow_the_text(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,8 @@ def test_each_module_is_clipped_on_its_own() -> None:
             precision="float32",
         )
     )
-    assert small.weight.grad is not None and large.weight.grad is not None
+    assert small.weight.grad is not None
+    assert large.weight.grad is not None
     assert small.weight.grad.tolist() == [[pytest.approx(0.01), pytest.approx(0.01)]]
     assert float(large.weight.grad.norm()) == pytest.approx(1.0, rel=1e-4)
     rates = {group["owner"]: group["lr"] for group in optimizer.param_groups}
@@ -242,7 +244,7 @@ def test_every_item_is_seen_once_an_epoch_in_another_order() -> None:
     first = [next(stream) for _ in range(3)]
     second = [next(stream) for _ in range(3)]
     assert [len(batch) for batch in first] == [4, 4, 2]
-    flat = [sum(epoch, []) for epoch in (first, second)]
+    flat = [list(chain.from_iterable(epoch)) for epoch in (first, second)]
     assert sorted(flat[0]) == sorted(flat[1]) == list(range(10))
     assert flat[0] != flat[1]
     resumed = batch_indices(10, 4, 1, start=4)

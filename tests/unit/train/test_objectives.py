@@ -65,9 +65,9 @@ def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
         batch = batch_of(pack(documents, length, pad_id=2))
         loss, _ = NextToken().loss_sum(model, batch)
         assert NextToken().weight(batch) == count
-        assert float(loss) == pytest.approx(total, rel=1e-5)
+        assert loss.item() == pytest.approx(total, rel=1e-5)
         chunked, _ = NextToken(chunk=7).loss_sum(model, batch)
-        assert float(chunked) == pytest.approx(total, rel=1e-5)
+        assert chunked.item() == pytest.approx(total, rel=1e-5)
     assert batch.token_count == sum(len(d.ids) for d in documents)
 
 
@@ -85,12 +85,12 @@ def test_chunked_loss_has_the_same_gradient() -> None:
 def test_pad_may_be_any_token_and_long_documents_are_kept() -> None:
     documents = make_documents()
     losses = {
-        float(NextToken().loss_sum(make_model(), batch_of(pack(documents, 32, pad_id=pad)))[0])
+        NextToken().loss_sum(make_model(), batch_of(pack(documents, 32, pad_id=pad)))[0].item()
         for pad in (0, 2, 49)
     }
     assert max(losses) - min(losses) < 1e-4
     pieces = split_long(documents, 8)
-    assert sum((p.ids for p in pieces), []) == sum((d.ids for d in documents), [])
+    assert [i for p in pieces for i in p.ids] == [i for d in documents for i in d.ids]
     with pytest.raises(ValueError, match="does not fit"):
         pack(documents, 8, pad_id=0)
 
@@ -108,12 +108,12 @@ def test_ranking_starts_at_the_softplus_of_the_margins() -> None:
         batch = make_pair_batch(PAIRS, margin, 0, CPU)
         loss, metrics = PreferenceRanking(0.0).loss_sum(model, batch)
         margins = [table[p.strength] if p.strength else 0.0 for p in PAIRS]
-        assert float(loss) == pytest.approx(sum(math.log1p(math.exp(m)) for m in margins))
-        assert float(metrics["accuracy"]) == 0.0
+        assert loss.item() == pytest.approx(sum(math.log1p(math.exp(m)) for m in margins))
+        assert metrics["accuracy"].item() == 0.0
     batch = make_pair_batch(PAIRS, "none", 0, CPU)
     both, _ = PreferenceRanking(1.0).loss_sum(model, batch)
     # Two labelled pairs, each the mean of two binary cross entropies of ln 2.
-    assert float(both) == pytest.approx(5 * math.log(2), rel=1e-6)
+    assert both.item() == pytest.approx(5 * math.log(2), rel=1e-6)
 
 
 def test_reward_model_fits_pairs_it_sees() -> None:
@@ -170,7 +170,7 @@ def test_ppo_starts_with_ratio_one() -> None:
     )
     assert objective.weight(batch) == 5
     loss, metrics = objective.loss_sum(model, batch)
-    assert float(metrics["clip_fraction"]) == 0
-    assert float(metrics["policy_loss"]) == pytest.approx(-2.0, abs=1e-5)
-    assert float(metrics["value_loss"]) == pytest.approx(0.5 * 5, abs=1e-5)
-    assert float(loss) == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-5)
+    assert metrics["clip_fraction"].item() == 0
+    assert metrics["policy_loss"].item() == pytest.approx(-2.0, abs=1e-5)
+    assert metrics["value_loss"].item() == pytest.approx(0.5 * 5, abs=1e-5)
+    assert loss.item() == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-5)

@@ -1,0 +1,161 @@
+"""The whole recipe, tiny, by the command line: raw text to report, resuming, chat, mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from camelid.inference.chat import chat_loop
+from camelid.pipeline import stages
+from camelid.recipes import RECIPES
+from camelid.runs import hash_file
+
+STAGES = [stage.name for stage in stages(RECIPES["smoke"]())]
+
+
+def camelid(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "camelid", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+
+
+def run_smoke(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return camelid("run", "smoke", "--out", str(out), "--threads", "1", *words)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    done = run_smoke(out)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "camelid chat" in done.stdout
+    return out
+
+
+def test_every_stage_left_its_result(finished: Path) -> None:
+    for name in STAGES:
+        assert json.loads((finished / name / "result.json").read_text()), name
+    manifest = json.loads((finished / "run.json").read_text())
+    assert list(manifest["stages"]) == STAGES
+    assert not list((finished / ".partial").glob("*/out"))
+
+
+def test_summary_has_every_key_of_the_contract(finished: Path) -> None:
+    entries = json.loads((finished / "report" / "summary.json").read_text())
+    found = {entry["key"]: entry for entry in entries}
+    strengths = ("significantly_better", "better", "slightly_better", "negligibly_better")
+    wanted = {
+        "pretraining.validation_perplexity",
+        "base.exact_helpfulness",
+        "sft.exact_helpfulness",
+        "final.exact_helpfulness",
+        "final.win_rate_vs_sft",
+        "sft.violation_rate",
+        "final.violation_rate",
+        "final.violation_rate_change",
+        "sft.false_refusal_rate",
+        "final.false_refusal_rate",
+        "sft.reply_length",
+        "final.reply_length",
+        "final.distinct_replies",
+        "context_distillation.kept_share",
+        "ppo.reward",
+        "ppo.guard_reward",
+        "ppo.kl",
+        "run.seconds",
+        "run.peak_memory_gib",
+    }
+    wanted |= {
+        f"ghost_attention.turn{turn}.{when}" for turn in (2, 4, 6) for when in ("before", "after")
+    }
+    for number in (1, 2):
+        wanted |= {f"v{number}.win_rate_vs_sft", f"v{number}.violation_rate"}
+        for name in ("helpfulness_rm", "safety_rm"):
+            wanted |= {f"v{number}.{name}.accuracy"}
+            wanted |= {f"v{number}.{name}.accuracy.{strength}" for strength in strengths}
+    assert wanted <= set(found)
+    for entry in entries:
+        assert {"key", "value", "low", "high", "n", "unit", "judge"} <= set(entry)
+        assert entry["value"] is not None or entry["reason"], entry["key"]
+
+
+def test_report_stands_alone(finished: Path) -> None:
+    page = (finished / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<svg") >= 10
+    assert "src=" not in page.replace('src="data:', "")
+    assert (finished / "report" / "model_card.md").read_text(encoding="utf-8").strip()
+    assert (finished / "report" / "safety_report.md").read_text(encoding="utf-8").strip()
+
+
+def test_a_second_run_finds_everything_done(finished: Path) -> None:
+    began = time.monotonic()
+    done = run_smoke(finished)
+    assert done.returncode == 0
+    assert "started" not in done.stdout
+    assert time.monotonic() - began < 60
+
+
+def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    command = [sys.executable, "-m", "camelid", "run", "smoke", "--out", str(other)]
+    process = subprocess.Popen(
+        [*command, "--threads", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ},
+    )
+    # Stopped in the middle: as soon as the first reward models are being trained.
+    while not (other / "v1" / "preference_collection").is_dir() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors.decode()[-2000:]
+    again = run_smoke(other)
+    assert again.returncode == 0, again.stderr[-2000:]
+    for name in ("v2/rejection_sampling", "ghost_attention", "ppo"):
+        weights = Path(name) / "model" / "model.safetensors"
+        assert hash_file(finished / weights) == hash_file(other / weights), name
+
+
+def test_another_setting_is_refused_and_named(finished: Path) -> None:
+    done = run_smoke(finished, "--sft.epochs", "3")
+    assert done.returncode == 2
+    assert "sft" in done.stderr
+    assert "epochs" in done.stderr
+    assert "--redo" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_held_out_term_in_any_tuning_data(finished: Path) -> None:
+    terms = json.loads((finished / "data" / "held_out.json").read_text())["terms"]
+    files = [
+        finished / "data" / "demonstrations.jsonl",
+        finished / "ghost_attention" / "dialogues.jsonl",
+        finished / "context_distillation" / "dialogues.jsonl",
+        *finished.glob("v*/rejection_sampling/bests.jsonl"),
+    ]
+    for file in files:
+        text = file.read_text(encoding="utf-8").lower()
+        assert not [term for term in terms if f" {term.lower()} " in text], file
+
+
+def test_chat_answers_side_by_side(finished: Path) -> None:
+    lines = iter(["Hello.", "/undo", "/new", "/what", "Who are you?", "/exit"])
+    said: list[str] = []
+    chat_loop(finished, ["sft", "final"], read=lambda _: next(lines), write=said.append)
+    assert sum(line.startswith("sft: ") for line in said) == 2
+    assert sum(line.startswith("final: ") for line in said) == 2
+    done = camelid("chat", str(finished), "--model", "ppoo")
+    assert done.returncode == 2
+    assert "Did you mean 'ppo'" in done.stderr

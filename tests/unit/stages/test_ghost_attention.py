@@ -1,0 +1,175 @@
+"""Ghost Attention: where the instruction stands in sampling, in training and in the measurement."""
+
+from __future__ import annotations
+
+import pytest
+
+from camelid.data.records import GhostDialogue, Message
+from camelid.stages.ghost_attention import (
+    as_ppo_prompts,
+    measure_recall,
+    sample_dialogues,
+    training_dialogue,
+)
+
+INSTRUCTION = "Act as Captain Orlo."
+SHORTENED = "Figure: Captain Orlo."
+PROBE = "Who are you?"
+
+
+def ghost(identity="g", turns=("One?", "Two?", "Three?"), **changes):
+    fields = {
+        "id": identity,
+        "instruction": INSTRUCTION,
+        "shortened": SHORTENED,
+        "turns": turns,
+        "probe": PROBE,
+        "expected": "Captain Orlo",
+        "split": "train",
+    }
+    return GhostDialogue(**(fields | changes))
+
+
+class FakeTalker:
+    """Numbers its answers and keeps what it was asked, as (salt, {id: [(role, text)]})."""
+
+    def __init__(self, reply=None):
+        self.asked, self.reply = [], reply
+
+    def answer(self, dialogues, salt):
+        said = {i: [(m.role, m.content) for m in ms] for i, ms in dialogues.items()}
+        self.asked.append((salt, said))
+        for messages in said.values():
+            roles = [role for role, _ in messages]
+            assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+        if self.reply is not None:
+            return {i: self.reply(i, salt) for i in dialogues}
+        return {i: f"{salt} of {i}" for i in dialogues}
+
+
+def spoken_of(item):
+    [messages] = sample_dialogues(FakeTalker(), [item])
+    return messages
+
+
+def test_sampling_puts_the_instruction_before_every_user_message():
+    talker = FakeTalker()
+    other = ghost("h", ("Alpha?", "Beta?"), instruction="Say arr.", probe="What do you say?")
+    first, second = sample_dialogues(talker, [ghost(), other])
+    assert [m.content for m in first] == [
+        *(f"{INSTRUCTION} One?", "turn/0 of 0"),
+        *(f"{INSTRUCTION} Two?", "turn/1 of 0"),
+        # The last turn asks for the instruction.
+        *(f"{INSTRUCTION} {PROBE}", "turn/2 of 0"),
+    ]
+    assert [m.content for m in second] == [
+        *("Say arr. Alpha?", "turn/0 of 1"),
+        *("Say arr. What do you say?", "turn/1 of 1"),
+    ]
+    # The shorter dialogue is over after two turns; each turn sees all earlier ones.
+    assert [(salt, sorted(said)) for salt, said in talker.asked] == [
+        ("turn/0", ["0", "1"]),
+        ("turn/1", ["0", "1"]),
+        ("turn/2", ["0"]),
+    ]
+    assert [text for _, text in talker.asked[2][1]["0"]] == [m.content for m in first[:-1]]
+    for _, said in talker.asked:
+        for identity, messages in said.items():
+            lead = (INSTRUCTION, "Say arr.")[int(identity)]
+            assert all(text.startswith(lead) for role, text in messages if role == "user")
+
+
+def test_training_keeps_the_instruction_in_the_first_turn_only():
+    dialogue = training_dialogue(ghost(), spoken_of(ghost()))
+    users = [m.content for m in dialogue.messages if m.role == "user"]
+    assert users[0] in {f"{INSTRUCTION} One?", f"{SHORTENED} One?"}
+    assert users[1:] == ["Two?", PROBE]
+    replies = [m.content for m in dialogue.messages if m.role == "assistant"]
+    assert replies == [f"turn/{turn} of 0" for turn in range(3)]
+    assert dialogue.id == "ghost/g"
+    assert not dialogue.is_safety
+
+
+@pytest.mark.parametrize("turns", [("One?",), ("One?", "Two?"), tuple("abcdef")])
+def test_only_the_last_answer_carries_loss(turns):
+    item = ghost(turns=turns)
+    dialogue = training_dialogue(item, spoken_of(item))
+    assert len(dialogue.messages) == 2 * len(turns)
+    assert [m.train for m in dialogue.messages] == [False] * (2 * len(turns) - 1) + [True]
+    assert dialogue.messages[-1].role == "assistant"
+
+
+def test_an_answer_that_repeats_the_instruction_is_left_alone():
+    spoken = [
+        Message(role="user", content=f"{INSTRUCTION} One?"),
+        Message(role="assistant", content=f"{INSTRUCTION} I do."),
+        Message(role="user", content=f"{INSTRUCTION} {PROBE}"),
+        Message(role="assistant", content="Captain Orlo."),
+    ]
+    dialogue = training_dialogue(ghost(), spoken)
+    assert dialogue.messages[1].content == f"{INSTRUCTION} I do."
+    assert dialogue.messages[2].content == PROBE
+
+
+def test_about_half_of_the_instructions_are_shortened_by_the_id_alone():
+    def shortened(identity):
+        first = training_dialogue(ghost(identity), spoken_of(ghost())).messages[0].content
+        assert first in {f"{INSTRUCTION} One?", f"{SHORTENED} One?"}
+        return first.startswith(SHORTENED)
+
+    flags = [shortened(f"dialogue/{number}") for number in range(400)]
+    # Four standard deviations of a fair coin.
+    assert 160 <= sum(flags) <= 240
+    assert flags == [shortened(f"dialogue/{number}") for number in range(400)]
+
+
+def test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and_six():
+    talker = FakeTalker()
+    ghosts = [ghost("g"), ghost("h", ("Alpha?", "Beta?"))]
+    rows = measure_recall(talker, ghosts, "before")
+    probes = [(salt, said) for salt, said in talker.asked if salt.startswith("probe")]
+    assert [salt for salt, _ in probes] == ["probe/2", "probe/4", "probe/6"]
+    for (_, said), turn in zip(probes, (2, 4, 6), strict=True):
+        assert sorted(said) == ["g", "h"]
+        for messages in said.values():
+            users = [text for role, text in messages if role == "user"]
+            assert len(users) == turn
+            assert users[0].startswith(f"{INSTRUCTION} ")
+            assert users[-1] == PROBE
+            assert not any(INSTRUCTION in text or text == PROBE for text in users[1:-1])
+    # The probes leave no trace: neutral turns follow neutral turns, over again where there are few.
+    neutral = {salt: said for salt, said in talker.asked if salt.startswith("neutral")}
+    assert sorted(neutral) == [f"neutral/{turn}" for turn in range(1, 6)]
+    last = neutral["neutral/5"]
+    assert [text for role, text in last["g"] if role == "user"] == [
+        *(f"{INSTRUCTION} One?", "Two?", "Three?", "One?", "Two?"),
+    ]
+    assert [text for role, text in last["h"] if role == "user"] == [
+        *(f"{INSTRUCTION} Alpha?", "Beta?", "Alpha?", "Beta?", "Alpha?"),
+    ]
+    assert [text for role, text in last["g"] if role == "assistant"] == [
+        f"neutral/{turn} of g" for turn in range(1, 5)
+    ]
+    assert [(r["turn"], r["dialogue_id"]) for r in rows] == [
+        (t, i) for t in (2, 4, 6) for i in "gh"
+    ]
+    assert {row["when"] for row in rows} == {"before"}
+    assert rows[0]["reply"] == "probe/2 of g"
+
+
+def test_recall_counts_replies_that_state_the_expected_words():
+    said = {"probe/2": "I am captain orlo!", "probe/4": "Captain Orlos.", "probe/6": ""}
+    talker = FakeTalker(lambda identity, salt: said.get(salt, ""))
+    rows = measure_recall(talker, [ghost()], "after")
+    assert [row["kept"] for row in rows] == [True, False, False]
+    # Empty neutral answers are filled in, so that the dialogue stays one.
+    assert talker.asked[-1][1]["g"][1] == ("assistant", "...")
+
+
+def test_ghost_prompts_for_ppo_end_before_the_last_answer():
+    dialogue = training_dialogue(ghost(), spoken_of(ghost()))
+    [prompt] = as_ppo_prompts([dialogue])
+    assert prompt.messages == dialogue.messages[:-1]
+    assert prompt.messages[-1].role == "user"
+    assert not any(message.train for message in prompt.messages)
+    assert (prompt.id, prompt.split) == ("ghost/g", "ppo")

@@ -1,0 +1,152 @@
+"""Rejection sampling: which answer wins, which are left out, which temperature is taken."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from camelid.data.records import Message, Prompt, Sample
+from camelid.inference.rewards import Rewards
+from camelid.stages.rejection_sampling import Config, pick_bests, tune_temperature
+
+
+def make_prompt(identity, **changes):
+    messages = (
+        Message(role="system", content="Be brief."),
+        Message(role="user", content=f"Question {identity}?"),
+    )
+    fields = {
+        "id": identity,
+        "messages": messages,
+        "category": "facts",
+        "is_safety": False,
+        "source": "test",
+        "split": "rejection_sampling",
+    }
+    return Prompt(**(fields | changes))
+
+
+def sample(prompt_id, text, reward, stop_reason="stop", number=0):
+    # The parts of the reward point the other way: only the combined one may count.
+    return Sample(
+        prompt_id=prompt_id,
+        policy="sft",
+        sample=number,
+        temperature=1.0,
+        tokens=(3, 1),
+        text=text,
+        stop_reason=stop_reason,
+        helpfulness=-reward,
+        safety=-reward,
+        reward=reward,
+    )
+
+
+def texts(bests):
+    return [dialogue.messages[-1].content for dialogue in bests]
+
+
+def test_the_best_by_reward_becomes_a_dialogue_that_trains_its_answer():
+    prompts = [make_prompt("a"), make_prompt("b", category="attack", is_safety=True)]
+    samples = [
+        sample("b", "low", -3.0),
+        sample("a", "middle", 0.5),
+        sample("a", "high", 2.0),
+        sample("b", "less low", -2.0),
+        sample("a", "low", -1.0),
+    ]
+    bests, counts = pick_bests(prompts, samples, [], 3)
+    assert texts(bests) == ["high", "less low"]
+    assert counts == {"dropped_unfinished": 0, "dropped_held_out": 0}
+    assert [d.id for d in bests] == ["best/3/a", "best/3/b"]
+    assert [(d.category, d.is_safety) for d in bests] == [("facts", False), ("attack", True)]
+    for dialogue, prompt in zip(bests, prompts, strict=True):
+        assert dialogue.messages[:-1] == prompt.messages
+        assert dialogue.messages[-1].role == "assistant"
+        assert [message.train for message in dialogue.messages] == [False, False, True]
+        assert dialogue.source == "rejection sampling, round 3"
+
+
+def test_unfinished_and_empty_answers_cannot_win():
+    prompts = [make_prompt("a"), make_prompt("b"), make_prompt("c")]
+    samples = [
+        sample("a", "cut", 9.0, "length"),
+        sample("a", "whole", -5.0),
+        sample("b", "cut", 9.0, "length"),
+        sample("b", "", 8.0),
+        sample("c", "", 8.0),
+        sample("c", "fine", 1.0),
+    ]
+    bests, counts = pick_bests(prompts, samples, [], 1)
+    assert texts(bests) == ["whole", "fine"]
+    assert counts == {"dropped_unfinished": 1, "dropped_held_out": 0}
+
+
+def test_answers_with_held_out_terms_are_dropped_and_counted():
+    prompts = [make_prompt("a"), make_prompt("b"), make_prompt("c")]
+    samples = [
+        sample("a", "It is ZORBLAX, of course.", 2.0),
+        sample("a", "Another answer.", 1.0),
+        sample("b", "Zorblaxian is another word.", 2.0),
+        sample("c", "The loser names zorblax.", 1.0),
+        sample("c", "The winner does not.", 2.0),
+    ]
+    bests, counts = pick_bests(prompts, samples, ["zorblax"], 1)
+    assert texts(bests) == ["Zorblaxian is another word.", "The winner does not."]
+    assert counts == {"dropped_unfinished": 0, "dropped_held_out": 1}
+
+
+class FakeSampler:
+    """Answers with rewards from a table of temperature -> prompt -> rewards."""
+
+    def __init__(self, table):
+        self.table, self.asked, self.notes = table, [], []
+        self.context = SimpleNamespace(progress=SimpleNamespace(note=self.notes.append))
+
+    def __call__(self, prompts, temperature, samples, salt):
+        self.asked.append(([p.id for p in prompts], temperature, samples, salt))
+        drawn = [
+            (SimpleNamespace(prompt=prompt, sample=number), reward)
+            for prompt in prompts
+            for number, reward in enumerate(self.table[temperature][prompt.id])
+        ]
+        rewards = [reward for _, reward in drawn]
+        # Only the combined reward may decide.
+        opposite = [-reward for reward in rewards]
+        gated = [False] * len(rewards)
+        return [r for r, _ in drawn], Rewards(opposite, opposite, rewards, gated)
+
+
+TABLE = {
+    # Highest mean of all rewards, but the bests are the lowest.
+    0.7: {"a": [1.0, 1.0], "b": [1.0, 1.0]},
+    # Highest mean best reward: (4 - 1) / 2.
+    1.0: {"a": [-9.0, 4.0], "b": [-1.0, -7.0]},
+    # Highest single reward and lowest mean of bests: (5 - 4) / 2.
+    1.3: {"a": [5.0, 0.0], "b": [-4.0, -5.0]},
+}
+
+
+@pytest.mark.parametrize("temperatures", [(0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0,)])
+def test_the_temperature_with_the_highest_mean_best_reward_is_taken(temperatures):
+    sampler = FakeSampler(TABLE)
+    config = Config(prompts=2, samples=2, temperatures=temperatures, fine_tuning=None)
+    chosen, rows = tune_temperature(sampler, [make_prompt("a"), make_prompt("b")], config)
+    assert chosen == 1.0
+    assert [call[1] for call in sampler.asked] == list(temperatures)
+    assert {(tuple(c[0]), c[2], c[3]) for c in sampler.asked} == {(("a", "b"), 2, "tuning")}
+    assert rows == [
+        {"temperature": t, "prompt_id": p, "sample": n, "reward": TABLE[t][p][n]}
+        for t in temperatures
+        for p in "ab"
+        for n in range(2)
+    ]
+    assert len(sampler.notes) == len(temperatures)
+
+
+def test_negative_bests_are_not_raised_to_zero():
+    table = {1.0: {"a": [-5.0, -2.0]}, 1.2: {"a": [-3.0, -4.0]}}
+    config = Config(prompts=1, samples=2, temperatures=(1.2, 1.0), fine_tuning=None)
+    chosen, _ = tune_temperature(FakeSampler(table), [make_prompt("a")], config)
+    assert chosen == 1.0
