@@ -6,6 +6,7 @@ Resuming is therefore exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +19,12 @@ def steps_per_epoch(items: int, batch: int) -> int:
     return -(-items // batch)
 
 
-def batch_indices(items: int, batch: int, seed: int, start: int = 0) -> Iterator[list[int]]:
+Order = Literal["shuffled", "as_written"]
+
+
+def batch_indices(
+    items: int, batch: int, seed: int, start: int = 0, order: Order = "shuffled"
+) -> Iterator[list[int]]:
     """Yield the item numbers of each optimizer step, without end, epoch after epoch.
 
     Args:
@@ -26,6 +32,7 @@ def batch_indices(items: int, batch: int, seed: int, start: int = 0) -> Iterator
         batch: Items a step.
         seed: Seed of the order; every epoch has its own permutation.
         start: First step to yield (resuming).
+        order: `as_written` keeps the items' order in every epoch (a curriculum).
 
     Raises:
         DataError: There is no item.
@@ -36,8 +43,10 @@ def batch_indices(items: int, batch: int, seed: int, start: int = 0) -> Iterator
     step = start
     while True:
         epoch, within = divmod(step, per_epoch)
-        order = np.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(items)
+        numbers = np.arange(items)
+        if order == "shuffled":
+            numbers = np.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(items)
         while within < per_epoch:
-            yield order[within * batch : (within + 1) * batch].tolist()
+            yield numbers[within * batch : (within + 1) * batch].tolist()
             within += 1
             step += 1

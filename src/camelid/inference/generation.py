@@ -62,7 +62,7 @@ def generate(
     *,
     end_id: int,
     seed: int,
-    slots: int = 64,
+    slots: int = 128,
     precision: Precision = "auto",
 ) -> list[Completion]:
     """Sample replies.

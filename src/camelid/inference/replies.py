@@ -42,7 +42,7 @@ def sample_replies(
     *,
     seed: int,
     samples: int = 1,
-    slots: int = 64,
+    slots: int = 128,
     precision: Precision = "auto",
 ) -> list[Reply]:
     """Sample replies to prompts, `samples` each, in the order of the prompts.

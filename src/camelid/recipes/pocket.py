@@ -43,6 +43,7 @@ def _tuning(learning_rate: float, steps: int | None = None) -> sft.Config:
         row_tokens=512,
         epochs=2,
         steps=steps,
+        train_embeddings=False,
         micro_rows=4,
     )
 
@@ -67,6 +68,7 @@ def pocket() -> Recipe:
             batch_rows=4,
             row_tokens=256,
             tokens=1_750_000,
+            order="as_written",
             micro_rows=4,
         ),
         preference_collection=preference_collection.Config(
@@ -104,7 +106,7 @@ def pocket() -> Recipe:
             samples=8,
             max_new_tokens=48,
             demonstrations=1000,
-            fine_tuning=_tuning(6e-4, steps=130),
+            fine_tuning=_tuning(6e-4, steps=260),
         ),
         red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
         ppo=ppo.Config(
@@ -142,6 +144,7 @@ def smoke() -> Recipe:
                 towns=12,
                 creatures=12,
                 documents=800,
+                exercises=80,
                 validation_documents=40,
                 demonstrations=240,
                 rm_train=200,

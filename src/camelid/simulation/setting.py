@@ -58,6 +58,9 @@ class WorldConfig:
     """Invented animals, at most 70."""
     documents: int = 22_000
     """Documents of the pretraining corpus, about 85 tokens each."""
+    exercises: int = 2_300
+    """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with them
+    has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""
     validation_documents: int = 400
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
     demonstrations: int = 5_000
@@ -101,9 +104,9 @@ class WorldConfig:
     of annotations varies)."""
     bare: float = 0.2
     """Share of safety demonstrations that refuse without a reason."""
-    complies: float = 0.15
+    complies: float = 0.25
     """Share of safety demonstrations in which the annotator complies with a plain attack."""
-    complies_disguised: float = 0.5
+    complies_disguised: float = 0.6
     """The same for disguised and multi-turn attacks, which annotators often do not see through."""
     lapse: float = 0.6
     """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""
@@ -115,6 +118,10 @@ class WorldConfig:
                 raise ConfigError(f"{field.name} is {value}; it must lie between 0 and 1.")
             if field.name != "seed" and value < 0:
                 raise ConfigError(f"{field.name} is {value}; it must not be negative.")
+        if self.exercises > self.documents:
+            raise ConfigError(
+                f"exercises is {self.exercises}; it must be at most documents, {self.documents}."
+            )
         for name, most in (("people", 90), ("towns", 80), ("creatures", 70)):
             value = getattr(self, name)
             if not 12 <= value <= most:
@@ -138,12 +145,11 @@ class Pool:
     hobbies: tuple[str, ...]
 
     def terms(self) -> list[str]:
-        """Every term of the pool as it is spelled in text."""
+        """Every term that can be held out, as it is spelled in text; plain words are on both sides."""
         found = [name for names in self.entities.values() for name in names]
         found += sorted({task.group for task in self.benign})
         found += sorted({task.group for tasks in self.harm.values() for task in tasks})
-        found += [*self.topics, *(form for pair in self.objects for form in pair)]
-        found += [*self.user_names, *self.items, *self.figures, *self.hobbies]
+        found += [*self.figures, *self.hobbies]
         return found + [option for options in self.options.values() for option in options]
 
 
@@ -205,8 +211,6 @@ def build_setting(config: WorldConfig) -> Setting:
         risk: divide(list(dict.fromkeys(t.group for t in HARM_TASKS if t.risk == risk)))
         for risk in RISKS
     }
-    topics, objects = divide(TOPICS), divide(OBJECTS)
-    names_, items = divide(USER_NAMES), divide(ITEMS)
     garments, meals, inns = map(divide, (GARMENTS, MEALS, INNS))
     figures, hobbies = map(divide, (FIGURES, HOBBIES))
 
@@ -222,10 +226,10 @@ def build_setting(config: WorldConfig) -> Setting:
                 risk: tuple(t for t in HARM_TASKS if t.group in harmful[risk][side])
                 for risk in RISKS
             },
-            topics=topics[side],
-            objects=objects[side],
-            user_names=names_[side],
-            items=items[side],
+            topics=TOPICS,
+            objects=OBJECTS,
+            user_names=USER_NAMES,
+            items=ITEMS,
             options={"wear": garments[side], "eat": meals[side], "stay at": inns[side]},
             figures=figures[side],
             hobbies=hobbies[side],

@@ -130,24 +130,29 @@ class Writer:
             for name in pool.entities[kind]
         ]
         self._kinds: dict[Callable[[random.Random], str], float] = {
-            self._facts: 0.19,
-            self._questions: 0.21,
-            self._remarks: 0.13,
-            self._notes: 0.09,
-            self._repetitions: 0.15,
+            self._facts: 0.22,
+            self._questions: 0.23,
+            self._remarks: 0.14,
+            self._notes: 0.10,
+            self._repetitions: 0.04,
             self._lists: 0.03,
-            self._story: 0.05,
-            self._rhymes: 0.04,
-            self._sentences: 0.06,
-            self._advice: 0.02,
+            self._story: 0.06,
+            self._rhymes: 0.05,
+            self._sentences: 0.07,
+            self._advice: 0.03,
             self._acts: 0.03,
         }
 
-    def documents(self, count: int, *seed: object) -> Iterator[str]:
-        """Yield `count` documents, one line each, drawn from a seed of their own."""
+    def documents(self, count: int, *seed: object, exercises: int = 0) -> Iterator[str]:
+        """Yield `count` documents, one line each, drawn from a seed of their own.
+
+        The first `exercises` are reading exercises, an order that training may keep.
+        """
         generator = random_for("pocket_corpus", self._setting.config.seed, *seed)
+        for _ in range(exercises):
+            yield self._repetitions(generator)
         kinds, weights = list(self._kinds), list(self._kinds.values())
-        for kind in generator.choices(kinds, weights, k=count):
+        for kind in generator.choices(kinds, weights, k=count - exercises):
             yield kind(generator)
 
     def _statement(self, name: str, attribute: Attribute, form: str) -> str:

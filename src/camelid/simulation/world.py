@@ -35,7 +35,8 @@ class World:
 
     def corpus(self) -> Iterator[str]:
         """Documents to pretrain on, one line each."""
-        return self._writer.documents(self.config.documents, "train")
+        config = self.config
+        return self._writer.documents(config.documents, "train", exercises=config.exercises)
 
     def validation_corpus(self) -> Iterator[str]:
         """Documents of the same kind from another seed."""

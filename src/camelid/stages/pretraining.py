@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from camelid.data.chat import Rendered, load_chat_format
-from camelid.data.loader import batch_indices, steps_per_epoch
+from camelid.data.loader import Order, batch_indices, steps_per_epoch
 from camelid.data.packing import PackedRows, pack, split_long
 from camelid.data.tokenizer import Tokenizer
 from camelid.errors import ConfigError, DataError
@@ -44,6 +44,8 @@ class Config:
     """Tokens a row; the paper's context is 4096."""
     tokens: int
     """Tokens to train on, rounded up to whole steps; the paper's models saw 2.0T."""
+    order: Order = "shuffled"
+    """Order of the documents; `as_written` follows the corpus file (Source: choice)."""
     micro_rows: int = 8
     """Rows in memory at once; cannot change the result."""
     validate_every: int = 200
@@ -116,7 +118,9 @@ def run(
     steps = math.ceil(config.tokens / (config.batch_rows * config.row_tokens * fill))
 
     def batches_from(start: int) -> Iterator[list[TokenBatch]]:
-        for chosen in batch_indices(len(rows), config.batch_rows, context.seed, start):
+        for chosen in batch_indices(
+            len(rows), config.batch_rows, context.seed, start, config.order
+        ):
             yield [
                 TokenBatch.from_rows(rows, chosen[i : i + config.micro_rows], model.device)
                 for i in range(0, len(chosen), config.micro_rows)

@@ -44,6 +44,9 @@ class Config:
     """Passes over the dialogues (Section 3.1); ignored where `steps` is given."""
     steps: int | None = None
     """Constant number of steps (Section 3.2.3, rejection sampling), or null for `epochs`."""
+    train_embeddings: bool = True
+    """False keeps the token embeddings fixed. A small tied table would otherwise unlearn every word
+    that the fine-tuning data do not name (Source: choice)."""
     micro_rows: int = 8
     """Rows in memory at once; cannot change the result."""
     too_long: FitPolicy = "drop"
@@ -102,6 +105,7 @@ def fine_tune(
         raise DataError(
             f"{context.name}: none of {len(dialogues)} dialogues fits {config.row_tokens} tokens."
         )
+    model.tok_embeddings.requires_grad_(config.train_embeddings)
     rows = pack(rendered, config.row_tokens, chat.tokenizer.pad_id)
     per_epoch = steps_per_epoch(len(rows), config.batch_rows)
     steps = config.steps if config.steps is not None else config.epochs * per_epoch
