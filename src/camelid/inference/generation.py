@@ -20,6 +20,7 @@ from torch import Tensor
 from camelid.data.records import StopReason
 from camelid.errors import DataError
 from camelid.inference.sampling import Sampling, draw, uniforms
+from camelid.model.padding import pad_right
 from camelid.model.precision import Precision, compute, resolve_precision
 from camelid.model.transformer import CacheStep, KVCache, Transformer
 
@@ -167,12 +168,12 @@ class _Engine:
 
     def _prefill(self, taken: list[tuple[Request, list[int]]]) -> None:
         lengths = [len(request.tokens) for request, _ in taken]
-        tokens = torch.zeros((len(taken), max(lengths)), dtype=torch.long)
-        for row, (request, _) in enumerate(taken):
-            tokens[row, : lengths[row]] = torch.tensor(request.tokens)
         device = self.model.device
+        # The cache has room for the rounded-up length: every prompt leaves room for a reply.
+        tokens, _ = pad_right([request.tokens for request, _ in taken], 0, device)
+        tokens = tokens[:, : self.capacity]
         slots_B = torch.tensor([slots[0] for _, slots in taken], device=device)
-        hidden_BLD = self.model(tokens.to(device), step=CacheStep(self.cache, slots_B, None))
+        hidden_BLD = self.model(tokens, step=CacheStep(self.cache, slots_B, None))
         last = torch.tensor(lengths, device=device) - 1
         logits_BV = self.model.logits(hidden_BLD[torch.arange(len(taken), device=device), last])
         expanded: list[Tensor] = []
@@ -230,7 +231,7 @@ class _Engine:
         hidden_S1D = self.model(tokens_S1, positions_BL=positions_S1, step=step)
         for slot in active:
             self.lengths[slot] += 1
-        self._take(self.model.logits(hidden_S1D[active, 0]), active)
+        self._take(self.model.logits(hidden_S1D[:, 0])[active], active)
 
     def _shrink(self, active: list[int]) -> None:
         """Drop the empty slots once no prompt waits: the tail does not decode empty rows."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from camelid.losses import log_probabilities
-from camelid.model.padding import pad_right
+from camelid.model.padding import pad_right, select_padded
 from camelid.model.precision import Precision, compute
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
@@ -86,7 +86,8 @@ def action_log_probabilities(
             states_BL[row, prompt_lengths[index] - 1 : len(sequences[index]) - 1] = True
         states_BL = states_BL.to(model.device)
         with compute(model.device, precision):
-            logits_NV = model.logits(model(tokens_BL)[states_BL])
+            hidden_ND, count = select_padded(model(tokens_BL), states_BL)
+            logits_NV = model.logits(hidden_ND)[:count]
             targets_N = tokens_BL.roll(-1, 1)[states_BL]
             logp_N = log_probabilities(logits_NV, targets_N, temperature).cpu()
             values_N = critic.values(tokens_BL)[states_BL].cpu() if critic is not None else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from camelid.model.padding import select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 
@@ -41,5 +42,5 @@ class ActorCritic(nn.Module):
         states_BL = torch.zeros_like(actions_BL)
         states_BL[:, :-1] = actions_BL[:, 1:]
         hidden_BLD = self.policy(tokens_BL)
-        logits_NV = self.policy.logits(hidden_BLD[states_BL])
-        return logits_NV, self.critic.values(tokens_BL)[states_BL]
+        hidden_ND, count = select_padded(hidden_BLD, states_BL)
+        return self.policy.logits(hidden_ND)[:count], self.critic.values(tokens_BL)[states_BL]

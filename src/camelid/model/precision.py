@@ -25,8 +25,10 @@ def resolve_precision(precision: Precision) -> Literal["float32", "bfloat16"]:
         return precision
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return "bfloat16" if probe is not None and probe() else "float32"
+    # Either makes matrix products at least twice as fast as in fp32.
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    probes = [getattr(torch.cpu, name, None) for name in names]
+    return "bfloat16" if any(probe is not None and probe() for probe in probes) else "float32"
 
 
 def compute(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

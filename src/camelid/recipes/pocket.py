@@ -98,8 +98,8 @@ def pocket() -> Recipe:
         sft=_tuning(6e-4),
         reward_modeling=reward_modeling.Config(
             optimizer=OptimizerConfig(learning_rate=3e-4),
-            batch_pairs=32,
-            epochs=2,
+            batch_pairs=16,
+            micro_pairs=8,
         ),
         rejection_sampling=rejection_sampling.Config(
             prompts=400,
@@ -114,7 +114,7 @@ def pocket() -> Recipe:
             iterations=40,
             batch_rows=64,
             minibatch_rows=32,
-            micro_rows=32,
+            micro_rows=16,
             missing_end_penalty=1.0,
             sampling=Sampling(max_new_tokens=48),
         ),
@@ -194,7 +194,7 @@ def smoke() -> Recipe:
         ),
         rounds=2,
         sft=tiny,
-        reward_modeling=replace(recipe.reward_modeling, epochs=1),
+        reward_modeling=recipe.reward_modeling,
         rejection_sampling=replace(
             recipe.rejection_sampling,
             prompts=20,

@@ -59,8 +59,8 @@ class WorldConfig:
     documents: int = 22_000
     """Documents of the pretraining corpus, about 85 tokens each."""
     exercises: int = 2_300
-    """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with them
-    has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""
+    """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with
+    them has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""
     validation_documents: int = 400
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
     demonstrations: int = 5_000
@@ -145,7 +145,7 @@ class Pool:
     hobbies: tuple[str, ...]
 
     def terms(self) -> list[str]:
-        """Every term that can be held out, as it is spelled in text; plain words are on both sides."""
+        """Every term that can be held out, as it is spelled; plain words are on both sides."""
         found = [name for names in self.entities.values() for name in names]
         found += sorted({task.group for task in self.benign})
         found += sorted({task.group for tasks in self.harm.values() for task in tasks})

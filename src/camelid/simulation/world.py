@@ -140,10 +140,19 @@ class World:
         return sorted(found.values(), key=lambda prompt: prompt.id)
 
     def _test_prompts(self) -> list[Prompt]:
-        """Test prompts: held-out terms throughout, every second one in a held-out template."""
+        """Test prompts: held-out terms throughout, every second one in a held-out template.
+
+        Plain words are not held out, so prompts made of them alone are checked one by one: none
+        that stands in the demonstrations or in another split is taken.
+        """
         config = self.config
         generator = random_for("pocket_test_prompts", config.seed)
         attacks = cells()
+        taken = {prompt.id for prompt in self._open_prompts()}
+        for dialogue in self.demonstrations():
+            for index, message in enumerate(dialogue.messages):
+                if message.role == "assistant":
+                    taken.add(simulated.identifier("prompt", dialogue.messages[:index]))
         found: dict[str, Prompt] = {}
         for kind, size in (
             ("helpful", config.test_helpful),
@@ -165,7 +174,8 @@ class World:
                 else:
                     draft = drafter.draft("borderline", generator)
                 name = simulated.identifier("prompt", draft.messages)
-                found.setdefault(name, _prompt(name, draft, "test"))
+                if name not in taken:
+                    found.setdefault(name, _prompt(name, draft, "test"))
             _require_none_missing(f"test {kind}", target - len(found))
         return list(found.values())
 

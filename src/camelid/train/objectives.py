@@ -26,7 +26,7 @@ from camelid.losses import (
     value_loss_sum,
 )
 from camelid.model.actor_critic import ActorCritic
-from camelid.model.padding import pad_right
+from camelid.model.padding import pad_right, select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 
@@ -82,8 +82,10 @@ class NextToken:
         hidden_BLD = model(
             batch.tokens_BL, positions_BL=batch.positions_BL, documents_BL=batch.documents_BL
         )
-        targets_N = batch.tokens_BL.roll(-1, 1)[batch.predicts_BL]
-        hidden_ND = hidden_BLD[batch.predicts_BL]
+        hidden_ND, count = select_padded(hidden_BLD, batch.predicts_BL)
+        # Padding has the target -100, which cross entropy leaves out.
+        targets_N = torch.full((len(hidden_ND),), -100, device=hidden_ND.device)
+        targets_N[:count] = batch.tokens_BL.roll(-1, 1)[batch.predicts_BL]
         if len(targets_N) <= self._chunk:
             return _chunk_loss(model, hidden_ND, targets_N), {}
         total = torch.zeros((), device=hidden_ND.device)

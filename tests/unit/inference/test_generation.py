@@ -89,9 +89,13 @@ def test_engine_equals_the_plain_loop(sampling: Sampling, slots: int) -> None:
 def test_samples_of_a_prompt_differ_and_continue() -> None:
     model = make_model()
     sampling = Sampling(max_new_tokens=8)
-    four = generate(model, [Request("a", (7, 8), 4)], sampling, end_id=END, seed=1)
+    four = generate(
+        model, [Request("a", (7, 8), 4)], sampling, end_id=END, seed=1, precision="float32"
+    )
     assert len({completion.tokens for completion in four}) > 1
-    tail = generate(model, [Request("a", (7, 8), 2, 2)], sampling, end_id=END, seed=1)
+    tail = generate(
+        model, [Request("a", (7, 8), 2, 2)], sampling, end_id=END, seed=1, precision="float32"
+    )
     assert [c.tokens for c in tail] == [c.tokens for c in four[2:]]
 
 
@@ -108,9 +112,18 @@ def test_prompts_that_cannot_be_answered_are_refused() -> None:
     model = make_model()
     for tokens in ((), tuple([7] * 64)):
         with pytest.raises(DataError, match="tokens; between 1 and 63"):
-            generate(model, [Request("x", tokens)], Sampling(), end_id=END, seed=0)
+            generate(
+                model, [Request("x", tokens)], Sampling(), end_id=END, seed=0, precision="float32"
+            )
     with pytest.raises(DataError, match="share an id"):
-        generate(model, [Request("x", (7,)), Request("x", (8,))], Sampling(), end_id=END, seed=0)
+        generate(
+            model,
+            [Request("x", (7,)), Request("x", (8,))],
+            Sampling(),
+            end_id=END,
+            seed=0,
+            precision="float32",
+        )
 
 
 def test_a_full_context_ends_a_reply() -> None:
@@ -121,6 +134,7 @@ def test_a_full_context_ends_a_reply() -> None:
         Sampling(temperature=0, max_new_tokens=50),
         end_id=99,
         seed=0,
+        precision="float32",
     )
     assert reply.stop_reason == "length"
     assert len(reply.tokens) == 4

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.records import Dialogue, GhostDialogue, Prompt, parse_record
+from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
 from camelid.errors import ConfigError
 from camelid.simulation.lexicon import BENIGN_TASKS, HARM_TASKS, NAMES, RHYMES
 from camelid.simulation.lexicon_words import FIGURES, HOBBIES, USER_NAMES
@@ -21,6 +21,7 @@ SMALL = WorldConfig(
     towns=14,
     creatures=14,
     documents=200,
+    exercises=20,
     validation_documents=10,
     demonstrations=200,
     rm_train=60,
@@ -114,7 +115,17 @@ def test_held_out_terms_and_templates_stay_out_of_training(seed: int) -> None:
         assert not [line for line in requests if pattern.fullmatch(line)], template
 
 
-def test_every_test_prompt_uses_a_held_out_term(world: World) -> None:
+def test_no_test_prompt_or_its_answer_stands_in_training(world: World) -> None:
+    """Prompts of plain words (language, writing, dialogue) may share words, never the request."""
+    asked = {p.messages for p in world.prompts() if p.split != "test"}
+    for dialogue in world.demonstrations():
+        plain = [Message(role=m.role, content=m.content) for m in dialogue.messages]
+        asked |= {tuple(plain[:i]) for i, m in enumerate(plain) if m.role == "assistant"}
+    test = [p for p in world.prompts() if p.split == "test"]
+    assert not [p for p in test if p.messages in asked]
+
+
+def test_test_prompts_use_held_out_terms_and_templates(world: World) -> None:
     words = re.compile(
         r"\b(" + "|".join(map(re.escape, world.held_out_terms())) + r")\b", re.IGNORECASE
     )
@@ -124,7 +135,8 @@ def test_every_test_prompt_uses_a_held_out_term(world: World) -> None:
     for prompt in test:
         words_found = words.search(" ".join([*(m.content for m in prompt.messages)]))
         # A misspelled attack may have garbled its own term; the reference still names it.
-        assert words_found or words.search(json.dumps(prompt.reference)), prompt
+        named = words_found or words.search(json.dumps(prompt.reference))
+        assert named or prompt.category in ("language", "writing", "dialogue"), prompt
         new_templates += any(t.fullmatch(prompt.messages[-1].content) for t in templates)
     assert 0.45 < new_templates / len(test) < 0.55
 
