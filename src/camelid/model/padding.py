@@ -1,7 +1,7 @@
 """Right padding and selection of tokens in few distinct shapes.
 
-The CPU kernels are made anew for each new matrix shape, so lengths and counts are rounded up. Causal
-attention never looks at padding on the right.
+The CPU kernels are made anew for each new matrix shape, so lengths and counts are rounded up.
+Causal attention never looks at padding on the right.
 """
 
 from __future__ import annotations
