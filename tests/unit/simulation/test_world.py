@@ -91,7 +91,7 @@ def test_sizes(world: World) -> None:
         "validation": 400,
         "test": 1160,
     }
-    assert len(world.demonstrations()) == 3300
+    assert len(world.demonstrations()) == 5000
     adversarial = [p for p in world.prompts() if p.split == "test" and p.is_safety]
     for field in ("risk_category", "attack_strength"):
         counts = Counter(getattr(p, field) for p in adversarial)
@@ -152,7 +152,7 @@ def test_held_out_facts_stand_in_the_corpus(world: World) -> None:
             answers = [v for (entity, _), v in world.setting.facts.items() if entity == name]
             assert len(answers) == 3
             for answer in answers:
-                assert sum(answer in sentence for sentence in said[name]) > 60, (name, answer)
+                assert sum(answer in sentence for sentence in said[name]) > 40, (name, answer)
 
 
 def test_splits_are_disjoint_and_follow_the_text(world: World) -> None:
