@@ -105,7 +105,7 @@ def training_loss(run: Run) -> str:
     a_step = float(result.get("tokens", 0)) / max(int(row["step"]) for row in rows)
 
     def tokens(row: Row) -> float:
-        return float(row.get("tokens") or row["step"] * a_step) / 1e6
+        return float(row["step"]) * a_step / 1e6
 
     with _figure(height=3) as ((axes,), out):
         loss = [r for r in rows if r.get("loss") is not None]
