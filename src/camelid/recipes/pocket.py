@@ -49,7 +49,7 @@ def _tuning(learning_rate: float, steps: int | None = None) -> sft.Config:
 
 
 def pocket() -> Recipe:
-    """A 2.9M-parameter model, three rounds, about twelve minutes."""
+    """A 2.9M-parameter model, three rounds, about eighteen minutes."""
     text = FromText(
         world=WorldConfig(),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
