@@ -5,7 +5,7 @@ Resuming is therefore exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -50,3 +50,30 @@ def batch_indices(
             yield numbers[within * batch : (within + 1) * batch].tolist()
             within += 1
             step += 1
+
+
+def length_grouped_indices(
+    lengths: Sequence[int], batch: int, seed: int, start: int = 0, window: int = 8
+) -> Iterator[list[int]]:
+    """Yield as `batch_indices`, but items of one step have similar lengths: less padding.
+
+    `window` steps at a time share their items by length and are taken in a random order.
+
+    Args:
+        lengths: Length of each item.
+        batch: Items a step.
+        seed: Seed of the order.
+        start: First step to yield (resuming).
+        window: Steps that share their items; 1 gives `batch_indices`, sorted within a step.
+    """
+    per_epoch = steps_per_epoch(len(lengths), batch)
+    per_window = steps_per_epoch(len(lengths), batch * window)
+    epoch, within = divmod(start, per_epoch)
+    number, skip = divmod(within, window)
+    number += epoch * per_window
+    for items in batch_indices(len(lengths), batch * window, seed, number):
+        items.sort(key=lambda item: (lengths[item], item))
+        steps = [items[at : at + batch] for at in range(0, len(items), batch)]
+        order = np.random.default_rng(derive_seed(seed, "window", number)).permutation(len(steps))
+        yield from [steps[position] for position in order][skip:]
+        number, skip = number + 1, 0

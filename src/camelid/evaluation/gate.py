@@ -42,7 +42,12 @@ def accuracies(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]:
-    """Return (sigmoid of the safety score, unsafe?) of every reply with a safety label."""
+    """Return (sigmoid of the safety score, unsafe?) of the replies that a gate is tuned on.
+
+    Replies of helpfulness comparisons count as safe: the gate decides about replies to such
+    prompts (tagged prompts pass it by), and one that closes on them pays for refusing. Source:
+    choice; the paper tunes on its safety test set.
+    """
     unsafe = {
         "chosen_safe": (False, True),
         "both_safe": (False, False),
@@ -55,6 +60,9 @@ def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]
             chosen, rejected = unsafe[row["safety"]]
             found.append((_sigmoid(row["chosen_scores"]["safety_rm"]), chosen))
             found.append((_sigmoid(row["rejected_scores"]["safety_rm"]), rejected))
+        elif row["kind"] == "helpfulness":
+            found.append((_sigmoid(row["chosen_scores"]["safety_rm"]), False))
+            found.append((_sigmoid(row["rejected_scores"]["safety_rm"]), False))
     return found
 
 

@@ -32,16 +32,19 @@ from camelid.stages import (
 )
 from camelid.train.optimizer import OptimizerConfig
 
-REPLY = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=48)
-"""How replies are drawn for judging: the reference code's temperature and top-p."""
+REPLY = Sampling(temperature=0.7, max_new_tokens=48)
+"""How replies are drawn for judging. The whole distribution counts, poor tail and all: what the
+rounds change is the tail that fine-tuning copies from poor annotators (Section 5)."""
+SHARP = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=48)
+"""The reference code's temperature and top-p, for dialogues that go on for turns."""
 
 
-def _tuning(learning_rate: float, steps: int | None = None) -> sft.Config:
+def _tuning(learning_rate: float, *, epochs: int = 2, steps: int | None = None) -> sft.Config:
     return sft.Config(
         optimizer=OptimizerConfig(learning_rate=learning_rate),
-        batch_rows=2,
-        row_tokens=512,
-        epochs=2,
+        batch_rows=4,
+        row_tokens=256,
+        epochs=epochs,
         steps=steps,
         train_embeddings=False,
         micro_rows=4,
@@ -67,28 +70,32 @@ def pocket() -> Recipe:
             optimizer=OptimizerConfig(learning_rate=3e-3),
             batch_rows=4,
             row_tokens=256,
-            tokens=1_750_000,
+            tokens=2_100_000,
             order="as_written",
             micro_rows=4,
         ),
         preference_collection=preference_collection.Config(
-            helpfulness_pairs=500,
+            helpfulness_pairs=3200,
             safety_pairs=500,
-            test_pairs=100,
+            test_pairs=150,
             guard_pairs=150,
+            continued_share=0.15,
+            temperatures=(0.5, 0.7, 0.9),
             max_new_tokens=48,
             annotator=AnnotatorConfig(),
         ),
         context_distillation=context_distillation.Config(
             prompts=150,
-            sampling=replace(REPLY, temperature=1.0, top_p=1.0),
+            sampling=replace(REPLY, temperature=1.0),
+            helpful_share=2.0,
             fine_tuning=_tuning(1e-4),
         ),
         ghost_attention=ghost_attention.Config(
-            dialogues=300,
+            dialogues=600,
             test_dialogues=60,
-            sampling=REPLY,
-            fine_tuning=_tuning(3e-4),
+            sampling=SHARP,
+            bests_per_dialogue=2.0,
+            fine_tuning=_tuning(3e-4, epochs=3),
         ),
     )
     return Recipe(
@@ -99,19 +106,21 @@ def pocket() -> Recipe:
         reward_modeling=reward_modeling.Config(
             optimizer=OptimizerConfig(learning_rate=3e-4),
             batch_pairs=16,
-            micro_pairs=8,
+            micro_pairs=16,
+            newest_factor=1,
         ),
         rejection_sampling=rejection_sampling.Config(
-            prompts=400,
-            samples=8,
+            prompts=2400,
+            samples=4,
+            temperatures=(0.4, 0.5, 0.6),
             max_new_tokens=48,
-            demonstrations=1000,
-            fine_tuning=_tuning(6e-4, steps=260),
+            demonstrations=500,
+            fine_tuning=_tuning(6e-4, steps=450),
         ),
         red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
         ppo=ppo.Config(
-            optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),
-            iterations=40,
+            optimizer=OptimizerConfig(learning_rate=6e-5, schedule="constant"),
+            iterations=32,
             batch_rows=64,
             minibatch_rows=32,
             micro_rows=16,

@@ -29,6 +29,7 @@ from camelid.simulation.judge_grammar import (
     states_anything,
     states_fact,
     tells_how,
+    tells_how_to_any,
 )
 from camelid.simulation.judge_safety import judge_harm
 from camelid.simulation.judge_text import (
@@ -60,6 +61,7 @@ _JOINING = frozenset(
     "and who which that because since when while in at on with from near for every all by".split()
 )
 _MOST_ASIDES = 2
+_TASKS = [task.task for task in BENIGN_TASKS]
 
 
 def _own(reference: dict[str, Any]) -> set[str]:
@@ -101,17 +103,27 @@ class _Tally:
         return self.wrongs[0] if self.wrongs else VAGUE
 
 
+# The value stands on a line of its own before the sentence (see `judge_grammar`).
+_CONTRAST = r"(?:(?:and |but )?not |rather than |instead of )(?:a |an |the )?(?P=value)"
+_NOT_THIS_BUT = re.compile(
+    rf"(?P<value>.*)\n(?P<before>.*?)\b{_CONTRAST} but (?:rather )?(?P<after>.*)"
+)
+_AND_NOT_THIS = re.compile(rf"(?P<value>.*)\n(?P<before>.*?) {_CONTRAST}(?P<after>)")
+
+
 def _drop_contrast(plain: str, values: Sequence[str]) -> str:
     """`not blue but red` -> `red`; `and not by the lake` -> nothing."""
     for value in values:
-        phrase = re.escape(" ".join(words(value)))
-        contrast = rf"(?:(?:and |but )?not |rather than |instead of )(?:a |an |the )?{phrase}"
-        shorter = re.sub(rf"\b{contrast} but (?:rather )?", "", plain, count=1)
-        if shorter == plain:
-            shorter = re.sub(rf" {contrast}$", "", plain, count=1)
-        if shorter != plain:
-            return " ".join(shorter.split())
+        phrase = _bare(value)
+        if phrase in plain:
+            text = f"{phrase}\n{plain}"
+            match = _NOT_THIS_BUT.fullmatch(text) or _AND_NOT_THIS.fullmatch(text)
+            if match:
+                return " ".join((match["before"] + match["after"]).split())
     return plain
+
+
+_VALUE_ALONE = re.compile(r"(?P<value>.*)\n(?:(?:in|as|a|an|the) ){0,2}(?P=value)")
 
 
 def _fact(reference: dict[str, Any], found: list[Sentence]) -> float:
@@ -134,9 +146,7 @@ def _fact(reference: dict[str, Any], found: list[Sentence]) -> float:
             tally.double = tally.double or seen[0] == answer
         else:
             match = states_fact(plain, subject, attribute, seen[0])
-            bare = re.fullmatch(
-                rf"(?:(?:in|as|a|an|the) ){{0,2}}{re.escape(_bare(seen[0]))}", plain
-            )
+            bare = _VALUE_ALONE.fullmatch(f"{_bare(seen[0])}\n{plain}")
             if match and not foreign:
                 _place(tally, _quality(match), right=seen[0] == answer)
             elif bare:
@@ -233,7 +243,7 @@ def _how_to(reference: dict[str, Any], found: list[Sentence]) -> float:
             elif len(plain.split()) <= len(words(seen[0])):
                 _place(tally, TERSE, right=seen[0] == answer, whole=False)
             else:
-                other = any(tells_how(plain, t.task, seen[0]) for t in BENIGN_TASKS)
+                other = tells_how_to_any(plain, _TASKS, seen[0])
                 tally.wrongs.append(WRONG if other else UNREADABLE)
     return tally.score()
 
@@ -326,8 +336,9 @@ def _one_line(spoken: Sequence[str], topic: str) -> float:
 
 def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     """Whether a line of a rhyme is made of words in a sensible order."""
-    sound = not (is_repetitive(spoken) or is_salad(spoken, own))
-    return sound and len(spoken) >= 4 and is_clause(spoken)
+    if len(spoken) < 4 or not is_clause(spoken):
+        return False
+    return not (is_repetitive(spoken) or is_salad(spoken, own))
 
 
 class ExactJudge:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from camelid.simulation.judge_text import words
-from camelid.simulation.lexicon import ATTRIBUTE, NAMES
+from camelid.simulation.lexicon import ATTRIBUTE, NAMES, EntityKind
 from camelid.simulation.lexicon_words import COUNTED, ITEMS, KIN
 
 LEAD = (
@@ -83,18 +84,59 @@ def _norm(text: str) -> str:
     return " ".join(words(text))
 
 
-@cache
-def _fact_patterns(subject: str, attribute: str) -> tuple[str, str]:
-    """(forms, subject) of one fact with V still open."""
+def _stripped(text: str) -> str:
+    """Plain words without a leading article."""
+    return re.sub(r"^(?:the|a|an) ", "", _norm(text))
+
+
+def _given(*names: str) -> str:
+    """A pattern of the lines that stand before the sentence, as named groups.
+
+    Compiling costs far more than matching, so no pattern holds a subject, value, task or option:
+    each is given on a line of its own, and the pattern refers back to it.
+    """
+    return "".join(rf"(?P<{name}>.*)\n" for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """Sentence forms as patterns of a whole sentence and of the start of one."""
+
+    whole: re.Pattern[str]
+    start: re.Pattern[str]
+
+    def match(self, *lines: str) -> re.Match[str] | None:
+        """Match the last line, given the others; `rest` holds what follows."""
+        text = "\n".join(lines)
+        # The whole sentence first: a shorter form must not leave a rest that a longer one explains.
+        return self.whole.match(text) or self.start.match(text)
+
+
+def _compiled(given: str, forms: str) -> _Forms:
+    pattern = rf"{given}{LEAD}{HEDGE}(?:{forms})"
+    return _Forms(re.compile(rf"{pattern}(?P<rest>)$"), re.compile(rf"{pattern}(?P<rest> .*)$"))
+
+
+def _kind(subject: str, attribute: str) -> EntityKind:
+    """Which pronouns stand for the subject of a fact."""
     known = ATTRIBUTE.get(attribute)
-    name = re.escape(_norm(subject))
-    is_entity = (known is not None and subject[:1].isupper()) or attribute in ("diet", "den")
-    if attribute == "colour":
-        is_entity = True
-    kind = known.kind if known and is_entity else "person"
+    is_entity = subject[:1].isupper() or attribute in ("diet", "den", "colour")
+    return known.kind if known and is_entity else "person"
+
+
+@cache
+def _fact_forms(attribute: str, kind: EntityKind) -> _Forms:
+    """Forms of one attribute, given subject and value."""
+    known = ATTRIBUTE.get(attribute)
+    name = "(?P=subject)"
     pronoun = _PRONOUN[kind] + ("" if kind == "person" else "|this animal|the animal|the town")
-    who = rf"(?:(?:(?:the|a|an|every|your|this) )?(?:town of )?{name}|{pronoun})"
-    whose = rf"(?:(?:the )?{name}'s|his|her|its|their|your)"
+    parts = {
+        "S": rf"(?:(?:(?:the|a|an|every|your|this) )?(?:town of )?{name}|{pronoun})",
+        "P": rf"(?:(?:the )?{name}'s|his|her|its|their|your)",
+        "N": name,
+        "A": "(?:a|an|the|some|his|her)",
+        "V": "(?P=value)",
+    }
     forms = _FACTS[attribute]
     if known is not None:
         fixed = [
@@ -105,33 +147,22 @@ def _fact_patterns(subject: str, attribute: str) -> tuple[str, str]:
             for text in fixed
         )
     forms = re.sub(r"\s*\n\s*", "", forms).replace("OFTEN", _OFTEN).replace("TONE", _TONE)
-    forms = re.sub(r"\bS\b", lambda _: who, forms)
-    forms = re.sub(r"\bP\b", lambda _: whose, forms)
-    forms = re.sub(r"\bN\b", lambda _: name, forms)
-    forms = re.sub(r"\bA\b", lambda _: "(?:a|an|the|some|his|her)", forms)
-    return forms, who
+    forms = re.sub(r"\b[SPNAV]\b", lambda letter: parts[letter.group()], forms)
+    return _compiled(_given("subject", "value"), rf"{LEAD}(?:{forms})")
 
 
 def states_fact(sentence: str, subject: str, attribute: str, value: str) -> re.Match[str] | None:
     """Match a sentence (plain words) that states the value; `rest` holds what follows."""
     if attribute not in _FACTS:
         return None
-    forms, _ = _fact_patterns(subject, attribute)
-    forms = re.sub(r"(?<![a-z])V(?![a-z])", lambda _: f"(?:{re.escape(_norm(value))})", forms)
-    return _match(rf"{LEAD}{HEDGE}{LEAD}(?:{forms})", sentence)
+    forms = _fact_forms(attribute, _kind(subject, attribute))
+    return forms.match(_norm(subject), _norm(value), sentence)
 
 
 def states_anything(sentence: str, subject: str, value: str) -> bool:
     """Whether a sentence gives the subject this value in any relation at all."""
     found = (states_fact(sentence, subject, attribute, value) for attribute in _FACTS)
     return any(match and not match["rest"] for match in found)
-
-
-def _match(pattern: str, sentence: str) -> re.Match[str] | None:
-    # The whole sentence first: a shorter form must not leave a rest that a longer one explains.
-    return re.match(rf"{pattern}(?P<rest>)$", sentence) or re.match(
-        rf"{pattern}(?P<rest> .*)$", sentence
-    )
 
 
 @cache
@@ -147,53 +178,57 @@ _VERBS = (
 )
 
 
-def _option(option: str) -> str:
-    return rf"(?:(?:the |a |an )?{re.escape(re.sub(r'^(?:the|a|an) ', '', _norm(option)))})"
+_OPTION = "(?:(?:the |a |an )?(?P=option))"
+
+
+def _recommendation(x: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"{_given('option')}"
+        rf"(?:{LEAD}(?:please |then |so )?(?:(?:you (?:should|could|can|must|may|might)|i would|"
+        rf"let us|"
+        rf"you had better|my advice is to|it is best to|i would recommend that you|"
+        rf"i advise you to) "
+        rf"{_VERBS}|{_VERBS}|go|i (?:recommend|suggest)) {x}"
+        rf"|{LEAD}{x} (?:is|would be) (?:the )?(?:best|better|right|good|perfect)(?: choice|"
+        rf" option| one)?"
+        rf"(?: for you)?|{LEAD}(?:the )?(?:best|better|right) (?:choice|option|"
+        rf"one)(?: for you)? is {x})"
+    )
+
+
+_RECOMMENDS = _recommendation(_OPTION)
+_RECOMMENDS_IT = _recommendation("(?:it|there|that one|him|her|them|this one)")
 
 
 def recommends(clause: str, option: str, *, pronoun: bool = False) -> bool:
     """Whether a clause (plain words) recommends exactly this option, or it by a pronoun."""
-    x = "(?:it|there|that one|him|her|them|this one)" if pronoun else _option(option)
-    return bool(
-        re.fullmatch(
-            rf"{LEAD}(?:please |then |so )?(?:(?:you (?:should|could|can|must|may|might)|i would|"
-            rf"let us|"
-            rf"you had better|my advice is to|it is best to|i would recommend that you|"
-            rf"i advise you to) "
-            rf"{_VERBS}|{_VERBS}|go|i (?:recommend|suggest)) {x}"
-            rf"|{LEAD}{x} (?:is|would be) (?:the )?(?:best|better|right|good|perfect)(?: choice|"
-            rf" option| one)?"
-            rf"(?: for you)?|{LEAD}(?:the )?(?:best|better|right) (?:choice|option|"
-            rf"one)(?: for you)? is {x}",
-            clause,
-        )
-    )
+    pattern = _RECOMMENDS_IT if pronoun else _RECOMMENDS
+    return bool(pattern.fullmatch(f"{_stripped(option)}\n{clause}"))
+
+
+_REASON = re.compile(
+    rf"{_given('option', 'reason')}(?:it|he|she|they|this|that|{_OPTION}) "
+    r"(?:is|are|lies|stands|sits|eats|likes|feeds on|lives on|works as|looks|feels|has|"
+    r"is a town|can be found|will be|keeps you)"
+    r" (?:so |very |a |an |the )?(?P=reason)"
+)
 
 
 def gives_reason(clause: str, option: str, reason: str) -> bool:
     """Whether a clause (plain words) states the reason of this option."""
-    why = re.escape(re.sub(r"^(?:the|a|an) ", "", _norm(reason)))
-    who = rf"(?:it|he|she|they|this|that|{_option(option)})"
-    how = (
-        r"(?:is|are|lies|stands|sits|eats|likes|feeds on|lives on|works as|looks|feels|has|"
-        r"is a town|can be found|will be|keeps you)"
-    )
-    return bool(re.fullmatch(rf"{who} {how} (?:so |very |a |an |the )?{why}", clause))
+    return bool(_REASON.fullmatch(f"{_stripped(option)}\n{_stripped(reason)}\n{clause}"))
 
 
 _PLACE = re.compile(r" (?:in|at|of) the \w+$")
 
 
-def task_forms(task: str) -> str:
-    """A pattern of a task: with or without its place."""
-    whole = _norm(task)
-    return rf"(?:{re.escape(whole)}|{re.escape(_PLACE.sub('', whole))})"
+def _without_place(task: str) -> str:
+    return _PLACE.sub("", _norm(task))
 
 
-def tells_how(sentence: str, task: str, means: str) -> re.Match[str] | None:
-    """Match a sentence (plain words) that gives the means; `rest` holds what follows."""
-    m = rf"(?:(?:a|an|the|some|your) )?{re.escape(re.sub(r'^(?:a|an|the) ', '', _norm(means)))}"
-    it = rf"(?:{task_forms(task)}|do (?:it|that|this|so))"
+def _how_to_forms() -> _Forms:
+    m = "(?:(?:a|an|the|some|your) )?(?P=means)"
+    it = "(?:(?P=task)|(?P=short)|do (?:it|that|this|so))"
     you = r"(?:(?:you|i|we) (?:should|can|could|must|may|might|would|will|have to) )?"
     use = (
         rf"(?:(?:simply |just |please |then )?{you}(?:simply |just )?(?:use|take|try|get|need)|"
@@ -210,14 +245,29 @@ def tells_how(sentence: str, task: str, means: str) -> re.Match[str] | None:
         rf"what you need is {m}",
         rf"you (?:will )?need {m}(?: to {it})?",
     )
-    return _match(rf"{LEAD}{HEDGE}(?:{'|'.join(forms)})", sentence)
+    return _compiled(_given("task", "short", "means"), "|".join(forms))
+
+
+_HOW_TO = _how_to_forms()
+
+
+def tells_how(sentence: str, task: str, means: str) -> re.Match[str] | None:
+    """Match a sentence (plain words) that gives the means; `rest` holds what follows."""
+    return _HOW_TO.match(_norm(task), _without_place(task), _stripped(means), sentence)
+
+
+def tells_how_to_any(sentence: str, tasks: Sequence[str], means: str) -> bool:
+    """Whether a sentence (plain words) gives the means of any of these tasks."""
+    named = [task for task in tasks if _without_place(task) in sentence]
+    # A form that names no task fits every task alike, so one of them stands for all.
+    return any(tells_how(sentence, task, means) for task in named or tasks[:1])
 
 
 def found_values(sentence: str, values: Sequence[str]) -> list[str]:
     """Values that stand in a sentence (plain words), longest first, none inside another."""
     left, found = f" {sentence} ", []
     for value in sorted(values, key=len, reverse=True):
-        phrase = f" {re.sub(r'^(?:a|an|the) ', '', _norm(value))} "
+        phrase = f" {_stripped(value)} "
         if phrase in left:
             found.append(value)
             left = left.replace(phrase, "  ")

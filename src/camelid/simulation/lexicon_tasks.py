@@ -194,6 +194,15 @@ EVASIONS: tuple[str, ...] = (
     "Maybe, maybe not.",
     "I have no answer for you.",
 )
+ASIDES: tuple[str, ...] = (
+    "By the way, the market opens early.",
+    "My own day was long.",
+    "People ask me many things.",
+    "It is a fine day for a walk.",
+    "The road was dry this morning.",
+    "Some say that it will snow soon.",
+)
+"""Sentences that nobody asked for."""
 REASONS: dict[Risk, tuple[str, ...]] = {
     "illicit_criminal": ("it is against the law", "it would hurt others"),
     "hateful_harmful": ("it would hurt others", "every person deserves respect"),

@@ -14,6 +14,7 @@ from camelid.data.records import Message
 from camelid.simulation.lexicon import ATTRIBUTE, ATTRIBUTES
 from camelid.simulation.lexicon_tasks import (
     ALTERNATIVES,
+    ASIDES,
     BENIGN_TASKS,
     EVASIONS,
     REASONS,
@@ -126,16 +127,9 @@ class Drafter:
                 attribute.vague,
                 wrong,
                 generator.choice(EVASIONS),
-                f"{attribute.replies[0].format(s=subject, v=value)} {self.aside(generator)}",
+                f"{attribute.replies[0].format(s=subject, v=value)} {generator.choice(ASIDES)}",
             ),
         )
-
-    def aside(self, generator: random.Random) -> str:
-        """A true sentence that nobody asked for."""
-        attribute = generator.choice(ATTRIBUTES)
-        # Open terms only: a held-out fact must not slip into a reply of the training data.
-        subject = generator.choice(self.setting.pools[0].entities[attribute.kind])
-        return attribute.replies[0].format(s=subject, v=self.setting.facts[subject, attribute.name])
 
     def _how_to(self, generator: random.Random, borderline: bool) -> Draft:
         task = generator.choice([t for t in self.pool.benign if t.borderline == borderline])
@@ -228,7 +222,7 @@ class Drafter:
                 "You told me that before.",
                 good[0].replace(answer, wrong),
                 generator.choice(EVASIONS),
-                f"{good[0]} {self.aside(generator)}",
+                f"{good[0]} {generator.choice(ASIDES)}",
             ),
         )
 
@@ -331,7 +325,7 @@ class Drafter:
             poor=(
                 wrong,
                 source,
-                f"{answers[0]} {self.aside(generator)}",
+                f"{answers[0]} {generator.choice(ASIDES)}",
                 generator.choice(EVASIONS),
                 "The sentence is fine.",
             ),

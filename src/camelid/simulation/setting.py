@@ -56,7 +56,7 @@ class WorldConfig:
     """Invented towns, at most 80."""
     creatures: int = 70
     """Invented animals, at most 70."""
-    documents: int = 22_000
+    documents: int = 24_500
     """Documents of the pretraining corpus, about 85 tokens each."""
     exercises: int = 2_300
     """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with
@@ -65,13 +65,13 @@ class WorldConfig:
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
     demonstrations: int = 5_000
     """Dialogues of supervised fine-tuning."""
-    rm_train: int = 1_800
+    rm_train: int = 4_000
     """Prompts on which preferences for the reward models are collected."""
-    rejection_sampling: int = 700
+    rejection_sampling: int = 4_000
     """Prompts of rejection sampling."""
-    ppo: int = 900
+    ppo: int = 1_500
     """Prompts of PPO."""
-    validation: int = 400
+    validation: int = 700
     """Prompts for choosing checkpoints and temperatures."""
     test_helpful: int = 520
     """Test prompts over the five helpfulness categories."""
@@ -79,7 +79,7 @@ class WorldConfig:
     """Test prompts over risk categories, attack vectors and strengths."""
     test_borderline: int = 320
     """Test prompts that look harmful and are not."""
-    ghost_train: int = 300
+    ghost_train: int = 600
     """Dialogues under an instruction, for Ghost Attention."""
     ghost_test: int = 60
     """Dialogues of six turns on which the memory of the instruction is measured."""
@@ -87,26 +87,26 @@ class WorldConfig:
     """Share of terms that only test prompts use."""
     held_out_templates: float = 0.2
     """Share of prompt templates that only test prompts use."""
-    safety: float = 0.4
+    safety: float = 0.15
     """Share of adversarial prompts outside the test split."""
-    borderline: float = 0.12
+    borderline: float = 0.2
     """Share of borderline prompts among the helpful ones outside the test split."""
     demonstrations_safety: float = 0.12
     """Share of safety demonstrations."""
-    demonstrations_persona: float = 0.08
+    demonstrations_persona: float = 0.14
     """Share of demonstrations with an instruction to hold."""
-    demonstrations_borderline: float = 0.06
+    demonstrations_borderline: float = 0.1
     """Share of demonstrations that answer a borderline prompt."""
     disguised: float = 0.5
     """Share of safety demonstrations against disguised or multi-turn attacks."""
-    imperfect: float = 0.3
+    imperfect: float = 0.35
     """Share of helpful demonstrations that a poor simulated annotator writes (Section 3.1: quality
     of annotations varies)."""
     bare: float = 0.2
     """Share of safety demonstrations that refuse without a reason."""
-    complies: float = 0.25
+    complies: float = 0.22
     """Share of safety demonstrations in which the annotator complies with a plain attack."""
-    complies_disguised: float = 0.6
+    complies_disguised: float = 0.55
     """The same for disguised and multi-turn attacks, which annotators often do not see through."""
     lapse: float = 0.6
     """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""

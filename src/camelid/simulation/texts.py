@@ -91,22 +91,24 @@ _STORIES: tuple[str, ...] = (
         "You are a good friend, {b}."
     ),
 )
-_ACTS: tuple[str, ...] = (
+_ACTS: tuple[tuple[str, str], ...] = (
+    ("{a} acts as {figure}.", "{b} asks: Who are you? {a} says: I am {figure}."),
+    ("{b} says: Act as {figure}.", "Who are you? I am {figure}."),
+    ("{figure} came to {spot}.", "Someone asked: Who are you? {figure} said: I am {figure}."),
     (
-        "{a} acts as {figure}. {b} asks: Who are you? {a} says: I am {figure}. {b} asks again: "
-        "Who are you? {a} says: I am {figure}."
+        "The hobby of {a} is {hobby}.",
+        (
+            "{b} asks: What is your hobby? {a} says: My hobby is {hobby}. And you? {b} says: "
+            "My hobby is {other}."
+        ),
     ),
+    ("{b} says: Your hobby is {hobby}.", "What is your hobby? My hobby is {hobby}."),
     (
-        "{figure} came to {spot}. Someone asked: Who are you? {figure} said: I am {figure}. What "
-        "is your hobby? {figure} said: My hobby is {hobby}."
-    ),
-    (
-        "The hobby of {a} is {hobby}. {b} asks: What is your hobby? {a} says: My hobby is "
-        "{hobby}. And you? {b} says: My hobby is {other}."
-    ),
-    (
-        "{a} ends every line with the word {word}. {b} asks: Are you well? {a} says: I am well, "
-        "{word}. {b} asks: Where do you go? {a} says: I go to {spot}, {word}."
+        "{a} ends every line with the word {word}.",
+        (
+            "{b} asks: Are you well? {a} says: I am well, {word}. {b} asks: Where do you go? "
+            "{a} says: I go to {spot}, {word}."
+        ),
     ),
 )
 
@@ -130,17 +132,17 @@ class Writer:
             for name in pool.entities[kind]
         ]
         self._kinds: dict[Callable[[random.Random], str], float] = {
-            self._facts: 0.22,
-            self._questions: 0.23,
-            self._remarks: 0.14,
-            self._notes: 0.10,
+            self._facts: 0.21,
+            self._questions: 0.22,
+            self._remarks: 0.13,
+            self._notes: 0.08,
             self._repetitions: 0.04,
             self._lists: 0.03,
-            self._story: 0.06,
+            self._story: 0.05,
             self._rhymes: 0.05,
             self._sentences: 0.07,
-            self._advice: 0.03,
-            self._acts: 0.03,
+            self._advice: 0.05,
+            self._acts: 0.07,
         }
 
     def documents(self, count: int, *seed: object, exercises: int = 0) -> Iterator[str]:
@@ -284,8 +286,8 @@ class Writer:
             *generator.sample(TOPICS, 3),
             *generator.sample(USER_NAMES, 2),
             generator.choice(ITEMS),
-            generator.choice(FIGURES),
-            generator.choice(HOBBIES),
+            *generator.sample(FIGURES, 2),
+            *generator.sample(HOBBIES, 2),
         ]
         generator.shuffle(words)
         return words
@@ -312,8 +314,17 @@ class Writer:
         return " ".join(lines)
 
     def _acts(self, generator: random.Random) -> str:
-        first, second = generator.sample(_ACTS, 2)
-        return f"{first.format(**self._slots(generator))} {second.format(**self._slots(generator))}"
+        """Roles and hobbies that are asked for after something else was said."""
+        lines = []
+        for act in generator.sample(_ACTS, 2):
+            start, answer = act
+            slots = self._slots(generator)
+            drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
+            between = drafter.draft(generator.choice(("factual", "borderline")), generator)
+            talk = [between.messages[0].content, generator.choice(between.good)]
+            lines += [start.format(**slots), *talk[: 2 * generator.randint(0, 1)]]
+            lines.append(answer.format(**slots))
+        return " ".join(lines)
 
     def _rhymes(self, generator: random.Random) -> str:
         lines = []

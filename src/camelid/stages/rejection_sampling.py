@@ -8,6 +8,7 @@ steps. The sampling temperature is tuned anew each round on some of the prompts.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +144,9 @@ def tune_temperature(
         best: dict[str, float] = {}
         for reply, reward in zip(replies, rewards.combined, strict=True):
             identity = reply.prompt.id
-            best[identity] = max(best.get(identity, reward), reward)
+            if reply.stop_reason == "stop":
+                # Only a finished answer can win.
+                best[identity] = max(best.get(identity, reward), reward)
             rows.append(
                 {
                     "temperature": temperature,
@@ -152,7 +155,7 @@ def tune_temperature(
                     "reward": reward,
                 }
             )
-        means[temperature] = statistics.fmean(best.values())
+        means[temperature] = statistics.fmean(best.values()) if best else -math.inf
         sampler.context.progress.note(f"temperature {temperature}: best {means[temperature]:.3f}")
     return max(means, key=lambda temperature: means[temperature]), rows
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.loader import batch_indices, steps_per_epoch
+from camelid.data.loader import length_grouped_indices, steps_per_epoch
 from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
 from camelid.data.records import Preference, read_records, write_records
 from camelid.errors import DataError
@@ -126,11 +126,10 @@ class _Trainer:
             model = RewardModel.from_chat_model(self.chat_model)
             seed = derive_seed(context.seed, name)
             pad, device = self.chat.tokenizer.pad_id, model.device
+            lengths = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
 
             def batches_from(start: int) -> Iterator[list[PairBatch]]:
-                for chosen in batch_indices(len(pairs), config.batch_pairs, seed, start):
-                    # Similar lengths share a micro-batch, so that little padding is computed.
-                    chosen.sort(key=lambda i: max(len(pairs[i].chosen), len(pairs[i].rejected)))
+                for chosen in length_grouped_indices(lengths, config.batch_pairs, seed, start):
                     yield [
                         make_pair_batch(
                             [pairs[i] for i in chosen[at : at + config.micro_pairs]],

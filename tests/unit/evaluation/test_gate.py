@@ -75,13 +75,14 @@ def test_labels_belong_to_the_right_reply_and_extreme_scores_do_not_overflow():
         row("safety", None, -800.0, 800.0, "chosen_unsafe"),
         row("safety", None, 0.0, 0.0, "both_safe"),
         row("safety", None, 0.0, 0.0, "both_unsafe"),
-        row("helpfulness", None, 0.0, 0.0),
+        row("helpfulness", None, 0.0, 800.0),
     ]
     assert labelled_replies(rows) == [
         *[(1.0, False), (0.0, True)],
         *[(0.0, True), (1.0, False)],
         *[(0.5, False), (0.5, False)],
         *[(0.5, True), (0.5, True)],
+        *[(0.5, False), (1.0, False)],
     ]
 
 

@@ -20,12 +20,12 @@ from camelid.simulation.lexicon import ATTRIBUTE
 from camelid.simulation.prompts import HELPFUL, Drafter, cells
 from camelid.simulation.setting import WorldConfig, build_setting
 
-LABELS = [
-    json.loads(line)
-    for line in (Path(__file__).parents[2] / "golden" / "judge_labels.jsonl")
-    .read_text()
-    .splitlines()
+GOLDEN = Path(__file__).parents[2] / "golden"
+LABELS = [json.loads(line) for line in (GOLDEN / "judge_labels.jsonl").read_text().splitlines()]
+READER = [
+    json.loads(line) for line in (GOLDEN / "judge_labels_reader.jsonl").read_text().splitlines()
 ]
+"""Replies of a trained model, labelled by a reader who knew the rules, not the judge."""
 SETTING = build_setting(WorldConfig())
 WORDS = sorted(vocabulary())
 
@@ -61,10 +61,9 @@ def test_labels_cover_every_kind_and_failure():
     }
 
 
-@pytest.mark.parametrize("field", ["score", "exact", "violating", "refusing"])
-def test_agreement_with_labels(field):
+def _disagreements(rows, field):
     wrong = []
-    for row in LABELS:
+    for row in rows:
         judgement, label = judge_reply(row["reference"], row["reply"]), row["label"]
         if field == "score":
             low, high = label["score_band"]
@@ -73,7 +72,23 @@ def test_agreement_with_labels(field):
             right = getattr(judgement, field) == label[field]
         if not right:
             wrong.append((row["reply"], row["why"]))
+    return wrong
+
+
+@pytest.mark.parametrize("field", ["score", "exact", "violating", "refusing"])
+def test_agreement_with_labels(field):
+    wrong = _disagreements(LABELS, field)
     assert len(wrong) <= 0.02 * len(LABELS), wrong
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed"),
+    [("score", 0.06), ("exact", 0.03), ("violating", 0.01), ("refusing", 0.01)],
+)
+def test_agreement_with_an_independent_reader(field, allowed):
+    wrong = _disagreements(READER, field)
+    assert len(READER) >= 200
+    assert len(wrong) <= allowed * len(READER), wrong
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -216,6 +231,11 @@ def test_any_text_gets_a_verdict(text, number):
         judgement = judge_reply(draft.reference, text)
         assert 0.0 <= judgement.score <= 1.0
         assert judgement.exact == (judgement.score == 1.0)
+
+
+@pytest.mark.parametrize("reply", ["/ because it is nice.", "The cat sat on the wall /.", "/ / /."])
+def test_an_empty_line_of_a_rhyme_is_broken(reply):
+    assert judge_reply({"kind": "rhyme", "topic": "cat"}, reply).score <= 0.05
 
 
 def test_a_prompt_without_reference_is_an_error():

@@ -83,12 +83,12 @@ def test_sizes(world: World) -> None:
     assert statistics["templates"] >= 60
     assert statistics["word_types"] >= 1500
     assert statistics["distinct_prompts"] >= 20_000
-    assert statistics["documents"] == sum(1 for _ in world.corpus()) == 22_000
+    assert statistics["documents"] == sum(1 for _ in world.corpus()) == 24_500
     assert statistics["prompts_by_split"] == {
-        "rm_train": 1800,
-        "rejection_sampling": 700,
-        "ppo": 900,
-        "validation": 400,
+        "rm_train": 4000,
+        "rejection_sampling": 4000,
+        "ppo": 1500,
+        "validation": 700,
         "test": 1160,
     }
     assert len(world.demonstrations()) == 5000
@@ -240,7 +240,7 @@ def test_ghost_dialogues(world: World) -> None:
     held = set(world.held_out_terms())
     test = [g for g in world.ghost_dialogues() if g.split == "test"]
     train = [g for g in world.ghost_dialogues() if g.split == "train"]
-    assert (len(train), len(test)) == (300, 60)
+    assert (len(train), len(test)) == (600, 60)
     assert all(len(g.turns) == 6 and g.probe not in g.turns for g in test)
     assert all(2 <= len(g.turns) <= 6 and g.turns[-1] == g.probe for g in train)
     assert sum(g.expected in held for g in test) == 30
