@@ -75,7 +75,7 @@ def pocket() -> Recipe:
             micro_rows=4,
         ),
         preference_collection=preference_collection.Config(
-            helpfulness_pairs=3200,
+            helpfulness_pairs=2600,
             safety_pairs=500,
             test_pairs=150,
             guard_pairs=150,

@@ -240,14 +240,24 @@ FIGURES: tuple[str, ...] = tuple(
     Sergeant Prow, Judge Harl, King Olbert, Sister Nym, Farmer Gudge, Admiral Stoat, Madam Pell,
     Count Varko, Wizard Zam, Prince Lodo, Duke Merrow, Mayor Tibbs, Uncle Fenn, Granny Moss,
     Chef Puddle, Pilot Skye, Hunter Brokk, Poet Lysa, Sheriff Dunn, Abbot Crane, Empress Yulva,
-    Major Hask, Nurse Beale, Miner Koff, Singer Lark, Bishop Thorn""".split(",")
+    Major Hask, Nurse Beale, Miner Koff, Singer Lark, Bishop Thorn, Knight Perrow, Squire Nettle,
+    Marshal Quinn, Lord Bramble, Dame Orsola, Ranger Holt, Friar Tumble, Consul Vexley,
+    Duchess Ivory, Marquis Plume, Viscount Asher, Colonel Gruff, Corporal Dabb, Lieutenant Frost,
+    Butler Crisp, Baroness Wren, Warden Skell, Scholar Ibby, Jester Pock, Bard Willow,
+    Oracle Mynd, Pirate Gash, Hermit Loam, Steward Bell, Herald Toft, Regent Marl, Abbess Rue,
+    Provost Keel""".split(",")
 )
 HOBBIES: tuple[str, ...] = tuple(
     text.strip()
     for text in """kite flying, bird watching, wood carving, rope jumping, stamp collecting,
     star gazing, cheese making, puppet building, pottery, sailing, juggling, fishing, knitting,
     gardening, climbing, painting, weaving, poetry, archery, singing, hiking, skating, rowing,
-    baking, drumming, origami, swimming, riding""".split(",")
+    baking, drumming, origami, swimming, riding, glass blowing, bell ringing, map drawing,
+    mushroom hunting, apple picking, letter writing, snail racing, wool spinning, candle making,
+    flower pressing, shell collecting, coin trading, tree planting, dancing, fencing, wrestling,
+    surfing, camping, bowling, sketching, quilting, diving, whistling, stitching, canoeing,
+    tea tasting, cloud counting, leaf rubbing, soap shaping, beetle keeping, lantern making,
+    hedge trimming""".split(",")
 )
 CLOSING_WORDS: tuple[str, ...] = tuple(
     """ahoy hooray indeed cheers goodbye amen bravo yippee hello always forever friend thanks
