@@ -32,7 +32,7 @@ from camelid.stages import (
 )
 from camelid.train.optimizer import OptimizerConfig
 
-REPLY = Sampling(temperature=0.7, max_new_tokens=48)
+REPLY = Sampling(temperature=0.8, max_new_tokens=48)
 """How replies are drawn for judging. The whole distribution counts, poor tail and all: what the
 rounds change is the tail that fine-tuning copies from poor annotators (Section 5)."""
 SHARP = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=48)
@@ -52,7 +52,7 @@ def _tuning(learning_rate: float, *, epochs: int = 2, steps: int | None = None) 
 
 
 def pocket() -> Recipe:
-    """A 2.9M-parameter model, three rounds, about eighteen minutes."""
+    """A 2.9M-parameter model, three rounds, about fifteen minutes."""
     text = FromText(
         world=WorldConfig(),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
@@ -119,8 +119,8 @@ def pocket() -> Recipe:
         ),
         red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
         ppo=ppo.Config(
-            optimizer=OptimizerConfig(learning_rate=6e-5, schedule="constant"),
-            iterations=32,
+            optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),
+            iterations=30,
             batch_rows=64,
             minibatch_rows=32,
             micro_rows=16,

@@ -63,7 +63,7 @@ class WorldConfig:
     them has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""
     validation_documents: int = 400
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
-    demonstrations: int = 5_000
+    demonstrations: int = 5_400
     """Dialogues of supervised fine-tuning."""
     rm_train: int = 4_000
     """Prompts on which preferences for the reward models are collected."""
@@ -93,7 +93,7 @@ class WorldConfig:
     """Share of borderline prompts among the helpful ones outside the test split."""
     demonstrations_safety: float = 0.12
     """Share of safety demonstrations."""
-    demonstrations_persona: float = 0.14
+    demonstrations_persona: float = 0.2
     """Share of demonstrations with an instruction to hold."""
     demonstrations_borderline: float = 0.1
     """Share of demonstrations that answer a borderline prompt."""

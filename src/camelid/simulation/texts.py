@@ -133,16 +133,16 @@ class Writer:
         ]
         self._kinds: dict[Callable[[random.Random], str], float] = {
             self._facts: 0.21,
-            self._questions: 0.22,
-            self._remarks: 0.13,
+            self._questions: 0.21,
+            self._remarks: 0.12,
             self._notes: 0.08,
             self._repetitions: 0.04,
-            self._lists: 0.03,
-            self._story: 0.05,
-            self._rhymes: 0.05,
+            self._lists: 0.05,
+            self._story: 0.04,
+            self._rhymes: 0.04,
             self._sentences: 0.07,
             self._advice: 0.05,
-            self._acts: 0.07,
+            self._acts: 0.09,
         }
 
     def documents(self, count: int, *seed: object, exercises: int = 0) -> Iterator[str]:

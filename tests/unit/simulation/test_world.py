@@ -91,7 +91,7 @@ def test_sizes(world: World) -> None:
         "validation": 700,
         "test": 1160,
     }
-    assert len(world.demonstrations()) == 5000
+    assert len(world.demonstrations()) == 5400
     adversarial = [p for p in world.prompts() if p.split == "test" and p.is_safety]
     for field in ("risk_category", "attack_strength"):
         counts = Counter(getattr(p, field) for p in adversarial)

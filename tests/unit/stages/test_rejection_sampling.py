@@ -100,14 +100,22 @@ def test_answers_with_held_out_terms_are_dropped_and_counted():
 class FakeSampler:
     """Answers with rewards from a table of temperature -> prompt -> rewards."""
 
-    def __init__(self, table):
+    def __init__(self, table, cut=()):
         self.table, self.asked, self.notes = table, [], []
+        self.cut = cut
         self.context = SimpleNamespace(progress=SimpleNamespace(note=self.notes.append))
 
     def __call__(self, prompts, temperature, samples, salt):
         self.asked.append(([p.id for p in prompts], temperature, samples, salt))
         drawn = [
-            (SimpleNamespace(prompt=prompt, sample=number), reward)
+            (
+                SimpleNamespace(
+                    prompt=prompt,
+                    sample=number,
+                    stop_reason="length" if reward in self.cut else "stop",
+                ),
+                reward,
+            )
             for prompt in prompts
             for number, reward in enumerate(self.table[temperature][prompt.id])
         ]
@@ -143,6 +151,16 @@ def test_the_temperature_with_the_highest_mean_best_reward_is_taken(temperatures
         for n in range(2)
     ]
     assert len(sampler.notes) == len(temperatures)
+
+
+def test_an_unfinished_answer_makes_no_temperature_win():
+    config = Config(prompts=2, samples=2, temperatures=(0.7, 1.0, 1.3), fine_tuning=None)
+    prompts = [make_prompt("a"), make_prompt("b")]
+    # Without the 4.0 the bests at 1.0 are -9 and -1.
+    assert tune_temperature(FakeSampler(TABLE, cut=(4.0,)), prompts, config)[0] == 0.7
+    nothing = FakeSampler({1.0: {"a": [1.0]}}, cut=(1.0,))
+    one = Config(prompts=1, samples=1, temperatures=(1.0,), fine_tuning=None)
+    assert tune_temperature(nothing, prompts[:1], one)[0] == 1.0
 
 
 def test_negative_bests_are_not_raised_to_zero():
