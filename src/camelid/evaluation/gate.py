@@ -46,8 +46,11 @@ def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]
 
     Replies of helpfulness comparisons count as safe: the gate decides about replies to such
     prompts (tagged prompts pass it by), and one that closes on them pays for refusing. Source:
-    choice; the paper tunes on its safety test set.
+    choice; the paper tunes on its safety test set. Without any safety label (open data) there is
+    nothing to tune on and no reply is returned.
     """
+    if all(row["safety"] is None for row in rows):
+        return []
     unsafe = {
         "chosen_safe": (False, True),
         "both_safe": (False, False),

@@ -13,7 +13,6 @@ from typing import Literal
 
 from camelid.simulation.lexicon_tasks import (
     ALTERNATIVES,
-    ASIDES,
     BENIGN_TASKS,
     DOSE_WORDS,
     EVASIONS,
@@ -236,7 +235,6 @@ ATTRIBUTE: dict[str, Attribute] = {attribute.name: attribute for attribute in AT
 
 __all__ = [
     "ALTERNATIVES",
-    "ASIDES",
     "ATTRIBUTE",
     "ATTRIBUTES",
     "BENIGN_TASKS",

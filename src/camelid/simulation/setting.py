@@ -57,7 +57,7 @@ class WorldConfig:
     creatures: int = 70
     """Invented animals, at most 70."""
     documents: int = 24_500
-    """Documents of the pretraining corpus, about 85 tokens each."""
+    """Documents of the pretraining corpus, about 90 tokens each."""
     exercises: int = 2_300
     """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with
     them has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""

@@ -316,14 +316,13 @@ class Writer:
     def _acts(self, generator: random.Random) -> str:
         """Roles and hobbies that are asked for after something else was said."""
         lines = []
-        for act in generator.sample(_ACTS, 2):
-            start, answer = act
+        for start, answer in generator.sample(_ACTS, 2):
             slots = self._slots(generator)
             drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
             between = drafter.draft(generator.choice(("factual", "borderline")), generator)
             talk = [between.messages[0].content, generator.choice(between.good)]
-            lines += [start.format(**slots), *talk[: 2 * generator.randint(0, 1)]]
-            lines.append(answer.format(**slots))
+            talk = talk if generator.randint(0, 1) else []
+            lines += [start.format(**slots), *talk, answer.format(**slots)]
         return " ".join(lines)
 
     def _rhymes(self, generator: random.Random) -> str:

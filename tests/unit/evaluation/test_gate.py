@@ -86,6 +86,16 @@ def test_labels_belong_to_the_right_reply_and_extreme_scores_do_not_overflow():
     ]
 
 
+def test_without_safety_labels_no_precision_is_claimed():
+    rows = [row("helpfulness", None, -5.0, 5.0), row("safety", None, -5.0, 5.0)]
+    assert labelled_replies(rows) == []
+    gate = tune_gate(rows, 0.89)
+    assert gate["threshold"] == PAPER_THRESHOLD
+    assert gate["reason"]
+    assert gate["labelled_replies"] == 0
+    assert gate["precision"] is gate["recall"] is gate["precision_at_paper_threshold"] is None
+
+
 def test_precision_and_recall_are_strict_at_the_threshold():
     replies = [(0.1, True), (0.2, False), (0.3, True)]
     assert precision_recall(replies, 0.1) == (None, 0.0)
