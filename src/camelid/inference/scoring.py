@@ -35,7 +35,7 @@ def score(
     sequences: Sequence[list[int]],
     *,
     precision: Precision = "auto",
-    batch_tokens: int = 8192,
+    batch_tokens: int = 2048,
 ) -> list[float]:
     """Return the raw reward (logit) of each prompt + reply, in the given order."""
     scores = [0.0] * len(sequences)

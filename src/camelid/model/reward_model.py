@@ -4,8 +4,7 @@ The score is read at the last real token of each row, found by its position, nev
 a padding id. The head works in fp32. Two reward models with the same architecture serve helpfulness
 and safety.
 
-Source: arXiv 2307.09288, Section 3.2.2. Read-out position and a zero-initialised head: Source:
-choice.
+Source: arXiv 2307.09288, Section 3.2.2. Read-out position and start of the head: Source: choice.
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camelid.model.transformer import ModelConfig, Transformer
+
+HEAD_DEVIATION = 0.02
+"""Standard deviation of a new head's weights."""
 
 
 class RewardModel(nn.Module):
@@ -39,9 +41,16 @@ class RewardModel(nn.Module):
         return self.trunk.device
 
     @classmethod
-    def from_chat_model(cls, chat_model: Transformer) -> RewardModel:
-        """Start from a chat model's weights (Section 3.2.2)."""
-        model = cls(chat_model.config).to(chat_model.device)
+    def from_chat_model(cls, chat_model: Transformer, seed: int = 0) -> RewardModel:
+        """Start from a chat model's weights (Section 3.2.2) and a small random head.
+
+        Source: choice (the paper names no start of the head). From a zero head hardly any gradient
+        reaches the trunk, and AdamW's epsilon of 1e-5 drowns what does.
+        """
+        model = cls(chat_model.config)
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        nn.init.normal_(model.head.weight, std=HEAD_DEVIATION, generator=generator)
+        model = model.to(chat_model.device)
         state = {k: v for k, v in chat_model.state_dict().items() if k != "output.weight"}
         model.trunk.load_state_dict(state)
         return model

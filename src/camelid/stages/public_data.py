@@ -85,7 +85,7 @@ class Config:
     """Folder with the public files (`--data DIR`)."""
     demonstrations: int = 1000
     """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
-    train: Counts = Counts(helpfulness=600, safety=700)
+    train: Counts = Counts(helpfulness=800, safety=700)
     """Comparisons for the two reward models (2.9M in the paper)."""
     guard: Counts = Counts(helpfulness=400, safety=100)
     """Comparisons for the guard reward model, which no training ever uses."""

@@ -221,7 +221,9 @@ def run(
     save_model(model, context.out / "model")
     by_prompt: dict[str, list[float]] = {}
     for sample in samples:
-        by_prompt.setdefault(sample.prompt_id, []).append(sample.reward)
+        if sample.stop_reason == "stop":
+            by_prompt.setdefault(sample.prompt_id, []).append(sample.reward)
+    finished = list(by_prompt.values())
     return {
         **sft.summarise(size, losses),
         **counts,
@@ -231,8 +233,11 @@ def run(
         "samples": config.samples,
         "bests_in_pool": len(bests),
         "demonstrations": len(demonstrations),
-        "mean_best_reward": statistics.fmean(max(r) for r in by_prompt.values()),
-        "mean_median_reward": statistics.fmean(statistics.median(r) for r in by_prompt.values()),
+        "prompts_with_finished_answer": len(finished),
+        "mean_best_reward": statistics.fmean(map(max, finished)) if finished else None,
+        "mean_median_reward": statistics.fmean(map(statistics.median, finished))
+        if finished
+        else None,
     }
 
 

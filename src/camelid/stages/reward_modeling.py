@@ -123,8 +123,8 @@ class _Trainer:
         steps = config.epochs * steps_per_epoch(len(pairs), config.batch_pairs)
         done = context.work / name
         if not (done / "config.json").is_file():
-            model = RewardModel.from_chat_model(self.chat_model)
             seed = derive_seed(context.seed, name)
+            model = RewardModel.from_chat_model(self.chat_model, seed)
             pad, device = self.chat.tokenizer.pad_id, model.device
             lengths = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
 

@@ -67,9 +67,11 @@ def test_score_does_not_depend_on_batch_or_padding() -> None:
 
 
 @torch.no_grad()
-def test_reward_starts_at_zero_and_reads_the_last_real_token() -> None:
-    fresh = RewardModel.from_chat_model(make_model())
-    assert score(fresh, random_rows(3), precision="float32") == [0.0, 0.0, 0.0]
+def test_reward_starts_small_by_its_seed_and_reads_the_last_real_token() -> None:
+    fresh, again, other = (RewardModel.from_chat_model(make_model(), seed) for seed in (1, 1, 2))
+    assert torch.equal(fresh.head.weight, again.head.weight)
+    assert not torch.equal(fresh.head.weight, other.head.weight)
+    assert 0 < max(map(abs, score(fresh, random_rows(3), precision="float32"))) < 1
     model = make_reward_model()
     row = random_rows(1)[0]
     values = model.values(torch.tensor([[*row, 0, 0]]))[0]

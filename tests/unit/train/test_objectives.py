@@ -103,7 +103,7 @@ PAIRS = [
 
 
 def test_ranking_starts_at_the_softplus_of_the_margins() -> None:
-    model = RewardModel.from_chat_model(make_model())
+    model = RewardModel(make_model().config)
     for margin, table in MARGINS.items():
         batch = make_pair_batch(PAIRS, margin, 0, CPU)
         loss, metrics = PreferenceRanking(0.0).loss_sum(model, batch)
