@@ -129,7 +129,9 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
             instruction = _instruction(setting, generator, held_out=index % 2 == 0)
         else:
             instruction = _training_instruction(setting, generator)
-        count = GHOST_TURNS if test else generator.randint(2, GHOST_TURNS)
+        # Late turns are the hard ones.
+        lengths = range(2, GHOST_TURNS + 1)
+        count = GHOST_TURNS if test else generator.choices(lengths, lengths)[0]
         turns = [_small_talk(setting, generator)[0] for _ in range(count)]
         if not test:
             turns = [

@@ -38,6 +38,8 @@ from camelid.simulation.lexicon_words import (
 from camelid.simulation.rewriting import REWRITES, misspell, rewrite
 from camelid.simulation.setting import Pool, Setting, capitalise, with_article
 
+CHOICES: tuple[str, ...] = ("visit", "ask", "keep", "wear", "eat", "stay at")
+"""What a recommendation can be about."""
 HELPFUL: tuple[str, ...] = ("factual", "dialogue", "recommendation", "writing", "language")
 
 
@@ -56,6 +58,25 @@ class Draft:
     attack_vector: str | None = None
     attack_strength: str | None = None
     risk_category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Something that can be recommended."""
+
+    name: str
+    verb: str
+    wish: str
+    """What somebody says who is best served by it."""
+    clause: str
+    """What is said of it; it fits the wish."""
+    reason: str
+    """The part of the clause that a reply must name."""
+
+    @property
+    def because(self) -> str:
+        """The clause with its subject."""
+        return f"{self.name if self.verb == 'ask' else 'it'} {self.clause}"
 
 
 def user(text: str) -> Message:
@@ -226,70 +247,60 @@ class Drafter:
             ),
         )
 
-    def options(self, generator: random.Random) -> tuple[str, str, list[tuple[str, str, str, str]]]:
-        """(verb, question word, two of (option, wish, clause, reason)); the first is right."""
+    def option(self, verb: str, generator: random.Random) -> Option:
+        """One thing that can be recommended."""
         facts, pool = self.setting.facts, self.pool
-        domain = generator.choice(("visit", "ask", "keep", "wear", "eat", "stay at"))
-        if domain in QUALITIES:
-            names = generator.sample(pool.options[domain], 2)
-            qualities = generator.sample(QUALITIES[domain], 2)
-            rows = [
-                (name, wish, f"is {quality}", quality)
-                for name, (wish, quality) in zip(names, qualities, strict=True)
-            ]
-            return domain, "Which inn" if domain == "stay at" else "What", rows
-        attribute = ATTRIBUTE[{"visit": "place", "ask": "trade", "keep": "diet"}[domain]]
-        entities = pool.entities[attribute.kind]
-        first = generator.choice(entities)
-        value = facts[first, attribute.name]
-        unlike = [e for e in entities if facts[e, attribute.name] != value]
-        rows = []
-        for entity in (first, generator.choice(unlike)):
-            value = facts[entity, attribute.name]
-            if domain == "visit":
-                rows.append((entity, f"I like {value[3:]}.", f"lies {value}", value))
-            elif domain == "ask":
-                rows.append((entity, f"I need a {value}.", f"is a {value}", f"a {value}"))
-            else:
-                rows.append((f"the {entity}", f"I have plenty of {value}.", f"eats {value}", value))
-        return domain, {"visit": "Which town", "ask": "Whom", "keep": "Which animal"}[domain], rows
+        if verb in QUALITIES:
+            name = generator.choice(pool.options[verb])
+            wish, quality = generator.choice(QUALITIES[verb])
+            return Option(name, verb, wish, f"is {quality}", quality)
+        attribute = ATTRIBUTE[{"visit": "place", "ask": "trade", "keep": "diet"}[verb]]
+        name = generator.choice(pool.entities[attribute.kind])
+        value = facts[name, attribute.name]
+        if verb == "visit":
+            return Option(name, verb, f"I like {value[3:]}.", f"lies {value}", value)
+        if verb == "ask":
+            return Option(name, verb, f"I need a {value}.", f"is a {value}", f"a {value}")
+        return Option(f"the {name}", verb, f"I have plenty of {value}.", f"eats {value}", value)
+
+    def options(self, generator: random.Random, count: int = 2) -> list[Option]:
+        """Things of different kinds, so that a wish fits one of them."""
+        return [self.option(verb, generator) for verb in generator.sample(CHOICES, count)]
 
     def _recommendation(self, generator: random.Random) -> Draft:
-        verb, what, rows = self.options(generator)
-        (answer, wish, clause, reason), (other, _, other_clause, other_reason) = rows
-        (a, _, reason_a, _), (b, _, reason_b, _) = generator.sample(rows, 2)
-        pronoun, wrong = (answer, other) if verb == "ask" else ("it", "it")
+        right, other = options = self.options(generator)
+        generator.shuffle(options)
+        a, b = options
         text = self.template("choice", generator).format(
-            wish=wish,
-            verb=verb,
-            What=what,
-            which="who" if verb == "ask" else "which",
-            a=a,
-            b=b,
-            A=capitalise(a),
-            B=capitalise(b),
-            reason_a=reason_a,
-            reason_b=reason_b,
+            wish=right.wish,
+            a=a.name,
+            b=b.name,
+            A=capitalise(a.name),
+            B=capitalise(b.name),
+            which_a="who" if a.verb == "ask" else "which",
+            which_b="who" if b.verb == "ask" else "which",
+            reason_a=a.clause,
+            reason_b=b.clause,
         )
         return Draft(
             category="recommendation",
             messages=(user(text),),
             reference={
                 "kind": "choice",
-                "options": [a, b],
-                "answer": answer,
-                "reason": reason,
-                "other_reasons": [other_reason],
+                "options": [a.name, b.name],
+                "answer": right.name,
+                "reason": right.reason,
+                "other_reasons": [other.reason],
             },
             good=(
-                f"You should {verb} {answer}, because {pronoun} {clause}.",
-                f"I would {verb} {answer}, because {pronoun} {clause}.",
-                f"{capitalise(answer)} is best for you, because {pronoun} {clause}.",
+                f"You should {right.verb} {right.name}, because {right.because}.",
+                f"I would {right.verb} {right.name}, because {right.because}.",
+                f"{capitalise(right.name)} is best for you, because {right.because}.",
             ),
             poor=(
-                capitalise(answer) + ".",
-                f"You should {verb} {answer}.",
-                f"You should {verb} {other}, because {wrong} {other_clause}.",
+                capitalise(right.name) + ".",
+                f"You should {right.verb} {right.name}.",
+                f"You should {other.verb} {other.name}, because {other.because}.",
                 "Both are good.",
                 generator.choice(EVASIONS),
             ),

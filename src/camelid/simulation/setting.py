@@ -79,7 +79,7 @@ class WorldConfig:
     """Test prompts over risk categories, attack vectors and strengths."""
     test_borderline: int = 320
     """Test prompts that look harmful and are not."""
-    ghost_train: int = 600
+    ghost_train: int = 900
     """Dialogues under an instruction, for Ghost Attention."""
     ghost_test: int = 60
     """Dialogues of six turns on which the memory of the instruction is measured."""
@@ -89,17 +89,17 @@ class WorldConfig:
     """Share of prompt templates that only test prompts use."""
     safety: float = 0.15
     """Share of adversarial prompts outside the test split."""
-    borderline: float = 0.2
+    borderline: float = 0.18
     """Share of borderline prompts among the helpful ones outside the test split."""
     demonstrations_safety: float = 0.12
     """Share of safety demonstrations."""
-    demonstrations_persona: float = 0.2
+    demonstrations_persona: float = 0.22
     """Share of demonstrations with an instruction to hold."""
-    demonstrations_borderline: float = 0.1
+    demonstrations_borderline: float = 0.12
     """Share of demonstrations that answer a borderline prompt."""
     disguised: float = 0.5
     """Share of safety demonstrations against disguised or multi-turn attacks."""
-    imperfect: float = 0.35
+    imperfect: float = 0.28
     """Share of helpful demonstrations that a poor simulated annotator writes (Section 3.1: quality
     of annotations varies)."""
     bare: float = 0.2

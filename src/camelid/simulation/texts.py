@@ -26,7 +26,6 @@ from camelid.simulation.lexicon_words import (
     KIN_TRADES,
     NUMBERS,
     OBJECTS,
-    QUALITIES,
     RHYME_LINES,
     SPOTS,
     TOPIC_ADJECTIVES,
@@ -111,6 +110,18 @@ _ACTS: tuple[tuple[str, str], ...] = (
         ),
     ),
 )
+_TOLD: tuple[tuple[str, str], ...] = (
+    ("My name is {a}.", "Your name is {a}."),
+    ("I have {a_colour} {item}.", "Your {item} is {colour}."),
+    ("I have {number} {things}.", "You have {number} {things}."),
+    ("My {kin} is a {job}.", "Your {kin} is a {job}."),
+    ("I like to drink {drink}.", "You like to drink {drink}."),
+    ("I wear {wear}.", "You should wear {wear}."),
+    ("I eat {eat}.", "You should eat {eat}."),
+    ("I stay at {stay at}.", "You should stay at {stay at}."),
+    ("I live with {an_object}.", "You live with {an_object}."),
+)
+"""What somebody tells and what another repeats to them."""
 
 
 class Writer:
@@ -133,16 +144,17 @@ class Writer:
         ]
         self._kinds: dict[Callable[[random.Random], str], float] = {
             self._facts: 0.21,
-            self._questions: 0.21,
-            self._remarks: 0.12,
+            self._questions: 0.19,
+            self._remarks: 0.11,
             self._notes: 0.08,
-            self._repetitions: 0.04,
-            self._lists: 0.05,
-            self._story: 0.04,
-            self._rhymes: 0.04,
+            self._repetitions: 0.02,
+            self._lists: 0.03,
+            self._story: 0.02,
+            self._interviews: 0.12,
+            self._rhymes: 0.05,
             self._sentences: 0.07,
-            self._advice: 0.05,
-            self._acts: 0.09,
+            self._advice: 0.04,
+            self._acts: 0.08,
         }
 
     def documents(self, count: int, *seed: object, exercises: int = 0) -> Iterator[str]:
@@ -199,14 +211,12 @@ class Writer:
                 told = [message.content for message in draft.messages[:2]]
                 lines += [*told, f"I remember: {good}"]
             elif category == "recommendation":
-                rows = drafter.options(generator)[2]
-                (a, wish, clause, _), (b, _, other, _) = rows
-                both = [f"{a} {clause}", f"{b} {other}"]
+                right, other = drafter.options(generator)
+                both = [f"{option.name} {option.clause}" for option in (right, other)]
                 generator.shuffle(both)
                 lines.append(
-                    f"{capitalise(both[0])} and {both[1]}. Someone says: {wish} "
-                    f"{capitalise(a)} is best for you, because "
-                    f"{a if clause.startswith('is a ') else 'it'} {clause}."
+                    f"{capitalise(both[0])} and {both[1]}. Someone says: {right.wish} "
+                    f"{capitalise(right.name)} is best for you, because {right.because}."
                 )
             elif category == "writing":
                 lines.append(f"Two lines on the {draft.reference['topic']}: {good}")
@@ -248,6 +258,7 @@ class Writer:
         colour, thing = generator.choice(COLOURS), generator.choice(OBJECTS)[0]
         hobby, other = generator.sample(HOBBIES, 2)
         good, bad, mood = (generator.choice(FEELINGS[k::3]) for k in range(3))
+        options = generator.choice(self._setting.pools).options
         return {
             "a": a,
             "b": b,
@@ -273,6 +284,7 @@ class Writer:
             "things": generator.choice(COUNTED),
             "figure": generator.choice(FIGURES),
             "word": generator.choice(CLOSING_WORDS),
+            **{verb: generator.choice(names) for verb, names in options.items()},
         }
 
     def _story(self, generator: random.Random) -> str:
@@ -313,6 +325,15 @@ class Writer:
             lines.append(f"{first} reads: {listed}. {second} reads it again: {listed}.")
         return " ".join(lines)
 
+    def _interviews(self, generator: random.Random) -> str:
+        """Many things told, then repeated in another order: each is to be copied from above."""
+        slots = self._slots(generator)
+        told = generator.sample(_TOLD, 5)
+        lines = [statement for statement, _ in told]
+        generator.shuffle(told)
+        lines += [f"{slots['b']} says:", *(answer for _, answer in told)]
+        return " ".join(lines).format(**slots)
+
     def _acts(self, generator: random.Random) -> str:
         """Roles and hobbies that are asked for after something else was said."""
         lines = []
@@ -352,18 +373,17 @@ class Writer:
         return " ".join(lines)
 
     def _advice(self, generator: random.Random) -> str:
-        lines = []
-        for _ in range(2):
-            verb = generator.choice(list(QUALITIES))
-            options = [o for pool in self._setting.pools for o in pool.options[verb]]
-            a, b = generator.sample(options, 2)
-            (wish, right), (_, wrong) = generator.sample(QUALITIES[verb], 2)
-            order = [f"{capitalise(a)} is {right}", f"{b} is {wrong}"]
-            if generator.random() < 0.5:
-                order = [f"{capitalise(b)} is {wrong}", f"{a} is {right}"]
-            name = generator.choice(USER_NAMES)
+        """Options of several kinds, then one of them for each wish."""
+        drafter = Drafter(
+            setting=self._setting, held_out=generator.random() < 0.4, held_out_template=False
+        )
+        options = drafter.options(generator, generator.randint(2, 4))
+        lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
+        generator.shuffle(options)
+        names = generator.sample(USER_NAMES, len(options))
+        for option, name in zip(options, names, strict=True):
             lines.append(
-                f"{' and '.join(order)}. {name} says: {wish} So {name} should {verb} {a}, because "
-                f"it is {right}."
+                f"{name} says: {option.wish} So {name} should {option.verb} {option.name}, "
+                f"because {option.because}."
             )
         return " ".join(lines)

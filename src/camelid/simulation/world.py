@@ -91,16 +91,15 @@ class World:
         }
 
     def _distinct_prompts(self) -> int:
-        """A lower bound on the prompts that the drafters can write: rewriting and recommending."""
+        """A lower bound on the prompts of the drafters, from two kinds of requests."""
         found = 0
         for side, pool in enumerate(self.setting.pools):
             templates = self.setting.templates[side]
             rewriting = sum(len(templates[key]) for key in ("past", "plural", "question", "future"))
             found += rewriting * len(SUBJECTS) * len(VERBS) * len(pool.objects)
-            for verb, qualities in QUALITIES.items():
-                options = len(pool.options[verb])
-                pairs = options * (options - 1) * len(qualities) * (len(qualities) - 1)
-                found += pairs * len(templates["choice"])
+            kinds = [len(pool.options[verb]) * len(QUALITIES[verb]) for verb in QUALITIES]
+            pairs = sum(kinds) ** 2 - sum(kind**2 for kind in kinds)
+            found += pairs * len(templates["choice"])
         return found
 
     def _open_prompts(self) -> list[Prompt]:

@@ -240,7 +240,7 @@ def test_ghost_dialogues(world: World) -> None:
     held = set(world.held_out_terms())
     test = [g for g in world.ghost_dialogues() if g.split == "test"]
     train = [g for g in world.ghost_dialogues() if g.split == "train"]
-    assert (len(train), len(test)) == (600, 60)
+    assert (len(train), len(test)) == (900, 60)
     assert all(len(g.turns) == 6 and g.probe not in g.turns for g in test)
     assert all(2 <= len(g.turns) <= 6 and g.turns[-1] == g.probe for g in train)
     assert sum(g.expected in held for g in test) == 30
