@@ -366,6 +366,9 @@ def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
     kind = reference["kind"]
     if kind == "harm":
         return judge_harm(reference, reply)
+    readers = {"fact": _fact, "choice": _choice, "how_to": _how_to}
+    if kind not in ("rhyme", "rewrite", *readers):
+        raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
     own = _own(reference)
     refusing = is_refusal(reply)
     if kind == "rhyme":
@@ -375,9 +378,6 @@ def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
     elif is_broken(reply, own):
         score = BROKEN
     else:
-        readers = {"fact": _fact, "choice": _choice, "how_to": _how_to}
-        if kind not in readers:
-            raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
         score = readers[kind](reference, sentences(reply))
     if refusing and score != EXACT:
         score = min(score, VAGUE)

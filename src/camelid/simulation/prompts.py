@@ -270,24 +270,18 @@ class Drafter:
     def _recommendation(self, generator: random.Random) -> Draft:
         right, other = options = self.options(generator)
         generator.shuffle(options)
-        a, b = options
-        text = self.template("choice", generator).format(
-            wish=right.wish,
-            a=a.name,
-            b=b.name,
-            A=capitalise(a.name),
-            B=capitalise(b.name),
-            which_a="who" if a.verb == "ask" else "which",
-            which_b="who" if b.verb == "ask" else "which",
-            reason_a=a.clause,
-            reason_b=b.clause,
-        )
+        slots = {"wish": right.wish}
+        for side, option in zip("ab", options, strict=True):
+            slots |= {side: option.name, side.upper(): capitalise(option.name)}
+            slots[f"which_{side}"] = "who" if option.verb == "ask" else "which"
+            slots[f"reason_{side}"] = option.clause
+        text = self.template("choice", generator).format(**slots)
         return Draft(
             category="recommendation",
             messages=(user(text),),
             reference={
                 "kind": "choice",
-                "options": [a.name, b.name],
+                "options": [option.name for option in options],
                 "answer": right.name,
                 "reason": right.reason,
                 "other_reasons": [other.reason],
