@@ -219,11 +219,6 @@ def run(
     )
     losses = [result.loss for result in results]
     save_model(model, context.out / "model")
-    by_prompt: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.stop_reason == "stop":
-            by_prompt.setdefault(sample.prompt_id, []).append(sample.reward)
-    finished = list(by_prompt.values())
     return {
         **sft.summarise(size, losses),
         **counts,
@@ -233,10 +228,22 @@ def run(
         "samples": config.samples,
         "bests_in_pool": len(bests),
         "demonstrations": len(demonstrations),
-        "prompts_with_finished_answer": len(finished),
-        "mean_best_reward": statistics.fmean(map(max, finished)) if finished else None,
-        "mean_median_reward": statistics.fmean(map(statistics.median, finished))
-        if finished
+        **finished_rewards(samples),
+    }
+
+
+def finished_rewards(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return the means over prompts of the best and the median reward of finished answers."""
+    by_prompt: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.stop_reason == "stop":
+            by_prompt.setdefault(sample.prompt_id, []).append(sample.reward)
+    rewards = list(by_prompt.values())
+    return {
+        "prompts_with_finished_answer": len(rewards),
+        "mean_best_reward": statistics.fmean(map(max, rewards)) if rewards else None,
+        "mean_median_reward": statistics.fmean(map(statistics.median, rewards))
+        if rewards
         else None,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import re
 from collections import Counter
 
@@ -13,6 +14,7 @@ from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse
 from camelid.errors import ConfigError
 from camelid.simulation.lexicon import BENIGN_TASKS, HARM_TASKS, NAMES, RHYMES
 from camelid.simulation.lexicon_words import FIGURES, HOBBIES, USER_NAMES
+from camelid.simulation.prompts import Drafter
 from camelid.simulation.world import World, WorldConfig, build_world
 
 SMALL = WorldConfig(
@@ -245,6 +247,16 @@ def test_ghost_dialogues(world: World) -> None:
     assert all(2 <= len(g.turns) <= 6 and g.turns[-1] == g.probe for g in train)
     assert sum(g.expected in held for g in test) == 30
     assert all(g.expected in g.instruction for g in [*train, *test])
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_wish_fits_exactly_one_of_the_options(world: World, held_out: bool) -> None:
+    drafter = Drafter(setting=world.setting, held_out=held_out, held_out_template=False)
+    generator = random.Random(1)
+    for _ in range(200):
+        options = drafter.options(generator, 4)
+        assert len({option.verb for option in options}) == 4
+        assert len({option.wish for option in options}) == 4
 
 
 def test_lexicon_is_consistent() -> None:

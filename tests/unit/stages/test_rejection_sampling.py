@@ -8,7 +8,7 @@ import pytest
 
 from camelid.data.records import Message, Prompt, Sample
 from camelid.inference.rewards import Rewards
-from camelid.stages.rejection_sampling import Config, pick_bests, tune_temperature
+from camelid.stages.rejection_sampling import Config, finished_rewards, pick_bests, tune_temperature
 
 
 def make_prompt(identity, **changes):
@@ -161,6 +161,21 @@ def test_an_unfinished_answer_makes_no_temperature_win():
     nothing = FakeSampler({1.0: {"a": [1.0]}}, cut=(1.0,))
     one = Config(prompts=1, samples=1, temperatures=(1.0,), fine_tuning=None)
     assert tune_temperature(nothing, prompts[:1], one)[0] == 1.0
+
+
+def test_only_finished_answers_count_in_the_mean_rewards():
+    samples = [
+        sample("a", "x", 9.0, stop_reason="length"),
+        *(sample("a", "x", reward) for reward in (1.0, 2.0, 6.0)),
+        sample("b", "x", -4.0),
+        sample("c", "x", 7.0, stop_reason="length"),
+    ]
+    assert finished_rewards(samples) == {
+        "prompts_with_finished_answer": 2,
+        "mean_best_reward": 1.0,
+        "mean_median_reward": -1.0,
+    }
+    assert finished_rewards(samples[:1])["mean_best_reward"] is None
 
 
 def test_negative_bests_are_not_raised_to_zero():
