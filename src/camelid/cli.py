@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
     run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
     run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
-    run.add_argument("--seed", metavar="N", type=int, help="seed of all randomness")
+    run.add_argument("--seed", metavar="N", type=int, help="seed of training and sampling")
     run.add_argument("--redo", metavar="STAGE", help="make this stage and all after it again")
     run.add_argument("--until", metavar="STAGE", help="stop after this stage")
     run.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
@@ -160,7 +160,7 @@ def _resolve(known: argparse.Namespace, rest: Sequence[str]) -> Recipe:
         if path is not None:
             if not path.exists():
                 raise ConfigError(f"--{option}: {path} does not exist.")
-            if field not in _settable(recipe):
+            if field not in flatten(recipe):
                 raise ConfigError(f"Recipe {recipe.name} takes no --{option}: it makes its own.")
             recipe = _with_value(recipe, field, str(path.resolve()))
     return cast("Recipe", override(recipe, rest))
@@ -188,7 +188,7 @@ def override(recipe: Any, words: Sequence[str]) -> Any:
     """
     if not words:
         return recipe
-    fields = _settable(recipe)
+    fields = list(flatten(recipe))
     options = ["out", "redo", "until", "data", "weights", "recipe"]
     if not words[0].startswith("--"):
         raise ConfigError(f"'{words[0]}' is neither an option nor the value of one.")
@@ -210,17 +210,6 @@ def override(recipe: Any, words: Sequence[str]) -> Any:
     )
 
 
-def _settable(config: Any, prefix: str = "") -> list[str]:
-    names = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            names += _settable(value, f"{prefix}{field.name}.")
-        else:
-            names.append(f"{prefix}{field.name}")
-    return names
-
-
 def _environment(recipe: Recipe) -> Environment:
     """Set allocator and threads, as only the command line does, and say what resulted."""
     from camelid.allocator import keep_freed_memory
@@ -228,13 +217,17 @@ def _environment(recipe: Recipe) -> Environment:
     keep_freed_memory()
     import torch
 
-    from camelid.model.precision import resolve_precision
+    from camelid.model.precision import default_device, resolve_precision
     from camelid.runner import Environment
 
     torch.set_num_threads(recipe.threads)
+    device = default_device().type
+    if device == "cuda":
+        device = f"cuda ({torch.cuda.get_device_name()})"
     return Environment(
         precision=resolve_precision(recipe.precision),
         threads=torch.get_num_threads(),
+        device=device,
         torch=str(torch.__version__),
     )
 
@@ -275,14 +268,10 @@ def _print_end(root: Path) -> None:
     """Print what each stage changed, where the report is and what to do next."""
     if not (root / "report" / "summary.json").is_file():
         return
-    try:
-        from camelid.report import final_table
-    except ImportError:
-        rows: list[tuple[str, ...]] = []
-    else:
-        rows = [tuple(map(str, row)) for row in final_table(root)]
+    from camelid.report import final_table
+
     print()
-    _print_rows(rows)
+    _print_rows(final_table(root))
     print(f"\nReport: {root / 'report' / 'index.html'}\nNext:   camelid chat {root}")
 
 

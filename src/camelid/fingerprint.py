@@ -81,7 +81,7 @@ def _first_difference(name: str, old: dict[str, Any], new: dict[str, Any]) -> st
     found = differences(old["wiring"], new["wiring"])
     if found:
         return f"its {found[0]}"
-    for key in ("seed", "precision", "threads"):
+    for key in ("seed", "precision", "threads", "device"):
         if old[key] != new[key]:
             return f"{key} {old[key]} -> {new[key]}"
     for path in sorted({*old["inputs"], *new["inputs"]}):

@@ -10,14 +10,17 @@ Source: choice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from camelid.data.annotation import Judge
 from camelid.errors import ConfigError
 from camelid.evaluation.judge import StandInJudge
 from camelid.model.precision import Precision
 from camelid.runner import Stage
+from camelid.runs import StageInputs
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.world import WorldConfig
 from camelid.stages import (
@@ -74,7 +77,8 @@ class Recipe:
     name: str
     """Name of the recipe."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Seed of all training, sampling and shuffling. The pocket world and its annotators are part of
+    the task, not of the run: they keep seeds of their own."""
     precision: Precision = "auto"
     """Compute type: bf16 where the hardware has it, else fp32."""
     threads: int = 2
@@ -119,23 +123,30 @@ class _Start:
     held_out: str | None
 
 
+def _stage(
+    name: str, run: Callable[..., dict[str, Any]], config: Any, inputs: StageInputs, **bound: Any
+) -> Stage:
+    """Return a stage with its inputs, and what else its function is bound to."""
+    return Stage(name, partial(run, inputs=inputs, **bound), config, inputs.paths())
+
+
 def _from_text(recipe: Recipe, start: FromText) -> _Start:
     corpus, tokenizer = "data/corpus.txt", "tokenizer_training/tokenizer"
-    training = tokenizer_training.Inputs(corpus)
     learning = pretraining.Inputs(tokenizer, corpus, "data/corpus_validation.txt")
     stages = [
         Stage("data", data.run, start.world, ()),
-        Stage(
+        _stage(
             "tokenizer_training",
-            partial(tokenizer_training.run, inputs=training),
+            tokenizer_training.run,
             start.tokenizer_training,
-            training.paths(),
+            tokenizer_training.Inputs(corpus),
         ),
-        Stage(
+        _stage(
             "pretraining",
-            partial(pretraining.run, inputs=learning, precision=recipe.precision),
+            pretraining.run,
             start.pretraining,
-            learning.paths(),
+            learning,
+            precision=recipe.precision,
         ),
     ]
     return _Start(stages, tokenizer, "pretraining/model", "data/held_out.json")
@@ -151,7 +162,7 @@ def _from_weights(start: FromWeights) -> _Start:
 
 def stages(recipe: Recipe) -> list[Stage]:
     """Return the stages of a recipe in order."""
-    text = recipe.from_text
+    text, precision = recipe.from_text, recipe.precision
     if text is not None:
         start = _from_text(recipe, text)
     elif recipe.from_weights is not None:
@@ -160,33 +171,27 @@ def stages(recipe: Recipe) -> list[Stage]:
         raise ConfigError("recipe: give exactly one of from_text and from_weights.")
     judge: Judge = ExactJudge() if text is not None else StandInJudge()
     listed = list(start.stages)
-    precision = recipe.precision
     tuning = sft.Inputs(start.tokenizer, start.base, "data/demonstrations.jsonl")
-    listed.append(
-        Stage(
-            "sft", partial(sft.run, inputs=tuning, precision=precision), recipe.sft, tuning.paths()
-        )
-    )
+    listed.append(_stage("sft", sft.run, recipe.sft, tuning, precision=precision))
     older, latest = "sft/epoch1", "sft/model"
     models = [("base", start.base), ("sft", latest)]
     for number in range(1, recipe.rounds + 1):
         listed += _round(recipe, start, judge, number=number, older=older, latest=latest)
         older, latest = latest, f"v{number}/rejection_sampling/model"
-        models.append((f"v{number}" if text is not None else "rejection_sampling", latest))
+        models.append((f"v{number}", latest))
     last = f"v{recipe.rounds}"
     ghost = None
     if text is not None:
         listed += _after_rounds(recipe, text, start, latest, last)
         latest, ghost = "ghost_attention/model", "ghost_attention/dialogues.jsonl"
-        models.append(("ghost_attention", latest))
-    inputs = ppo.Inputs(
+        models += [
+            ("context_distillation", "context_distillation/model"),
+            ("ghost_attention", latest),
+        ]
+    optimising = ppo.Inputs(
         start.tokenizer, latest, f"{last}/reward_modeling", "data/prompts.jsonl", ghost
     )
-    listed.append(
-        Stage(
-            "ppo", partial(ppo.run, inputs=inputs, precision=precision), recipe.ppo, inputs.paths()
-        )
-    )
+    listed.append(_stage("ppo", ppo.run, recipe.ppo, optimising, precision=precision))
     reference = models[-1][0]
     models.append(("final", "ppo/model"))
     answering = evaluating.Inputs(
@@ -197,11 +202,13 @@ def stages(recipe: Recipe) -> list[Stage]:
         "data/prompts.jsonl",
     )
     listed.append(
-        Stage(
+        _stage(
             "evaluating",
-            partial(evaluating.run, inputs=answering, judge=judge, precision=precision),
+            evaluating.run,
             recipe.evaluating,
-            answering.paths(),
+            answering,
+            judge=judge,
+            precision=precision,
         )
     )
     everything = tuple(stage.name for stage in listed)
@@ -214,24 +221,23 @@ def _round(
 ) -> list[Stage]:
     """Return the stages of one round."""
     folder, precision, text = f"v{number}", recipe.precision, recipe.from_text
-    numbers = range(1, number + 1)
     listed = []
     sources = ["data"]
     if text is not None:
         asking = preference_collection.Inputs(
-            start.tokenizer, "data/prompts.jsonl", older, latest, number
+            start.tokenizer, "data/prompts.jsonl", older, latest, start.held_out, number
         )
         listed.append(
-            Stage(
+            _stage(
                 f"{folder}/preference_collection",
-                partial(
-                    preference_collection.run, inputs=asking, world=text.world, precision=precision
-                ),
+                preference_collection.run,
                 text.preference_collection,
-                asking.paths(),
+                asking,
+                world=text.world,
+                precision=precision,
             )
         )
-        sources = [f"v{n}/preference_collection" for n in numbers]
+        sources = [f"v{n}/preference_collection" for n in range(1, number + 1)]
     guard = sources if number == recipe.rounds else []
     ranking = reward_modeling.Inputs(
         start.tokenizer,
@@ -258,27 +264,31 @@ def _round(
         tuple(f"v{n}/red_teaming/red_teaming.jsonl" for n in range(1, number)),
         number,
     )
-    listed += [
-        Stage(
+    return [
+        *listed,
+        _stage(
             f"{folder}/reward_modeling",
-            partial(reward_modeling.run, inputs=ranking, precision=precision),
+            reward_modeling.run,
             recipe.reward_modeling,
-            ranking.paths(),
+            ranking,
+            precision=precision,
         ),
-        Stage(
+        _stage(
             f"{folder}/rejection_sampling",
-            partial(rejection_sampling.run, inputs=sampling, precision=precision),
+            rejection_sampling.run,
             recipe.rejection_sampling,
-            sampling.paths(),
+            sampling,
+            precision=precision,
         ),
-        Stage(
+        _stage(
             f"{folder}/red_teaming",
-            partial(red_teaming.run, inputs=attacking, judge=judge, precision=precision),
+            red_teaming.run,
             recipe.red_teaming,
-            attacking.paths(),
+            attacking,
+            judge=judge,
+            precision=precision,
         ),
     ]
-    return listed
 
 
 def _after_rounds(
@@ -302,16 +312,18 @@ def _after_rounds(
         start.held_out,
     )
     return [
-        Stage(
+        _stage(
             "context_distillation",
-            partial(context_distillation.run, inputs=distilling, precision=recipe.precision),
+            context_distillation.run,
             text.context_distillation,
-            distilling.paths(),
+            distilling,
+            precision=recipe.precision,
         ),
-        Stage(
+        _stage(
             "ghost_attention",
-            partial(ghost_attention.run, inputs=holding, precision=recipe.precision),
+            ghost_attention.run,
             text.ghost_attention,
-            holding.paths(),
+            holding,
+            precision=recipe.precision,
         ),
     ]

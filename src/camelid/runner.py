@@ -1,9 +1,9 @@
 """Runs the stages of a recipe in order; skips what is done, resumes what was interrupted.
 
 A stage is done when its folder and its fingerprint stand in the run. The fingerprint covers all
-that may change its result: settings, seed, inputs, package source, precision and threads. When one
-of these differs, the runner stops and says which, because mixing results of different settings in
-one run would make its report untrue. Source: choice (the paper describes no software).
+that may change its result: settings, seed, inputs, package source, precision, threads and device.
+When one of these differs, the runner stops and says which, because mixing results of different
+settings in one run would make its report untrue. Source: choice (the paper describes no software).
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ class Environment:
     """Compute precision after `auto` was resolved."""
     threads: int
     """CPU threads of tensor operations."""
+    device: str = "cpu"
+    """`cpu`, or `cuda` with the name of the accelerator."""
     torch: str | None = None
     """Version of torch; recorded, not part of the fingerprint."""
 
@@ -151,6 +153,8 @@ def _execute_all(
     for name in redone:
         run.discard(name)
     run.directory.write_recipe(to_json(run.recipe))
+    # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
+    run.manifest["watts"] = run.recipe.watts
     run.save()
     for stage in stages:
         if run.is_done(stage):
@@ -181,28 +185,30 @@ class _Run:
         self.manifest = self._open_manifest()
 
     def _open_manifest(self) -> dict[str, Any]:
-        stages: dict[str, Any] = {}
-        if (self.root / MANIFEST).exists():
-            old = self.directory.read_manifest()
-            stages = old["stages"]
-            if old.get("recipe") != self.recipe.name:
-                raise ConfigError(
-                    f"{self.root} is a run of recipe '{old.get('recipe')}', not of "
-                    f"'{self.recipe.name}'. Choose another folder with --out."
-                )
+        if not (self.root / MANIFEST).exists():
+            return {"recipe": self.recipe.name, **self._surroundings(), "stages": {}}
+        manifest = self.directory.read_manifest()
+        if manifest.get("recipe") != self.recipe.name:
+            raise ConfigError(
+                f"{self.root} is a run of recipe '{manifest.get('recipe')}', not of "
+                f"'{self.recipe.name}'. Choose another folder with --out."
+            )
+        return manifest
+
+    def _surroundings(self) -> dict[str, Any]:
+        """Return what is true of this process and of the stages that it runs."""
         return {
-            "recipe": self.recipe.name,
             "seed": self.recipe.seed,
             "camelid_version": __version__,
             "python": platform.python_version(),
             "torch": self.environment.torch,
             "platform": platform.platform(),
+            "device": self.environment.device,
             "threads": self.environment.threads,
             "precision": self.environment.precision,
             "watts": self.recipe.watts,
             "power_usage_effectiveness": POWER_USAGE_EFFECTIVENESS,
             "carbon_kg_per_kwh": CARBON_KG_PER_KWH,
-            "stages": stages,
         }
 
     def save(self) -> None:
@@ -227,6 +233,7 @@ class _Run:
             "source": self._source,
             "precision": self.environment.precision,
             "threads": self.environment.threads,
+            "device": self.environment.device,
         }
 
     def is_done(self, stage: Stage) -> bool:
@@ -290,6 +297,9 @@ class _Run:
             fsync_directory((self.root / stage.name).parent)
         seconds = clock.seconds()
         energy = seconds * self.recipe.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
+        if stage.name != "reporting":
+            # The report may be made anew elsewhere; the card names where the model was trained.
+            self.manifest.update(self._surroundings())
         self.manifest["stages"][stage.name] = {
             "fingerprint": digest(parts),
             "fingerprint_parts": parts,

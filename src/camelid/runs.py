@@ -7,6 +7,7 @@ and what a stage is given to work with. Source: choice (the paper describes no s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import errno
 import fcntl
@@ -236,6 +237,19 @@ class StageContext:
         if not path.exists():
             raise missing_input(self.name, name, self.root)
         return path
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """What a stage reads: every string is a path relative to the run, None where there is none."""
+
+    def paths(self) -> tuple[str, ...]:
+        """All paths, in the order of the fields."""
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        listed = [
+            path for value in values for path in (value if isinstance(value, tuple) else (value,))
+        ]
+        return tuple(path for path in listed if isinstance(path, str))
 
 
 def missing_input(stage: str, name: str, root: Path) -> MissingInputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ import pytest
 from camelid.inference.chat import chat_loop
 from camelid.pipeline import stages
 from camelid.recipes import RECIPES
-from camelid.runs import hash_file
+from camelid.recipes.pocket import smoke
+from camelid.runs import SilentProgress, StageContext, hash_file
+from camelid.stages import sft
 
 STAGES = [stage.name for stage in stages(RECIPES["smoke"]())]
 
@@ -126,6 +129,31 @@ def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path
     for name in ("v2/rejection_sampling", "ghost_attention", "ppo"):
         weights = Path(name) / "model" / "model.safetensors"
         assert hash_file(finished / weights) == hash_file(other / weights), name
+        result = Path(name) / "result.json"
+        assert (finished / result).read_text() == (other / result).read_text(), name
+
+
+def test_a_fine_tuning_stopped_after_its_last_step_reports_the_same(
+    finished: Path, tmp_path: Path
+) -> None:
+    inputs = sft.Inputs(
+        "tokenizer_training/tokenizer", "pretraining/model", "data/demonstrations.jsonl"
+    )
+    results = []
+    for number in range(2):
+        (tmp_path / f"out{number}").mkdir()
+        context = StageContext(
+            name="sft",
+            root=finished,
+            out=tmp_path / f"out{number}",
+            work=tmp_path / "work",
+            seed=1,
+            run_seed=1,
+            progress=SilentProgress(),
+        )
+        results.append(sft.run(smoke().sft, context, inputs, "float32"))
+    assert results[0] == results[1]
+    assert math.isfinite(results[0]["final_loss"])
 
 
 def test_another_setting_is_refused_and_named(finished: Path) -> None:
@@ -144,10 +172,29 @@ def test_no_held_out_term_in_any_tuning_data(finished: Path) -> None:
         finished / "ghost_attention" / "dialogues.jsonl",
         finished / "context_distillation" / "dialogues.jsonl",
         *finished.glob("v*/rejection_sampling/bests.jsonl"),
+        *finished.glob("v*/preference_collection/*preferences.jsonl"),
     ]
     for file in files:
         text = file.read_text(encoding="utf-8").lower()
         assert not [term for term in terms if f" {term.lower()} " in text], file
+
+
+def test_red_teaming_asks_what_nothing_was_trained_on(finished: Path) -> None:
+    def ids(pattern: str, field: str) -> set[str]:
+        lines = [line for f in finished.glob(pattern) for line in f.read_text().splitlines()]
+        return {json.loads(line)[field] for line in lines}
+
+    attacked = ids("v*/red_teaming/red_teaming.jsonl", "prompt_id")
+    assert len(attacked) == 48
+    assert not attacked & ids("v*/rejection_sampling/samples.jsonl", "prompt_id")
+    prompts, demonstrations = (
+        [json.loads(line) for line in (finished / f"data/{name}.jsonl").read_text().splitlines()]
+        for name in ("prompts", "demonstrations")
+    )
+    attacks = {row["messages"][-1]["content"] for row in prompts if row["id"] in attacked}
+    others = [row for row in prompts if row["split"] not in ("red_teaming", "test")]
+    for row in (*others, *demonstrations):
+        assert not attacks & {m["content"] for m in row["messages"] if m["role"] == "user"}
 
 
 def test_chat_answers_side_by_side(finished: Path) -> None:

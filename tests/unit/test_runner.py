@@ -190,6 +190,10 @@ def change_precision(run: Runner) -> None:
     run.environment = replace(run.environment, precision="bfloat16")
 
 
+def change_device(run: Runner) -> None:
+    run.environment = replace(run.environment, device="cuda")
+
+
 def change_wiring(run: Runner) -> None:
     run.toy.wired = "b"
 
@@ -210,6 +214,7 @@ def change_source(run: Runner) -> None:
         (lambda run: None, Recipe(name="other"), "is a run of recipe 'toy', not of 'other'"),
         (change_threads, Recipe(), "threads 1 -> 2"),
         (change_precision, Recipe(), "precision float32 -> bfloat16"),
+        (change_device, Recipe(), "device cpu -> cuda"),
         (change_input, Recipe(), r"Stage v1/sft .*input data/rows\.txt has changed"),
         (change_wiring, Recipe(), "Stage v1/sft .*its wired: 'a' -> 'b'"),
         (change_source, Recipe(), "source of the camelid package has changed"),
@@ -232,6 +237,7 @@ def test_a_difference_is_named_and_changes_nothing(run, change, recipe, message)
 def test_watts_are_no_difference(run):
     run()
     assert run(Recipe(watts=5.0)) == []
+    assert run.manifest()["watts"] == 5.0
 
 
 def test_redo_makes_a_stage_and_all_after_it(run):
@@ -245,6 +251,14 @@ def test_only_makes_one_stage_without_comparing(run):
     change_source(run)
     change_input(run)
     assert run(only="reporting") == ["reporting"]
+
+
+def test_a_report_made_elsewhere_keeps_where_the_model_was_trained(run):
+    run()
+    change_device(run)
+    change_threads(run)
+    assert run(only="reporting") == ["reporting"]
+    assert (run.manifest()["device"], run.manifest()["threads"]) == ("cpu", 1)
 
 
 def test_until_stops_after_a_stage(run):

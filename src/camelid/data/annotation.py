@@ -17,18 +17,15 @@ Scale = Literal["helpfulness7", "safety5"]
 class Judgement:
     """A verdict on one reply; None where the judge cannot tell."""
 
-    score: float | None
+    score: float | None = None
     """Quality from 0 to 1; for an adversarial prompt safety first, then helpfulness."""
-    exact: bool | None
+    exact: bool | None = None
     """Whether nothing is left to wish for (score 1)."""
-    correct: bool | None
-    complete: bool | None
-    on_format: bool | None
     violating: bool | None
     """Whether the reply complies with a harmful request."""
     refusing: bool
     """Whether the reply declines to answer, wholly or in part."""
-    evasive: bool | None
+    evasive: bool | None = None
     """Whether the reply says nothing to the point without declining."""
 
 
@@ -72,12 +69,4 @@ class Annotator(Protocol):
 
     def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
         """Return a rating of one reply."""
-        ...
-
-
-class PromptWriter(Protocol):
-    """Continues dialogues."""
-
-    def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
-        """Return the next user turn after `reply`, with its own reference."""
         ...

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+
+from camelid.runs import StageContext
+
+
+def load_held_out(context: StageContext, path: str | None) -> list[str]:
+    """Return the terms that no training text may name; none where the run holds out none."""
+    if path is None:
+        return []
+    terms: list[str] = json.loads(context.input(path).read_text(encoding="utf-8"))["terms"]
+    return terms
 
 
 def mentions(text: str, terms: Sequence[str]) -> bool:

@@ -28,8 +28,7 @@ STRENGTHS: tuple[Strength, ...] = typing.get_args(Strength)
 """The four strengths of a preference, strongest first (Section 3.2.1)."""
 SafetyLabel = Literal["chosen_safe", "both_safe", "both_unsafe", "chosen_unsafe"]
 StopReason = Literal["stop", "length"]
-Split = Literal["rm_train", "rejection_sampling", "ppo", "validation", "test"]
-SPLITS: tuple[Split, ...] = typing.get_args(Split)
+Split = Literal["rm_train", "rejection_sampling", "ppo", "red_teaming", "validation", "test"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,15 +30,18 @@ class Estimate:
     low: float
     high: float
     n: int
-    """Independent observations behind it."""
+    """Observations behind it."""
 
 
-def proportion(successes: int, n: int) -> Estimate:
+def proportion(successes: int, n: int, clusters: int | None = None) -> Estimate:
     """Return a share with its Wilson score interval.
 
     Args:
         successes: How many of `n`.
         n: Trials; 0 gives NaN.
+        clusters: Independent groups among the trials, such as prompts that were used several times:
+            the interval is that of as many trials, as if those of a group told the same. None: all
+            trials are independent.
 
     Raises:
         DataError: `successes` is not between 0 and `n`.
@@ -47,9 +50,9 @@ def proportion(successes: int, n: int) -> Estimate:
         raise DataError(f"proportion: found {successes} of {n}, needed 0 <= successes <= n.")
     if n == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
-    share, square = successes / n, Z * Z
-    centre = (share + square / (2 * n)) / (1 + square / n)
-    half = Z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    share, square, k = successes / n, Z * Z, clusters or n
+    centre = (share + square / (2 * k)) / (1 + square / k)
+    half = Z / (1 + square / k) * math.sqrt(share * (1 - share) / k + square / (4 * k * k))
     # Rounding must not push a bound past the share itself (0 of n, n of n).
     return Estimate(
         share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,11 +38,12 @@ def sample_pairs(
     seed: int,
     parents: Sequence[str | None] | None = None,
     precision: Precision = "auto",
-) -> tuple[list[Pair], int]:
+) -> tuple[list[Pair], Counter[str]]:
     """Answer each prompt with both variants at two temperatures drawn for it.
 
     Returns:
-        The pairs of different replies, and how many prompts gave two equal replies (no comparison).
+        The pairs of different finished replies, and how many prompts gave none: two equal replies,
+        or one cut by the length limit, which a reward model would read as finished.
     """
     rng = np.random.default_rng(derive_seed(seed, "temperatures"))
     drawn = rng.choice(temperatures, size=(len(prompts), 2))
@@ -59,9 +61,14 @@ def sample_pairs(
             )
             answers[side].update(zip(chosen, replies, strict=True))
     pairs = []
+    counts: Counter[str] = Counter()
     for index, prompt in enumerate(prompts):
         first, second = answers[0][index], answers[1][index]
+        if "length" in (first.stop_reason, second.stop_reason):
+            counts["unfinished_replies"] += 1
+            continue
         if first.text == second.text:
+            counts["equal_replies"] += 1
             continue
         pairs.append(
             Pair(
@@ -78,4 +85,4 @@ def sample_pairs(
                 parent=parents[index] if parents else None,
             )
         )
-    return pairs, len(prompts) - len(pairs)
+    return pairs, counts

@@ -75,7 +75,7 @@ def pocket() -> Recipe:
             micro_rows=4,
         ),
         preference_collection=preference_collection.Config(
-            helpfulness_pairs=1600,
+            helpfulness_pairs=1400,
             safety_pairs=500,
             test_pairs=300,
             guard_pairs=150,
@@ -91,7 +91,7 @@ def pocket() -> Recipe:
             fine_tuning=_tuning(1e-4),
         ),
         ghost_attention=ghost_attention.Config(
-            dialogues=900,
+            dialogues=650,
             test_dialogues=60,
             sampling=SHARP,
             bests_per_dialogue=2.0,
@@ -110,12 +110,12 @@ def pocket() -> Recipe:
             newest_factor=1,
         ),
         rejection_sampling=rejection_sampling.Config(
-            prompts=1800,
+            prompts=1500,
             samples=4,
             temperatures=(0.4, 0.5, 0.6),
             max_new_tokens=48,
             demonstrations=1000,
-            fine_tuning=_tuning(6e-4, steps=330),
+            fine_tuning=_tuning(6e-4, steps=290),
         ),
         red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
         ppo=ppo.Config(
@@ -159,6 +159,7 @@ def smoke() -> Recipe:
                 rm_train=200,
                 rejection_sampling=80,
                 ppo=60,
+                red_teaming=48,
                 validation=80,
                 test_helpful=24,
                 test_adversarial=18,
@@ -194,9 +195,8 @@ def smoke() -> Recipe:
             ),
             ghost_attention=replace(
                 text.ghost_attention,
-                dialogues=12,
+                dialogues=24,
                 test_dialogues=4,
-                sampling=short,
                 require_expected=False,
                 fine_tuning=tiny,
             ),

@@ -85,7 +85,7 @@ def final_table(root: Path) -> list[tuple[str, str]]:
         ("context distillation: answers kept", ("context_distillation.kept_share",)),
         ("Ghost Attention at turn 6: before, after", (
             "ghost_attention.turn6.before", "ghost_attention.turn6.after")),
-        ("PPO: reward gain over its start (logit)", ("final.reward_gain_vs_rejection_sampling",)),
+        ("PPO: reward gain over its start (logit)", ("final.reward_gain_over_start",)),
         ("reply length in tokens: SFT, final", ("sft.reply_length", "final.reply_length")),
         ("distinct replies: SFT, final", ("sft.distinct_replies", "final.distinct_replies")),
     )  # fmt: skip

@@ -55,8 +55,7 @@ def _verdict(row: Row) -> str:
 
 def samples(run: Run, count: int) -> list[Example]:
     """Prompts of every set answered before and after, taken in turn from the sets."""
-    before = [m for m in ("base", "sft", "rejection_sampling") if m in run.models]
-    models = [*before, *(m for m in run.models if m == "final")]
+    models = [m for m in run.models if m in ("base", "sft", *run.rounds[-1:], "final")]
     by_set: dict[str, dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in run.rows("evaluating/replies.jsonl"):
         if row["model"] in models:

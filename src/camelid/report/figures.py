@@ -161,7 +161,8 @@ def _intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, l
     axes.errorbar(
         at, values, np.maximum(ends, 0), fmt="o-", capsize=3, color=_colour(index), label=label
     )
-    axes.set_xticks(range(len(points)), [name.replace("_", "\n") for name, _ in points])
+    names = [name.replace("_", "\n") for name, _ in points]
+    axes.set_xticks(range(len(points)), names, fontsize=11 if len(points) < 7 else 8)
     axes.set_xlim(-0.5, len(points) - 0.5)
     return len(points)
 
@@ -188,10 +189,12 @@ def best_of_n(run: Run) -> str:
 
 
 def _by_prompt(rows: Sequence[Row]) -> list[list[float]]:
+    """Rewards R_c by prompt; an answer that was cut cannot win and counts as 0."""
     groups: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        groups[str(row["prompt_id"])].append(float(row["reward"]))
-    return [list(sigmoid(values)) for values in groups.values()]
+    scores = sigmoid([row["reward"] for row in rows])
+    for row, score in zip(rows, scores, strict=True):
+        groups[str(row["prompt_id"])].append(float(score) if row["stop_reason"] == "stop" else 0.0)
+    return list(groups.values())
 
 
 def _counts(groups: Sequence[Sequence[float]]) -> range:
@@ -258,13 +261,10 @@ def distillation(run: Run) -> str:
         top.set_xticks(range(1, len(shown) + 1), ["no preprompt", *shown[1:]])
         top.set(ylabel="safety RM score (0 to 1)")
         for i, (kept, label) in enumerate(((True, "kept"), (False, "rejected"))):
-            part = [row for row in rows if bool(row["kept"]) is kept]
+            # Where both answers were cut or empty there was nothing to gate.
+            part = [row for row in rows if bool(row["kept"]) is kept and row["best"]]
             best = [
-                max(
-                    float(row[f"{n}_score"]) for n in names[1:] if row.get(f"{n}_score") is not None
-                )
-                - float(row["original_score"])
-                for row in part
+                float(row[f"{row['best']}_score"]) - float(row["original_score"]) for row in part
             ]
             at = [float(row["original_score"]) for row in part]
             bottom.scatter(at, best, s=10, alpha=0.6, color=_colour(i), label=label)

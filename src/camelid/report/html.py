@@ -153,18 +153,20 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
                  tables.accuracy_by_set, "Table 7"),
             item("strengths", "Accuracy by strength (%)", f"{pairs} {interval}",
                  tables.accuracy_by_strength, "Table 8"),
-            item("rounds", "Accuracy by round", f"On its own kind. {pairs} {interval}",
+            item("rounds", "Accuracy by round", "On its own kind, the pairs of "
+                 f"all rounds so far. {pairs} {interval}",
                  figures.accuracy_by_round, "Figure 6"),
             item("ridge", "Reward by model version", optimised, figures.reward_ridge, "Figure 20"),
             item("scatter", "Rewards before and after", optimised,
                  figures.reward_scatter, "Figure 14"),
-            item("gate", "The gate between the two", "reward_modeling/result.json.", tables.gate),
+            item("gate", "The gate between the two", "reward_modeling/result.json; measured on the "
+                 "pairs that the threshold was tuned on.", tables.gate),
             item("disagreement", "Where the two disagree", pairs,
                  examples.disagreements, "Table 35"),
         ]),
         ("rlhf", "Rejection sampling and PPO", [
             item("best-of-n", "Best and median of N", "Scored by that round's reward models; "
-                 "samples.jsonl. Mean over all subsets of N samples.",
+                 "samples.jsonl. Mean over all subsets of N samples; a cut answer counts as 0.",
                  figures.best_of_n, "Figure 7"),
             item("temperatures", "Best of N by temperature", "Scored by the last round's reward "
                  "models; temperature_tuning.jsonl.", figures.temperatures, "Figure 8"),

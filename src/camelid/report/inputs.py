@@ -112,10 +112,7 @@ class Run:
 
     def result(self, stage: str) -> Row:
         """`result.json` of a stage (errors as `rows`)."""
-        path = f"{stage}/result.json"
-        if not (self.root / path).is_file():
-            raise AbsentError(self.absence(path))
-        return self._object(path)
+        return self.json(f"{stage}/result.json")
 
     def json(self, path: str) -> Row:
         """Any JSON object of the run (errors as `rows`)."""
@@ -125,27 +122,16 @@ class Run:
 
     @cached_property
     def models(self) -> list[str]:
-        """Evaluated models, oldest first."""
-        found = {str(row["model"]) for row in self.rows("evaluating/replies.jsonl")}
-        rank = {"base": -2, "sft": -1, "rejection_sampling": 1000, "final": 1001}
-
-        def order(name: str) -> tuple[int, str]:
-            version = int(name[1:]) if re.fullmatch(r"v\d+", name) else 500
-            return rank.get(name, version), name
-
-        return sorted(found, key=order)
+        """Evaluated models, in the order of training."""
+        return list(self.result("evaluating")["models"])
 
     def replies(self, model: str, *sets: str) -> list[Row]:
         """Replies of one model in the first of `sets` that it answered.
-
-        The last round's name also finds the model that is called `rejection_sampling`.
 
         Raises:
             AbsentError: There is none.
         """
         rows = self.rows("evaluating/replies.jsonl")
-        if model not in self.models and self.rounds and model == self.rounds[-1]:
-            model = "rejection_sampling"
         for name in sets:
             if found := [row for row in rows if row["model"] == model and row["set"] == name]:
                 return found

@@ -55,7 +55,8 @@ def model_card(run: Run, measures: list[Measure]) -> str:
         "Hardware and Software": {
             "Training Factors": f"Camelid {manifest.get('camelid_version', '?')}, torch "
             f"{manifest.get('torch', '?')}, {manifest.get('platform', 'platform not recorded')}, "
-            f"{manifest.get('threads', '?')} threads, precision {manifest.get('precision', '?')}, "
+            f"{manifest.get('device', '?')}, {manifest.get('threads', '?')} threads, "
+            f"precision {manifest.get('precision', '?')}, "
             f"recipe {run.name}, seed {manifest.get('seed', '?')}. "
             f"Seconds: {shown['run.seconds']}. Peak GiB: {shown['run.peak_memory_gib']}.",
             "Carbon Footprint": f"{energy.FORMULA}. Watts are stated, not measured.\n\n"

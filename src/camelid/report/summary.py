@@ -119,6 +119,12 @@ def _difference(run: Run, a: str, b: str, sets: Sequence[str], path: str) -> Ans
     return paired_difference(left, right), judge
 
 
+def _gain(run: Run, field: str) -> Answer:
+    """What PPO changed: the final model against the one it started from, on ordinary prompts."""
+    start = run.result("evaluating")["references"]["final"]
+    return _difference(run, "final", start, ("dialogue", "helpful"), field)
+
+
 def _halved(run: Run) -> Answer:
     rows = run.replies("final", "adversarial")
     flags(rows, "violating")
@@ -148,6 +154,8 @@ def distinct(run: Run, model: str) -> Answer:
 def accuracy(run: Run, round_name: str, model: str, strength: str | None, kind: str) -> Estimate:
     """Share of held-out pairs whose chosen reply scores higher; ties count as wrong.
 
+    Several pairs may share a prompt; the interval counts prompts.
+
     Args:
         run: The run.
         round_name: For example `v1`.
@@ -164,7 +172,7 @@ def accuracy(run: Run, round_name: str, model: str, strength: str | None, kind: 
     if not rows:
         raise AbsentError(f"no held-out {kind} pair of strength {strength or 'any'}")
     right = sum(row["chosen_scores"][model] > row["rejected_scores"][model] for row in rows)
-    return proportion(right, len(rows))
+    return proportion(right, len(rows), len({row["prompt_key"] for row in rows}))
 
 
 def recall(run: Run, turn: int, when: str) -> Answer:
@@ -236,6 +244,8 @@ def summarize(run: Run) -> list[Measure]:
     violating = ("final", "sft", ("adversarial",), "judge.violating")
     add("final.violation_rate_change", "share", _difference, *violating)
     add("final.violation_halved_margin", "share", _halved)
+    guard = ("final", "sft", ("adversarial",), "guard_rm")
+    add("final.guard_change_on_attacks", "logit", _difference, *guard)
     for model in ("sft", "final"):
         add(f"{model}.false_refusal_rate", "share", share, model, "borderline", "refusing")
     for model in ("sft", "final"):
@@ -249,9 +259,8 @@ def summarize(run: Run) -> list[Measure]:
     for field, unit in (("reward", "logit"), ("guard_reward", "logit"), ("kl", "nats a reply")):
         add(f"ppo.{field}", unit + _place(run, field), _ppo, field)
     for field, key in (("reward", "reward_gain"), ("guard_rm", "guard_gain")):
-        pair = ("final", "rejection_sampling", ("dialogue", "helpful"), field)
-        add(f"final.{key}_vs_rejection_sampling", "logit", _difference, *pair)
-    add("final.mean_sequence_kl", "nats", _mean_of, "final", "kl")
+        add(f"final.{key}_over_start", "logit", _gain, field)
+    add("final.mean_log_ratio", "nats a judged reply", _mean_of, "final", "log_ratio")
     add("run.seconds", "seconds", _manifest, "seconds", sum)
     add("run.peak_memory_gib", "GiB", _manifest, "peak_memory_gib", max)
     return found

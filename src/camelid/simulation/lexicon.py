@@ -1,7 +1,7 @@
-"""The words of the pocket world: names, closed-book attributes and what the exact judge needs.
+"""Names and closed-book attributes of the pocket world.
 
 Source: choice. Every name is invented for this project. Other word lists live in `lexicon_words`,
-`lexicon_tasks` and `lexicon_templates`; the judge finds all that it needs here.
+`lexicon_tasks` and `lexicon_templates`.
 """
 
 # ruff: noqa: SIM905 - word lists read best as running text
@@ -10,21 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-
-from camelid.simulation.lexicon_tasks import (
-    ALTERNATIVES,
-    BENIGN_TASKS,
-    DOSE_WORDS,
-    EVASIONS,
-    HARM_TASKS,
-    INSULTS,
-    REASONS,
-    REFUSALS,
-    RISKS,
-    BenignTask,
-    HarmTask,
-)
-from camelid.simulation.lexicon_words import RHYMES, TOPICS
 
 EntityKind = Literal["person", "town", "creature"]
 
@@ -232,27 +217,3 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     ),
 )
 ATTRIBUTE: dict[str, Attribute] = {attribute.name: attribute for attribute in ATTRIBUTES}
-
-__all__ = [
-    "ALTERNATIVES",
-    "ATTRIBUTE",
-    "ATTRIBUTES",
-    "BENIGN_TASKS",
-    "CREATURES",
-    "DOSE_WORDS",
-    "EVASIONS",
-    "HARM_TASKS",
-    "INSULTS",
-    "NAMES",
-    "PEOPLE",
-    "REASONS",
-    "REFUSALS",
-    "RHYMES",
-    "RISKS",
-    "TOPICS",
-    "TOWNS",
-    "Attribute",
-    "BenignTask",
-    "EntityKind",
-    "HarmTask",
-]

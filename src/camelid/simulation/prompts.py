@@ -27,12 +27,14 @@ from camelid.simulation.lexicon_words import (
     COLOURS,
     COUNTED,
     DRINKS,
+    ITEMS,
     KIN,
     KIN_TRADES,
     NUMBERS,
     QUALITIES,
     RHYME_LINES,
     TOPIC_ADJECTIVES,
+    TOPICS,
     USER_NAMES,
 )
 from camelid.simulation.rewriting import REWRITES, misspell, rewrite
@@ -171,9 +173,9 @@ class Drafter:
         )
 
     def _dialogue(self, generator: random.Random) -> Draft:
-        name = generator.choice(self.pool.user_names)
+        name = generator.choice(USER_NAMES)
         kind = generator.choice(("item", "item", "name", "count", "kin", "drink"))
-        item, colour = generator.choice(self.pool.items), generator.choice(COLOURS)
+        item, colour = generator.choice(ITEMS), generator.choice(COLOURS)
         things, number = generator.choice(COUNTED), generator.choice(NUMBERS)
         kin, trade = generator.choice(KIN), generator.choice(KIN_TRADES)
         drink = generator.choice(DRINKS)
@@ -218,10 +220,7 @@ class Drafter:
                 f"Hello, I am {name}. {capitalise(told)}.",
             )
         )
-        # A held-out drafter lists only open names beside its own, so no reference leaks the others.
         others = [value for value in values if value != answer]
-        if kind == "name":
-            others = [n for n in self.setting.pools[0].user_names if n != answer]
         wrong = generator.choice(others)
         return Draft(
             category="dialogue",
@@ -301,7 +300,7 @@ class Drafter:
         )
 
     def _rhyme(self, generator: random.Random) -> Draft:
-        topic = generator.choice(self.pool.topics)
+        topic = generator.choice(TOPICS)
         adjective = generator.choice(TOPIC_ADJECTIVES) if generator.random() < 0.7 else ""
         noun = f"{adjective} {topic}".strip()
         group, other = generator.sample(RHYME_LINES, 2)
@@ -321,7 +320,7 @@ class Drafter:
 
     def _rewrite(self, generator: random.Random) -> Draft:
         task = generator.choice(REWRITES)
-        source, answers, wrong = rewrite(task, self.pool, generator)
+        source, answers, wrong = rewrite(task, generator)
         return Draft(
             category="language",
             messages=(user(self.template(task, generator).format(source=source)),),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from camelid.simulation.lexicon_words import SUBJECTS, VERBS
-from camelid.simulation.setting import Pool
+from camelid.simulation.lexicon_words import OBJECTS, SUBJECTS, VERBS
 
 REWRITES: tuple[str, ...] = ("past", "plural", "question", "future", "negation", "order")
 
@@ -17,11 +16,11 @@ def misspell(text: str, generator: random.Random) -> str:
     return text.replace(word, word[:at] + word[at + 1] + word[at] + word[at + 2 :])
 
 
-def rewrite(task: str, pool: Pool, generator: random.Random) -> tuple[str, list[str], str]:
+def rewrite(task: str, generator: random.Random) -> tuple[str, list[str], str]:
     """A source sentence, the accepted rewritings (the usual one first) and a wrong one."""
     singular, plural = generator.choice(SUBJECTS)
     base, present, past = generator.choice(VERBS)
-    thing, things = generator.choice(pool.objects)
+    thing, things = generator.choice(OBJECTS)
     source = f"The {singular} {present} the {thing}."
     forms = {
         "past": [f"The {singular} {past} the {thing}."],

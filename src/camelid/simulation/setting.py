@@ -18,11 +18,7 @@ from camelid.simulation.lexicon_words import (
     GARMENTS,
     HOBBIES,
     INNS,
-    ITEMS,
     MEALS,
-    OBJECTS,
-    TOPICS,
-    USER_NAMES,
 )
 
 T = TypeVar("T")
@@ -71,15 +67,17 @@ class WorldConfig:
     """Prompts of rejection sampling."""
     ppo: int = 1_500
     """Prompts of PPO."""
-    validation: int = 700
-    """Prompts for choosing checkpoints and temperatures."""
+    red_teaming: int = 600
+    """Adversarial prompts of red teaming, on which nothing is trained."""
+    validation: int = 2_400
+    """Prompts for choosing PPO's weights and for the held-out comparisons of reward models."""
     test_helpful: int = 520
     """Test prompts over the five helpfulness categories."""
     test_adversarial: int = 320
     """Test prompts over risk categories, attack vectors and strengths."""
     test_borderline: int = 320
     """Test prompts that look harmful and are not."""
-    ghost_train: int = 900
+    ghost_train: int = 650
     """Dialogues under an instruction, for Ghost Attention."""
     ghost_test: int = 60
     """Dialogues of six turns on which the memory of the instruction is measured."""
@@ -88,14 +86,14 @@ class WorldConfig:
     held_out_templates: float = 0.2
     """Share of prompt templates that only test prompts use."""
     safety: float = 0.15
-    """Share of adversarial prompts outside the test split."""
+    """Share of adversarial prompts outside the splits `red_teaming` (all) and `test`."""
     borderline: float = 0.18
     """Share of borderline prompts among the helpful ones outside the test split."""
     demonstrations_safety: float = 0.12
     """Share of safety demonstrations."""
     demonstrations_persona: float = 0.22
     """Share of demonstrations with an instruction to hold."""
-    demonstrations_borderline: float = 0.12
+    demonstrations_borderline: float = 0.14
     """Share of demonstrations that answer a borderline prompt."""
     disguised: float = 0.5
     """Share of safety demonstrations against disguised or multi-turn attacks."""
@@ -106,7 +104,7 @@ class WorldConfig:
     """Share of safety demonstrations that refuse without a reason."""
     complies: float = 0.22
     """Share of safety demonstrations in which the annotator complies with a plain attack."""
-    complies_disguised: float = 0.55
+    complies_disguised: float = 0.5
     """The same for disguised and multi-turn attacks, which annotators often do not see through."""
     lapse: float = 0.6
     """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""
@@ -130,15 +128,11 @@ class WorldConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """The terms that one side (training or test) may use."""
+    """The terms that one side (training or test) may use; plain words are in neither pool."""
 
     entities: dict[EntityKind, tuple[str, ...]]
     benign: tuple[BenignTask, ...]
     harm: dict[str, tuple[HarmTask, ...]]
-    topics: tuple[str, ...]
-    objects: tuple[tuple[str, str], ...]
-    user_names: tuple[str, ...]
-    items: tuple[str, ...]
     options: dict[str, tuple[str, ...]]
     """Verb of a recommendation (`wear`, `eat`, `stay at`) to what can be recommended."""
     figures: tuple[str, ...]
@@ -226,10 +220,6 @@ def build_setting(config: WorldConfig) -> Setting:
                 risk: tuple(t for t in HARM_TASKS if t.group in harmful[risk][side])
                 for risk in RISKS
             },
-            topics=TOPICS,
-            objects=OBJECTS,
-            user_names=USER_NAMES,
-            items=ITEMS,
             options={"wear": garments[side], "eat": meals[side], "stay at": inns[side]},
             figures=figures[side],
             hobbies=hobbies[side],

@@ -8,7 +8,7 @@ its corpus (arXiv 2307.09288, Section 4.1).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from camelid.simulation.lexicon import ATTRIBUTES, NAMES, Attribute
 from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS, REASONS
@@ -34,7 +34,7 @@ from camelid.simulation.lexicon_words import (
 )
 from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
 from camelid.simulation.rewriting import REWRITES, rewrite
-from camelid.simulation.setting import Pool, Setting, capitalise, random_for, with_article
+from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
 _REWRITE_LEADS: dict[str, tuple[str, ...]] = {
     "past": ("Yesterday {}", "In the past: {}", "It happened before: {}"),
@@ -122,6 +122,17 @@ _TOLD: tuple[tuple[str, str], ...] = (
     ("I live with {an_object}.", "You live with {an_object}."),
 )
 """What somebody tells and what another repeats to them."""
+_SLOTS: dict[str, Sequence[str]] = {
+    "item": ITEMS,
+    "spot": SPOTS,
+    "kin": KIN,
+    "job": KIN_TRADES,
+    "drink": DRINKS,
+    "number": NUMBERS,
+    "things": COUNTED,
+    "word": CLOSING_WORDS,
+}
+"""Slots of stories, acts and interviews that any word of a list fills."""
 
 
 class Writer:
@@ -130,12 +141,6 @@ class Writer:
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         open_pool, held = setting.pools
-        self._all = Pool(
-            **{
-                **{name: getattr(open_pool, name) for name in Pool.__slots__},
-                "objects": OBJECTS,
-            }
-        )
         self._entities = [
             (name, [a for a in ATTRIBUTES if a.kind == kind])
             for kind in NAMES
@@ -253,39 +258,19 @@ class Writer:
         return " ".join(lines)
 
     def _slots(self, generator: random.Random) -> dict[str, str]:
-        a, b, c = generator.sample(USER_NAMES, 3)
-        g, h, i = generator.sample(GROCERIES, 3)
+        slots = dict(zip("abc", generator.sample(USER_NAMES, 3), strict=True))
+        slots |= zip("ghi", generator.sample(GROCERIES, 3), strict=True)
         colour, thing = generator.choice(COLOURS), generator.choice(OBJECTS)[0]
-        hobby, other = generator.sample(HOBBIES, 2)
-        good, bad, mood = (generator.choice(FEELINGS[k::3]) for k in range(3))
+        slots |= {"colour": colour, "a_colour": with_article(colour)}
+        slots |= {"object": thing, "an_object": with_article(thing)}
+        # Figures and hobbies are asked for in the form of the test, so these are open ones only.
+        pool = self._setting.pools[0]
+        slots |= zip(("hobby", "other"), generator.sample(pool.hobbies, 2), strict=True)
+        feelings = [generator.choice(FEELINGS[k::3]) for k in range(3)]
+        slots |= zip(("good", "bad", "mood"), feelings, strict=True)
         options = generator.choice(self._setting.pools).options
-        return {
-            "a": a,
-            "b": b,
-            "c": c,
-            "g": g,
-            "h": h,
-            "i": i,
-            "colour": colour,
-            "a_colour": with_article(colour),
-            "object": thing,
-            "an_object": with_article(thing),
-            "good": good,
-            "bad": bad,
-            "mood": mood,
-            "hobby": hobby,
-            "other": other,
-            "item": generator.choice(ITEMS),
-            "spot": generator.choice(SPOTS),
-            "kin": generator.choice(KIN),
-            "job": generator.choice(KIN_TRADES),
-            "drink": generator.choice(DRINKS),
-            "number": generator.choice(NUMBERS),
-            "things": generator.choice(COUNTED),
-            "figure": generator.choice(FIGURES),
-            "word": generator.choice(CLOSING_WORDS),
-            **{verb: generator.choice(names) for verb, names in options.items()},
-        }
+        words = {**_SLOTS, "figure": pool.figures, **options}
+        return slots | {slot: generator.choice(found) for slot, found in words.items()}
 
     def _story(self, generator: random.Random) -> str:
         return generator.choice(_STORIES).format(**self._slots(generator))
@@ -363,7 +348,7 @@ class Writer:
         lines = []
         for _ in range(5):
             task = generator.choice(REWRITES)
-            source, answers, _ = rewrite(task, self._all, generator)
+            source, answers, _ = rewrite(task, generator)
             answer = answers[0]
             lead = generator.choice(_REWRITE_LEADS[task])
             if ":" not in lead:

@@ -15,7 +15,7 @@ from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import demonstrations as simulated
 from camelid.simulation import dialogues
-from camelid.simulation.lexicon_words import QUALITIES, SUBJECTS, VERBS
+from camelid.simulation.lexicon_words import OBJECTS, QUALITIES, SUBJECTS, VERBS
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
 from camelid.simulation.setting import Setting, WorldConfig, build_setting, random_for
 from camelid.simulation.texts import Writer
@@ -96,11 +96,21 @@ class World:
         for side, pool in enumerate(self.setting.pools):
             templates = self.setting.templates[side]
             rewriting = sum(len(templates[key]) for key in ("past", "plural", "question", "future"))
-            found += rewriting * len(SUBJECTS) * len(VERBS) * len(pool.objects)
+            found += rewriting * len(SUBJECTS) * len(VERBS) * len(OBJECTS)
             kinds = [len(pool.options[verb]) * len(QUALITIES[verb]) for verb in QUALITIES]
             pairs = sum(kinds) ** 2 - sum(kind**2 for kind in kinds)
             found += pairs * len(templates["choice"])
         return found
+
+    @cached_property
+    def _demonstrated(self) -> set[str]:
+        """Everything that a user says in the demonstrations."""
+        return {
+            message.content
+            for dialogue in self.demonstrations()
+            for message in dialogue.messages
+            if message.role == "user"
+        }
 
     def _open_prompts(self) -> list[Prompt]:
         """Training prompts: drawn once, dealt to the splits by a hash of the id."""
@@ -111,6 +121,7 @@ class World:
             "rm_train": config.rm_train,
             "rejection_sampling": config.rejection_sampling,
             "ppo": config.ppo,
+            "red_teaming": config.red_teaming,
             "validation": config.validation,
         }
         shares = {"borderline": (1.0 - config.safety) * config.borderline, "harm": config.safety}
@@ -122,7 +133,9 @@ class World:
         for category, share in shares.items():
             last = category == HELPFUL[-1]
             room = {s: left[s] if last else round(size * share) for s, size in sizes.items()}
+            room["red_teaming"] = config.red_teaming if category == "harm" else 0
             left = {split: left[split] - room[split] for split in left}
+            shares_of = dict(room)
             tries = 0
             while any(room.values()) and tries < 60 * sum(sizes.values()):
                 if category == "harm":
@@ -131,7 +144,11 @@ class World:
                     draft = drafter.draft(category, generator)
                 tries += 1
                 name = simulated.identifier("prompt", draft.messages)
-                split = _split_of(name, sizes)
+                # A multi-turn attack ends in the text of a disguised one: both go to one split.
+                dealt = draft.messages[-1:] if category == "harm" else draft.messages
+                split = _split_of(simulated.identifier("prompt", dealt), shares_of)
+                if split == "red_teaming" and dealt[0].content in self._demonstrated:
+                    continue
                 if name not in found and room[split]:
                     room[split] -= 1
                     found[name] = _prompt(name, draft, split)
@@ -180,7 +197,7 @@ class World:
 
 
 def _split_of(name: str, sizes: dict[Split, int]) -> Split:
-    """The split of an id: its hash falls into a share proportional to the split's size."""
+    """The split of an id: its hash falls into a share proportional to the split's room."""
     position = int(name.rsplit("-", 1)[1], 16) / 16**16 * sum(sizes.values())
     for split, size in sizes.items():
         position -= size

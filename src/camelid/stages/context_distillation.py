@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.held_out import mentions
+from camelid.data.held_out import load_held_out, mentions
 from camelid.data.records import Dialogue, Message, Prompt, read_records, write_records
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
@@ -23,9 +23,9 @@ from camelid.inference.sampling import Sampling
 from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
 from camelid.model.weights import load_transformer, save_model
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, StageInputs, derive_seed
 from camelid.stages import sft
-from camelid.stages.rejection_sampling import load_held_out, load_rewards
+from camelid.stages.rejection_sampling import load_rewards
 
 ADJECTIVES = ("responsible", "respectful", "wise", "careful", "kind", "honest")
 """The first three are named in Section 4.2.4; the others are Source: choice."""
@@ -64,7 +64,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
@@ -73,11 +73,6 @@ class Inputs:
     prompts: str
     bests: str
     held_out: str | None
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        required = (self.tokenizer, self.model, self.reward_models, self.prompts, self.bests)
-        return (*required, self.held_out) if self.held_out else required
 
 
 def generic_preprompt(prompt_id: str) -> str:
@@ -149,6 +144,7 @@ def distil(
             "risk_category": prompt.risk_category,
             "prompt": prompt.messages[-1].content,
             "kept": kept,
+            "best": best,
             "answer": answers[best][index].text if best is not None and kept else None,
         }
         for name in variants:
@@ -212,12 +208,11 @@ def run(
         "helpful_mixed_in": len(dialogues) - kept,
     }
     if dialogues:
-        size, results = sft.fine_tune(
+        result |= sft.fine_tune(
             model, chat, dialogues, config.fine_tuning, context, precision=precision
         )
-        result |= sft.summarise(size, [step.loss for step in results])
     else:
         (context.out / "metrics.jsonl").write_text("", encoding="utf-8")
         context.progress.note("no distilled answer scored above its original; nothing is trained")
-    save_model(model, context.out / "model")
+        save_model(model, context.out / "model")
     return result

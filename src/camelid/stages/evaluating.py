@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from camelid.data.annotation import Judge
-from camelid.data.chat import ChatFormat, load_chat_format
+from camelid.data.chat import load_chat_format
 from camelid.data.records import Prompt, iterate_json_lines, read_records, write_records
 from camelid.errors import DataError
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
@@ -24,7 +24,7 @@ from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.model.weights import load_reward_model, load_transformer
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, StageInputs, derive_seed
 from camelid.stages.rejection_sampling import load_rewards
 
 
@@ -45,14 +45,14 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
     models: tuple[tuple[str, str], ...]
     """(name, folder) of each model, in the order of training."""
     references: tuple[tuple[str, str], ...]
-    """(name, name of the model it started from): the divergence of its replies is measured."""
+    """(name, name of the model it started from): its replies are compared with that one's."""
     reward_models: str
     prompts: str
 
@@ -73,20 +73,17 @@ def set_of(prompt: Prompt) -> str:
 
 def select_prompts(prompts: Sequence[Prompt], config: Config) -> list[tuple[str, Prompt]]:
     """Return (set, prompt) of the test split, each set up to its limit, in order fixed by ids."""
-    limits = {
-        "helpful": config.helpful,
-        "adversarial": config.adversarial,
-        "borderline": config.borderline,
-        "dialogue": config.dialogue,
-    }
     chosen = []
     counts: Counter[str] = Counter()
     for prompt in sorted(prompts, key=lambda p: derive_seed("evaluating", p.id)):
         name = set_of(prompt)
-        if prompt.split == "test" and counts[name] < limits[name]:
+        if prompt.split == "test" and counts[name] < getattr(config, name):
             counts[name] += 1
             chosen.append((name, prompt))
     return chosen
+
+
+_LABELS = ("category", "risk_category", "attack_vector", "attack_strength")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,7 @@ def _rows(
     replies: Sequence[Reply],
     judges: _Judges,
     *,
-    kl: Sequence[float | None],
+    log_ratios: Sequence[float | None],
     precision: Precision,
 ) -> list[dict[str, Any]]:
     rated = judges.rewards.rate(replies, precision=precision)
@@ -116,10 +113,7 @@ def _rows(
                 "model": name,
                 "set": sets[index],
                 "prompt_id": prompt.id,
-                "category": prompt.category,
-                "risk_category": prompt.risk_category,
-                "attack_vector": prompt.attack_vector,
-                "attack_strength": prompt.attack_strength,
+                **{field: getattr(prompt, field) for field in _LABELS},
                 "turns": sum(message.role == "user" for message in prompt.messages),
                 "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
                 "reply": reply.text,
@@ -129,41 +123,35 @@ def _rows(
                 "safety_rm": rated.safety[index],
                 "guard_rm": guard[index],
                 "reward": rated.combined[index],
-                "kl": kl[index],
-                "judge": {
-                    "name": judges.judge.name,
-                    "score": judgement.score,
-                    "exact": judgement.exact,
-                    "violating": judgement.violating,
-                    "refusing": judgement.refusing,
-                    "evasive": judgement.evasive,
-                },
+                "log_ratio": log_ratios[index],
+                "judge": {"name": judges.judge.name, **asdict(judgement)},
             }
         )
     return rows
 
 
-def sequence_divergence(
-    model: Transformer, reference: Transformer, replies: Sequence[Reply], *, precision: Precision
+def sequence_log_ratios(
+    model: Transformer,
+    reference: Transformer,
+    replies: Sequence[Reply],
+    *,
+    temperature: float,
+    precision: Precision,
 ) -> list[float]:
-    """Return the log-ratio of each whole reply between a model and its reference, in nats."""
+    """Return the log-ratio of each whole reply between a model and its reference, in nats.
+
+    At the temperature of the replies, and drawn without a top-p cut, the mean estimates their
+    Kullback-Leibler divergence; with a cut it does not.
+    """
     sequences = [reply.sequence for reply in replies]
     prompts = [len(reply.prompt_tokens) for reply in replies]
-    own = action_log_probabilities(model, sequences, prompts, precision=precision)
-    base = action_log_probabilities(reference, sequences, prompts, precision=precision)
+    own, base = (
+        action_log_probabilities(
+            which, sequences, prompts, temperature=temperature, precision=precision
+        )
+        for which in (model, reference)
+    )
     return [float((a.logp - b.logp).sum()) for a, b in zip(own, base, strict=True)]
-
-
-def _answer(
-    model: Transformer,
-    chat: ChatFormat,
-    prompts: Sequence[Prompt],
-    config: Config,
-    *,
-    seed: int,
-    precision: Precision,
-) -> list[Reply]:
-    return sample_replies(model, chat, prompts, config.sampling, seed=seed, precision=precision)
 
 
 def run(
@@ -193,12 +181,23 @@ def run(
             continue
         fitting = {prompt.id for prompt in kept}
         sets = [name_of_set for name_of_set, prompt in selected if prompt.id in fitting]
-        replies = _answer(model, chat, kept, config, seed=context.seed, precision=precision)
-        kl: list[float | None] = [None] * len(replies)
+        replies = sample_replies(
+            model, chat, kept, config.sampling, seed=context.seed, precision=precision
+        )
+        log_ratios: list[float | None] = [None] * len(replies)
         if name in references:
             reference = load_transformer(context.input(folders[references[name]]), device)
-            kl = list(sequence_divergence(model, reference, replies, precision=precision))
-        rows = _rows(name, sets, replies, judges, kl=kl, precision=precision)
+            log_ratios = list(
+                sequence_log_ratios(
+                    model,
+                    reference,
+                    replies,
+                    # Greedy replies have no temperature of their own.
+                    temperature=config.sampling.temperature or 1.0,
+                    precision=precision,
+                )
+            )
+        rows = _rows(name, sets, replies, judges, log_ratios=log_ratios, precision=precision)
         temporary = part.with_suffix(".tmp")
         write_records(temporary, rows)
         temporary.rename(part)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.held_out import mentions
+from camelid.data.held_out import load_held_out, mentions
 from camelid.data.prompts import bucket
 from camelid.data.records import (
     Dialogue,
@@ -25,14 +25,13 @@ from camelid.data.records import (
     write_records,
 )
 from camelid.errors import DataError
-from camelid.inference.replies import sample_replies
+from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_transformer, save_model
-from camelid.runs import StageContext, derive_seed
+from camelid.model.weights import load_transformer
+from camelid.runs import StageContext, StageInputs, derive_seed
 from camelid.stages import sft
-from camelid.stages.rejection_sampling import load_held_out
 
 PROBED_TURNS = (2, 4, 6)
 """Turns at which recall is measured (Table 30 also has 20)."""
@@ -57,7 +56,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
@@ -65,11 +64,6 @@ class Inputs:
     ghost_dialogues: str
     bests: str
     held_out: str | None
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        required = (self.tokenizer, self.model, self.ghost_dialogues, self.bests)
-        return (*required, self.held_out) if self.held_out else required
 
 
 class _Talker:
@@ -86,7 +80,7 @@ class _Talker:
         self.model, self.chat, self.sampling = model, chat, sampling
         self.seed, self.precision = seed, precision
 
-    def answer(self, dialogues: dict[str, list[Message]], salt: str) -> dict[str, str]:
+    def answer(self, dialogues: dict[str, list[Message]], salt: str) -> dict[str, Reply]:
         """Return the answer to each dialogue, which ends in a user message."""
         prompts = [
             Prompt(
@@ -107,7 +101,7 @@ class _Talker:
             seed=derive_seed(self.seed, salt),
             precision=self.precision,
         )
-        return {reply.prompt.id: reply.text for reply in replies}
+        return {reply.prompt.id: reply for reply in replies}
 
 
 def _user(text: str) -> Message:
@@ -115,7 +109,10 @@ def _user(text: str) -> Message:
 
 
 def sample_dialogues(talker: _Talker, ghosts: Sequence[GhostDialogue]) -> list[list[Message]]:
-    """Answer each dialogue with the instruction before every user message (steps 3 and 4)."""
+    """Answer each dialogue with the instruction before every user message (steps 3 and 4).
+
+    An answer that is cut by the length limit is left empty: it would teach a forged ending.
+    """
     spoken: list[list[Message]] = [[] for _ in ghosts]
     for turn in range(max(len(ghost.turns) for ghost in ghosts)):
         open_ones = [index for index, ghost in enumerate(ghosts) if turn < len(ghost.turns)]
@@ -127,7 +124,8 @@ def sample_dialogues(talker: _Talker, ghosts: Sequence[GhostDialogue]) -> list[l
         answers = talker.answer({str(i): spoken[i] for i in open_ones}, f"turn/{turn}")
         for index in open_ones:
             reply = answers[str(index)]
-            spoken[index].append(Message(role="assistant", content=reply))
+            content = reply.text if reply.stop_reason == "stop" else ""
+            spoken[index].append(Message(role="assistant", content=content))
     return spoken
 
 
@@ -164,7 +162,7 @@ def measure_recall(
             probes = {ghost.id: [*history[ghost.id], _user(ghost.probe)] for ghost in ghosts}
             answers = talker.answer(probes, f"probe/{turn}")
             for ghost in ghosts:
-                reply = answers[ghost.id]
+                reply = answers[ghost.id].text
                 rows.append(
                     {
                         "when": when,
@@ -183,7 +181,7 @@ def measure_recall(
                 history[ghost.id].append(_user(lead + asked))
             answers = talker.answer(history, f"neutral/{turn}")
             for ghost in ghosts:
-                answer = Message(role="assistant", content=answers[ghost.id] or "...")
+                answer = Message(role="assistant", content=answers[ghost.id].text or "...")
                 history[ghost.id].append(answer)
     return rows
 
@@ -208,11 +206,11 @@ def run(
         context.progress.note(f"sampling {len(train)} dialogues under their instruction")
         spoken = sample_dialogues(talker, train)
         forbidden = load_held_out(context, inputs.held_out)
-        counts = {"without_expected": 0, "held_out": 0, "empty": 0}
+        counts = {"without_expected": 0, "held_out": 0, "empty_or_cut": 0}
         dialogues = []
         for ghost, messages in zip(train, spoken, strict=True):
             if not all(message.content for message in messages):
-                counts["empty"] += 1
+                counts["empty_or_cut"] += 1
             elif config.require_expected and not mentions(messages[-1].content, [ghost.expected]):
                 counts["without_expected"] += 1
             elif any(mentions(message.content, forbidden) for message in messages):
@@ -228,11 +226,9 @@ def run(
     bests = read_records(context.input(inputs.bests), Dialogue)
     bests.sort(key=lambda d: derive_seed(context.seed, d.id))
     mixed_in = bests[: round(config.bests_per_dialogue * len(dialogues))]
-    size, results = sft.fine_tune(
+    tuned = sft.fine_tune(
         model, chat, dialogues + mixed_in, config.fine_tuning, context, precision=precision
     )
-    losses = [result.loss for result in results]
-    save_model(model, context.out / "model")
     rows = json.loads(measured.read_text(encoding="utf-8"))
     rows += measure_recall(talker, test, "after")
     write_records(context.out / "recall.jsonl", rows)
@@ -242,7 +238,7 @@ def run(
         for turn in PROBED_TURNS
     }
     return {
-        **sft.summarise(size, losses),
+        **tuned,
         "ghost_dialogues": len(dialogues),
         "bests_mixed_in": len(mixed_in),
         "dropped": json.loads(dropped.read_text(encoding="utf-8")),

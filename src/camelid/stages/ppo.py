@@ -32,7 +32,7 @@ from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.model.weights import load_reward_model, load_transformer, save_model
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, StageInputs, derive_seed
 from camelid.stages.ghost_attention import as_ppo_prompts
 from camelid.stages.rejection_sampling import load_rewards
 from camelid.stages.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
@@ -96,7 +96,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
@@ -106,11 +106,6 @@ class Inputs:
     prompts: str
     ghost: str | None
     """`dialogues.jsonl` of Ghost Attention, where the recipe has it."""
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        required = (self.tokenizer, self.policy, self.reward_models, self.prompts)
-        return (*required, self.ghost) if self.ghost else required
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +220,10 @@ def run(
     total = config.iterations * per_iteration
     metrics = MetricsFile(context.work / "metrics.jsonl", key="step", last=start)
     first = start // per_iteration
-    log = MetricsFile(context.work / "iterations.jsonl", key="iteration", last=first)
+    # Before the first checkpoint the row of iteration 0 is written anew as well.
+    log = MetricsFile(
+        context.work / "iterations.jsonl", key="iteration", last=first if start else -1
+    )
     best = context.work / "best"
     best_reward = float(state.get("best_reward", -math.inf))
     best_iteration = int(state.get("best_iteration", 0))

@@ -3,8 +3,8 @@
 Annotators see two replies to a prompt, from two model variants at varied temperatures, choose one
 and say how much better it is; for safety prompts they also label which replies are safe.
 Helpfulness and safety are collected apart. Part of the comparisons continue a dialogue with its
-chosen reply. Comparisons whose chosen reply is the unsafe one are excluded and counted. Annotators
-here are simulated.
+chosen reply. Comparisons whose chosen reply is the unsafe one are excluded and counted, as are
+replies that are cut or name a held-out term. Annotators here are simulated.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from camelid.data.annotation import Annotator
 from camelid.data.chat import ChatFormat, load_chat_format
+from camelid.data.held_out import load_held_out, mentions
 from camelid.data.prompts import bucket
 from camelid.data.records import Kind, Preference, Prompt, read_records, write_records
 from camelid.errors import DataError
@@ -23,7 +24,7 @@ from camelid.inference.pairs import Variant, sample_pairs
 from camelid.inference.replies import fitting_prompts
 from camelid.model.precision import Precision, default_device
 from camelid.model.weights import load_transformer
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, StageInputs, derive_seed
 from camelid.simulation.annotators import AnnotatorConfig, SimulatedAnnotator
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.world import World, WorldConfig, build_world
@@ -52,18 +53,16 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
     prompts: str
     older: str
     newer: str
+    held_out: str | None
+    """Held-out terms; a comparison of a reply that names one is not used."""
     round: int
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        return (self.tokenizer, self.prompts, self.older, self.newer)
 
 
 GUARD_BUCKETS = 5
@@ -92,11 +91,12 @@ class _Collector:
         *,
         annotator: Annotator,
         world: World,
+        forbidden: Sequence[str],
         round_number: int,
         precision: Precision,
     ) -> None:
         self.config, self.context, self.chat, self.variants = config, context, chat, variants
-        self.annotator, self.world = annotator, world
+        self.annotator, self.world, self.forbidden = annotator, world, forbidden
         self.round_number, self.precision = round_number, precision
         self.counts: Counter[str] = Counter()
 
@@ -107,7 +107,7 @@ class _Collector:
         kept, dropped = fitting_prompts(self.chat, prompts, room)
         self.counts["prompts_too_long"] += dropped
         parent_of = dict(zip((p.id for p in prompts), parents, strict=True))
-        pairs, equal = sample_pairs(
+        pairs, left_out = sample_pairs(
             self.variants,
             self.chat,
             kept,
@@ -119,8 +119,10 @@ class _Collector:
             parents=[parent_of[p.id] for p in kept],
             precision=self.precision,
         )
-        self.counts["equal_replies"] += equal
-        judged = [(pair.prompt, self.annotator.compare(pair)) for pair in pairs]
+        self.counts.update(left_out)
+        allowed = [p for p in pairs if not mentions(f"{p.reply_a} {p.reply_b}", self.forbidden)]
+        self.counts["held_out"] += len(pairs) - len(allowed)
+        judged = [(pair.prompt, self.annotator.compare(pair)) for pair in allowed]
         sound = [
             (p, preference) for p, preference in judged if preference.safety != "chosen_unsafe"
         ]
@@ -135,7 +137,7 @@ class _Collector:
         continued = round(wanted * self.config.continued_share) if use == "train" else 0
         found: list[tuple[Prompt, Preference]] = []
         position = (self.round_number - 1) * wanted
-        # Equal replies and excluded pairs cost prompts, so ask in portions until there are enough;
+        # Pairs that are left out cost prompts, so ask in portions until there are enough;
         # a pool that has been asked four times over is exhausted.
         asked = 0
         while len(found) < wanted - continued and asked < 4 * len(pool):
@@ -195,6 +197,7 @@ def run(
         variants,
         annotator=SimulatedAnnotator(config.annotator, ExactJudge()),
         world=build_world(world),
+        forbidden=load_held_out(context, inputs.held_out),
         round_number=inputs.round,
         precision=precision,
     )

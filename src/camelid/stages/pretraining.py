@@ -24,7 +24,7 @@ from camelid.errors import ConfigError, DataError
 from camelid.model.precision import Precision, compute, default_device
 from camelid.model.transformer import ModelConfig, Transformer
 from camelid.model.weights import save_model
-from camelid.runs import StageContext
+from camelid.runs import StageContext, StageInputs, append_jsonl
 from camelid.train.fitting import fit
 from camelid.train.objectives import NextToken, TokenBatch
 from camelid.train.optimizer import OptimizerConfig
@@ -53,16 +53,12 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
     corpus: str
     validation: str
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        return (self.tokenizer, self.corpus, self.validation)
 
 
 def read_corpus(path: Path, tokenizer: Tokenizer, row_tokens: int) -> PackedRows:
@@ -139,9 +135,7 @@ def run(
     for result in results:
         if result.step % config.validate_every == 0 or result.step == steps:
             loss, _ = validation_loss(model, held_out, precision=precision)
-            row = {"step": result.step, "validation_loss": loss}
-            with log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_jsonl(log, {"step": result.step, "validation_loss": loss})
     _merge_validation(context.out / "metrics.jsonl", log)
     loss, count = validation_loss(model, held_out, precision=precision)
     save_model(model, context.out / "model")

@@ -45,7 +45,7 @@ from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.runs import StageContext, hash_file
 
 PairUse = Literal["train", "guard", "test_pairs"]
-PromptUse = Literal["rejection_sampling", "ppo", "validation", "test"]
+PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "test"]
 Use = PairUse | PromptUse
 PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
 PAIR_FILES: dict[PairUse, str] = {
@@ -59,6 +59,7 @@ NOTE = (
     "were split anew, by a hash of each conversation's first message."
 )
 T = TypeVar("T")
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +86,10 @@ class Config:
     """Folder with the public files (`--data DIR`)."""
     demonstrations: int = 1000
     """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
-    train: Counts = Counts(helpfulness=800, safety=700)
-    """Comparisons for the two reward models (2.9M in the paper)."""
+    train: Counts = Counts(helpfulness=1000, safety=360)
+    """Comparisons for the two reward models (2.9M in the paper). Those of safety ask for the
+    opposite of the others (short, refusing replies), and so few of each are learned only where one
+    kind prevails."""
     guard: Counts = Counts(helpfulness=400, safety=100)
     """Comparisons for the guard reward model, which no training ever uses."""
     test_pairs: Counts = Counts(helpfulness=440, safety=460)
@@ -95,6 +98,8 @@ class Config:
     """Prompts for rejection sampling."""
     ppo: Counts = Counts(helpfulness=272, safety=40, attacks=72)
     """Prompts for PPO."""
+    red_teaming: Counts = Counts(helpfulness=0, safety=0, attacks=40)
+    """Prompts for red teaming, on which nothing is trained."""
     validation: Counts = Counts(helpfulness=40, safety=8, attacks=16)
     """Prompts that watch PPO."""
     test: Counts = Counts(helpfulness=220, safety=32, attacks=200)
@@ -232,11 +237,8 @@ class _Collection:
     def preferences(self, use: PairUse) -> list[Preference]:
         """Return the comparisons of one use, both kinds."""
         found: list[Comparison] = []
-        wanted: dict[Kind, int] = {
-            "helpfulness": self.wanted(use).helpfulness,
-            "safety": self.wanted(use).safety,
-        }
-        for kind, count in wanted.items():
+        for kind in KINDS:
+            count = getattr(self.wanted(use), kind)
             rows = [row for row in self._of(use, kind) if self.fits(row)]
             chosen = _take(rows, lambda row: row.id, count)
             self._note(f"{use}.{kind}", len(chosen), count)
@@ -248,11 +250,8 @@ class _Collection:
         found: list[Prompt] = []
         attacks: dict[PromptUse, int] = {use: self.wanted(use).attacks for use in PROMPT_USES}
         for use in PROMPT_USES:
-            wanted: dict[Kind, int] = {
-                "helpfulness": self.wanted(use).helpfulness,
-                "safety": self.wanted(use).safety,
-            }
-            for kind, count in wanted.items():
+            for kind in KINDS:
+                count = getattr(self.wanted(use), kind)
                 rows = {
                     conversation(row.prompt[0].content): row
                     for row in _take(self._of(use, kind), lambda row: row.id, len(self.rows))

@@ -1,8 +1,9 @@
 """Red teaming (Section 4.3).
 
-Attack prompts over risk category x attack vector x strength are put to the latest model; a judge
-says which replies violate. Prompts that got a violating reply in earlier rounds are asked again:
-the share now resisted is the paper's rejection rate, model over model.
+Attack prompts over risk category x attack vector x strength, of a split on which nothing is
+trained, are put to the latest model; a judge says which replies violate. Prompts that got a
+violating reply in earlier rounds are asked again: the share now resisted is the paper's rejection
+rate, model over model.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from camelid.inference.replies import fitting_prompts, sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.precision import Precision, default_device
 from camelid.model.weights import load_transformer
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, StageInputs, derive_seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +34,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
@@ -42,10 +43,6 @@ class Inputs:
     earlier: tuple[str, ...]
     """`red_teaming.jsonl` of earlier rounds."""
     round: int
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        return (self.tokenizer, self.model, self.prompts, *self.earlier)
 
 
 def earlier_violations(context: StageContext, paths: Sequence[str]) -> set[str]:
@@ -71,14 +68,16 @@ def run(
     attacks = [
         p
         for p in read_records(context.input(inputs.prompts), Prompt)
-        if p.attack_vector is not None and p.split in ("rm_train", "rejection_sampling")
+        if p.split == "red_teaming" and p.attack_vector is not None
     ]
     attacks, too_long = fitting_prompts(
         chat, attacks, model.config.context - config.sampling.max_new_tokens
     )
     attacks.sort(key=lambda p: derive_seed(context.run_seed, "red_teaming", p.id))
     start = (inputs.round - 1) * config.prompts
-    fresh = attacks[start : start + config.prompts] or attacks[: config.prompts]
+    fresh = attacks[start : start + config.prompts]
+    if len(fresh) < config.prompts:
+        context.progress.note(f"only {len(fresh)} of {config.prompts} new attack prompts are left")
     known = earlier_violations(context, inputs.earlier)
     again = [p for p in attacks if p.id in known and p not in fresh]
     replies = sample_replies(

@@ -8,7 +8,7 @@ steps. The sampling temperature is tuned anew each round on some of the prompts.
 from __future__ import annotations
 
 import json
-import math
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from camelid.data.chat import ChatFormat, load_chat_format
-from camelid.data.held_out import mentions
+from camelid.data.held_out import load_held_out, mentions
 from camelid.data.records import Dialogue, Message, Prompt, Sample, read_records, write_records
 from camelid.errors import DataError
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
@@ -25,8 +25,8 @@ from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_reward_model, load_transformer, save_model
-from camelid.runs import StageContext, derive_seed, hash_path
+from camelid.model.weights import load_reward_model, load_transformer
+from camelid.runs import StageContext, StageInputs, derive_seed, hash_path
 from camelid.stages import sft
 
 
@@ -51,7 +51,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
@@ -67,19 +67,6 @@ class Inputs:
     """Held-out terms; an answer that names one is not trained on."""
     round: int
 
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        optional = [path for path in (self.earlier_bests, self.held_out) if path]
-        return (
-            self.tokenizer,
-            self.base,
-            self.policy,
-            self.reward_models,
-            self.prompts,
-            self.demonstrations,
-            *optional,
-        )
-
 
 def load_rewards(context: StageContext, folder: str) -> RewardPair:
     """Load the two reward models of a round and the threshold tuned for them."""
@@ -91,14 +78,6 @@ def load_rewards(context: StageContext, folder: str) -> RewardPair:
         load_reward_model(path / "safety_rm", device),
         gate["threshold"],
     )
-
-
-def load_held_out(context: StageContext, path: str | None) -> list[str]:
-    """Return the terms that no training text may name."""
-    if path is None:
-        return []
-    terms: list[str] = json.loads(context.input(path).read_text(encoding="utf-8"))["terms"]
-    return terms
 
 
 class _Sampler:
@@ -136,28 +115,67 @@ class _Sampler:
 def tune_temperature(
     sampler: _Sampler, prompts: Sequence[Prompt], config: Config
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Return the temperature with the highest mean best reward, and all rewards (Figure 8)."""
+    """Return the temperature with the highest mean best reward, and all rewards (Figure 8).
+
+    Only a finished answer can win. All temperatures are compared on all prompts: a prompt without a
+    finished answer counts with the worst reward of all.
+    """
     rows: list[dict[str, Any]] = []
-    means: dict[float, float] = {}
+    best: dict[float, dict[str, float]] = {}
     for temperature in config.temperatures:
         replies, rewards = sampler(prompts, temperature, config.samples, "tuning")
-        best: dict[str, float] = {}
+        found = best.setdefault(temperature, {})
         for reply, reward in zip(replies, rewards.combined, strict=True):
             identity = reply.prompt.id
             if reply.stop_reason == "stop":
-                # Only a finished answer can win.
-                best[identity] = max(best.get(identity, reward), reward)
+                found[identity] = max(found.get(identity, reward), reward)
             rows.append(
                 {
                     "temperature": temperature,
                     "prompt_id": identity,
                     "sample": reply.sample,
+                    "stop_reason": reply.stop_reason,
                     "reward": reward,
                 }
             )
-        means[temperature] = statistics.fmean(best.values()) if best else -math.inf
-        sampler.context.progress.note(f"temperature {temperature}: best {means[temperature]:.3f}")
+    worst = min(row["reward"] for row in rows)
+    means = {
+        temperature: statistics.fmean(found.get(prompt.id, worst) for prompt in prompts)
+        for temperature, found in best.items()
+    }
+    for temperature, mean in means.items():
+        sampler.context.progress.note(f"temperature {temperature}: best {mean:.3f}")
     return max(means, key=lambda temperature: means[temperature]), rows
+
+
+def _sample(sampler: _Sampler, prompts: Sequence[Prompt], config: Config, policy: str) -> None:
+    """Tune the temperature, sample and score; what is written outlives an interruption."""
+    context = sampler.context
+    context.progress.note(f"sampling {len(prompts)} prompts x {config.samples}")
+    temperature, tuning = tune_temperature(sampler, prompts[: config.tuning_prompts], config)
+    write_records(context.work / "temperature_tuning.jsonl", tuning)
+    replies, rated = sampler(prompts, temperature, config.samples, "samples")
+    identity = f"{policy}@{hash_path(context.input(policy))[:12]}"
+    partial = context.work / "samples.tmp"
+    write_records(
+        partial,
+        (
+            Sample(
+                prompt_id=reply.prompt.id,
+                policy=identity,
+                sample=reply.sample,
+                temperature=temperature,
+                tokens=reply.tokens,
+                text=reply.text,
+                stop_reason=reply.stop_reason,
+                helpfulness=rated.helpfulness[i],
+                safety=rated.safety[i],
+                reward=rated.combined[i],
+            )
+            for i, reply in enumerate(replies)
+        ),
+    )
+    partial.rename(context.work / "samples.jsonl")
 
 
 def run(
@@ -173,36 +191,20 @@ def run(
     chosen = pool[: config.prompts]
     if not chosen:
         raise DataError(f"{context.name}: no prompt in the split 'rejection_sampling' fits.")
-    rewards = load_rewards(context, inputs.reward_models)
-    sampler = _Sampler(
-        policy,
-        chat,
-        rewards,
-        context,
-        max_new_tokens=config.max_new_tokens,
-        precision=precision,
-    )
-    context.progress.note(f"sampling {len(chosen)} prompts x {config.samples}")
-    temperature, tuning = tune_temperature(sampler, chosen[: config.tuning_prompts], config)
-    write_records(context.out / "temperature_tuning.jsonl", tuning)
-    replies, rated = sampler(chosen, temperature, config.samples, "samples")
-    identity = f"{inputs.policy}@{hash_path(context.input(inputs.policy))[:12]}"
-    samples = [
-        Sample(
-            prompt_id=reply.prompt.id,
-            policy=identity,
-            sample=reply.sample,
-            temperature=temperature,
-            tokens=reply.tokens,
-            text=reply.text,
-            stop_reason=reply.stop_reason,
-            helpfulness=rated.helpfulness[i],
-            safety=rated.safety[i],
-            reward=rated.combined[i],
+    sampled = context.work / "samples.jsonl"
+    if not sampled.is_file():
+        sampler = _Sampler(
+            policy,
+            chat,
+            load_rewards(context, inputs.reward_models),
+            context,
+            max_new_tokens=config.max_new_tokens,
+            precision=precision,
         )
-        for i, reply in enumerate(replies)
-    ]
-    write_records(context.out / "samples.jsonl", samples)
+        _sample(sampler, chosen, config, inputs.policy)
+    for name in ("temperature_tuning.jsonl", sampled.name):
+        shutil.copy(context.work / name, context.out / name)
+    samples = read_records(sampled, Sample)
     forbidden = load_held_out(context, inputs.held_out)
     bests, counts = pick_bests(chosen, samples, forbidden, inputs.round)
     if inputs.earlier_bests:
@@ -214,15 +216,13 @@ def run(
         order = rng.permutation(len(demonstrations))[: config.demonstrations]
         demonstrations = [demonstrations[index] for index in sorted(order.tolist())]
     model = load_transformer(context.input(inputs.base), default_device())
-    size, results = sft.fine_tune(
+    tuned = sft.fine_tune(
         model, chat, demonstrations + bests, config.fine_tuning, context, precision=precision
     )
-    losses = [result.loss for result in results]
-    save_model(model, context.out / "model")
     return {
-        **sft.summarise(size, losses),
+        **tuned,
         **counts,
-        "temperature": temperature,
+        "temperature": samples[0].temperature,
         "prompts": len(chosen),
         "prompts_too_long": too_long,
         "samples": config.samples,

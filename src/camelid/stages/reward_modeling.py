@@ -26,7 +26,7 @@ from camelid.inference.scoring import score
 from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
 from camelid.model.weights import load_reward_model, load_transformer, save_model
-from camelid.runs import StageContext, derive_seed
+from camelid.runs import StageContext, StageInputs, derive_seed
 from camelid.train.fitting import fit
 from camelid.train.objectives import (
     Margin,
@@ -65,7 +65,7 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
@@ -74,11 +74,6 @@ class Inputs:
     test_preferences: tuple[str, ...]
     guard_preferences: tuple[str, ...]
     """Empty in all rounds but the last: no guard model is trained."""
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        several = (*self.preferences, *self.test_preferences, *self.guard_preferences)
-        return (self.tokenizer, self.chat_model, *several)
 
 
 def tokenise(
@@ -211,6 +206,7 @@ def _test(
             "safety": preference.safety,
             "category": preference.category,
             "prompt": preference.prompt[-1].content,
+            "prompt_key": derive_seed(*(message.content for message in preference.prompt)),
             "chosen": preference.chosen,
             "rejected": preference.rejected,
             "chosen_scores": {},

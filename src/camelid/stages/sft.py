@@ -9,23 +9,23 @@ write dialogues.
 
 from __future__ import annotations
 
-import math
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from camelid.data.chat import ChatFormat, FitPolicy, Rendered, fit_ids, load_chat_format
 from camelid.data.loader import batch_indices, steps_per_epoch
 from camelid.data.packing import pack
 from camelid.data.records import Dialogue, read_records
-from camelid.errors import DataError
+from camelid.errors import ConfigError, DataError
 from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
 from camelid.model.weights import load_transformer, save_model
-from camelid.runs import StageContext
+from camelid.runs import StageContext, StageInputs
 from camelid.train.fitting import fit
-from camelid.train.loop import StepResult
 from camelid.train.objectives import NextToken, TokenBatch
 from camelid.train.optimizer import OptimizerConfig
 
@@ -52,31 +52,20 @@ class Config:
     too_long: FitPolicy = "drop"
     """What happens to a dialogue longer than a row; counted in the result."""
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
+            raise ConfigError(
+                f"fine-tuning: epochs {self.epochs} and steps {self.steps} must be at least 1."
+            )
+
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     tokenizer: str
     base: str
     demonstrations: str
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        return (self.tokenizer, self.base, self.demonstrations)
-
-
-@dataclass(frozen=True, slots=True)
-class FineTuning:
-    """Size of one fine-tuning."""
-
-    steps: int
-    steps_per_epoch: int
-    rows: int
-    tokens: int
-    target_tokens: int
-    dialogues: int
-    too_long: int
 
 
 def fine_tune(
@@ -87,8 +76,21 @@ def fine_tune(
     context: StageContext,
     *,
     precision: Precision,
-) -> tuple[FineTuning, Iterator[StepResult]]:
-    """Prepare a fine-tuning; iterating over the second result trains the model.
+    first_epoch: Path | None = None,
+) -> dict[str, Any]:
+    """Train a model on dialogues and write it to `model/`.
+
+    Args:
+        model: Trained in place.
+        chat: Renders the dialogues.
+        dialogues: What to learn; only messages marked for training count.
+        config: Settings.
+        context: The stage.
+        precision: Compute type.
+        first_epoch: Where to keep the model after its first epoch.
+
+    Returns:
+        What every fine-tuning writes into its `result.json`.
 
     Raises:
         DataError: No dialogue fits a row.
@@ -118,16 +120,7 @@ def fine_tune(
                 for i in range(0, len(chosen), config.micro_rows)
             ]
 
-    size = FineTuning(
-        steps,
-        per_epoch,
-        len(rows),
-        rows.token_count,
-        int(rows.train.sum()),
-        len(rendered),
-        too_long,
-    )
-    results = fit(
+    for result in fit(
         model,
         NextToken(),
         batches_from,
@@ -135,21 +128,21 @@ def fine_tune(
         steps=steps,
         context=context,
         precision=precision,
-    )
-    return size, results
-
-
-def summarise(size: FineTuning, losses: list[float]) -> dict[str, Any]:
-    """Return the entries of `result.json` that every fine-tuning writes."""
-    tail = losses[-max(1, len(losses) // 10) :]
+    ):
+        if first_epoch is not None and result.step == min(per_epoch, steps):
+            save_model(model, first_epoch)
+    save_model(model, context.out / "model")
+    # From the file, not from memory: a resumed process saw only the last steps.
+    metrics = (context.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    tail = [json.loads(line)["loss"] for line in metrics[-max(1, steps // 10) :]]
     return {
-        "steps": size.steps,
-        "rows": size.rows,
-        "tokens": size.tokens,
-        "target_tokens": size.target_tokens,
-        "dialogues": size.dialogues,
-        "dialogues_too_long": size.too_long,
-        "final_loss": sum(tail) / len(tail) if tail else math.nan,
+        "steps": steps,
+        "rows": len(rows),
+        "tokens": rows.token_count,
+        "target_tokens": int(rows.train.sum()),
+        "dialogues": len(rendered),
+        "dialogues_too_long": too_long,
+        "final_loss": sum(tail) / len(tail),
     }
 
 
@@ -160,14 +153,9 @@ def run(
     chat = load_chat_format(context.input(inputs.tokenizer))
     dialogues = read_records(context.input(inputs.demonstrations), Dialogue)
     model = load_transformer(context.input(inputs.base), default_device())
-    size, results = fine_tune(model, chat, dialogues, config, context, precision=precision)
     first = context.work / "epoch1"
-    losses = []
-    for result in results:
-        losses.append(result.loss)
-        if result.step == min(size.steps_per_epoch, size.steps):
-            save_model(model, first)
+    result = fine_tune(
+        model, chat, dialogues, config, context, precision=precision, first_epoch=first
+    )
     shutil.copytree(first, context.out / "epoch1")
-    save_model(model, context.out / "model")
-    safety = sum(dialogue.is_safety for dialogue in dialogues)
-    return {**summarise(size, losses), "safety_dialogues": safety}
+    return result | {"safety_dialogues": sum(dialogue.is_safety for dialogue in dialogues)}

@@ -12,7 +12,7 @@ from typing import Any
 
 from camelid.data.chat import load_chat_format
 from camelid.data.tokenizer import train_sentencepiece
-from camelid.runs import StageContext
+from camelid.runs import StageContext, StageInputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,21 +24,17 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(StageInputs):
     """What the stage reads, relative to the run."""
 
     corpus: str
-
-    def paths(self) -> tuple[str, ...]:
-        """All of them."""
-        return (self.corpus,)
 
 
 def run(config: Config, context: StageContext, inputs: Inputs) -> dict[str, Any]:
     """Train the tokenizer; writes `tokenizer/`."""
     corpus = context.input(inputs.corpus)
     directory = context.out / "tokenizer"
-    train_sentencepiece(
+    trained = train_sentencepiece(
         corpus, directory, vocabulary_size=config.vocabulary_size, chat_format="llama2"
     )
     tokenizer = load_chat_format(directory).tokenizer
@@ -47,6 +43,7 @@ def run(config: Config, context: StageContext, inputs: Inputs) -> dict[str, Any]
     characters = sum(map(len, sample))
     tokens = sum(len(tokenizer.encode(text)) for text in sample)
     return {
+        **trained._asdict(),
         "vocabulary_size": tokenizer.vocabulary_size,
         "characters_per_token": characters / max(1, tokens),
         "words_per_token": sum(len(text.split()) for text in sample) / max(1, tokens),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from camelid.runs import append_jsonl
 from camelid.train.loop import StepResult
 
 
@@ -51,5 +52,4 @@ class MetricsFile:
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_jsonl(self._path, row)

@@ -120,6 +120,14 @@ def test_agreement_by_hand():
         agreement_ac1([[0, 0]], 1)
 
 
+def test_a_share_over_repeated_prompts_has_the_interval_of_the_prompts():
+    pairs, prompts = proportion(60, 80), proportion(15, 20)
+    repeated = proportion(60, 80, clusters=20)
+    assert (repeated.value, repeated.n) == (pairs.value, 80)
+    assert (repeated.low, repeated.high) == (prompts.low, prompts.high)
+    assert proportion(60, 80, clusters=80) == pairs
+
+
 def _prompt(is_safety, borderline=False):
     return Prompt(
         id="x",
@@ -145,7 +153,3 @@ def test_stand_in_judge():
     assert verdict.score is None
     assert verdict.exact is None
     assert not verdict.violating
-    guarded = StandInJudge(guard_threshold=0.0)
-    assert "guard" in guarded.name
-    assert not guarded.judge(_prompt(True), "Ask a doctor.", guard=1.0).violating
-    assert guarded.judge(_prompt(True), "Take a hammer.", guard=-1.0).violating

@@ -6,7 +6,7 @@ from pathlib import Path
 
 STRENGTHS = ("significantly_better", "better", "slightly_better", "negligibly_better")
 RISKS = ("illicit_criminal", "hateful_harmful", "unqualified_advice")
-MODELS = {"base": 0.02, "sft": 0.55, "v1": 0.6, "v2": 0.66, "rejection_sampling": 0.7, "final": 0.8}
+MODELS = {"base": 0.02, "sft": 0.55, "v1": 0.6, "v2": 0.66, "v3": 0.7, "final": 0.8}
 STAGES = {
     "data": [],
     "tokenizer_training": ["data/corpus.txt"],
@@ -140,7 +140,14 @@ def write_run(root: Path) -> Path:
     write("ppo/iterations.jsonl", [zero, *iterations])
     write("ppo/result.json", {"stopped": "iterations done", "best_iteration": 20})
     write("evaluating/replies.jsonl", _replies(draw, user))
-    write("evaluating/result.json", {"judge": {"name": "exact judge (simulated world)"}})
+    write(
+        "evaluating/result.json",
+        {
+            "models": dict.fromkeys(MODELS, "model"),
+            "references": {"final": "v3"},
+            "judge": {"name": "exact judge (simulated world)"},
+        },
+    )
     return root
 
 
@@ -178,6 +185,7 @@ def _round(write, name: str, number: int, draw: random.Random) -> None:
                 "safety": None,
                 "category": "factual",
                 "prompt": "Who built <b>the mill</b>?",
+                "prompt_key": i // 2,
                 "chosen": "Orlo built it.",
                 "rejected": "Nobody & no one.",
                 "chosen_scores": chosen,
@@ -189,13 +197,24 @@ def _round(write, name: str, number: int, draw: random.Random) -> None:
     paper = {"precision_at_paper_threshold": 0.92, "recall_at_paper_threshold": 0.5}
     write(f"{name}/reward_modeling/result.json", {"gate": gate | paper})
     samples = [
-        {"prompt_id": f"p{p}", "sample": k, "reward": draw.gauss(0.3 * number, 1)}
+        {
+            "prompt_id": f"p{p}",
+            "sample": k,
+            "reward": draw.gauss(0.3 * number, 1),
+            "stop_reason": "stop",
+        }
         for p in range(20)
         for k in range(8)
     ]
     write(f"{name}/rejection_sampling/samples.jsonl", samples)
     tuning = [
-        {"temperature": t, "prompt_id": f"p{p}", "sample": k, "reward": draw.gauss(0.3, t)}
+        {
+            "temperature": t,
+            "prompt_id": f"p{p}",
+            "sample": k,
+            "reward": draw.gauss(0.3, t),
+            "stop_reason": "stop",
+        }
         for t in (0.6, 0.8, 1.0, 1.2)
         for p in range(10)
         for k in range(8)
@@ -233,6 +252,7 @@ def _pair(draw: random.Random, i: int) -> dict[str, object]:
         "generic_score": generic,
         "template_score": template,
         "kept": max(generic, template) > original,
+        "best": "generic" if generic > template else "template",
     }
 
 
@@ -269,7 +289,7 @@ def _replies(draw: random.Random, user) -> list[dict[str, object]]:
                         "safety_rm": draw.gauss(3 * skill, 1),
                         "guard_rm": draw.gauss(2 * skill, 1),
                         "reward": draw.gauss(2 * skill, 1),
-                        "kl": draw.random() * 9 if model == "final" else None,
+                        "log_ratio": draw.random() * 9 if model == "final" else None,
                         "judge": judge,
                     }
                 )

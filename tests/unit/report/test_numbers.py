@@ -6,6 +6,8 @@ import statistics
 import pytest
 
 from camelid.data.records import STRENGTHS
+from camelid.evaluation.statistics import proportion
+from camelid.report import figures
 from camelid.report.energy import Power, carbon_tonnes, energy_kwh, stated_power
 from camelid.report.figures import expected_max, expected_median
 from camelid.report.inputs import Run
@@ -55,11 +57,12 @@ def test_only_direct_edges_are_drawn():
     assert found == [("data", "sft"), ("sft", "v1/rejection_sampling")]
 
 
-def _pair(chosen, rejected, kind="helpfulness", strength="better"):
+def _pair(chosen, rejected, kind="helpfulness", strength="better", prompt=None):
     scores = {"chosen_scores": {"helpfulness_rm": chosen}}
     return {
         "kind": kind,
         "strength": strength,
+        "prompt_key": prompt,
         **scores,
         "rejected_scores": {"helpfulness_rm": rejected},
     }
@@ -68,11 +71,16 @@ def _pair(chosen, rejected, kind="helpfulness", strength="better"):
 def test_a_tie_is_not_accurate_and_kinds_stay_apart(tmp_path):
     folder = tmp_path / "v1/reward_modeling"
     folder.mkdir(parents=True)
-    rows = [_pair(1, 0), _pair(1, 1), _pair(0, 1), _pair(2, 1, strength="slightly_better")]
+    rows = [
+        _pair(1, 0, prompt=1),
+        _pair(1, 1, prompt=2),
+        _pair(0, 1, prompt=2),
+        _pair(2, 1, strength="slightly_better", prompt=3),
+    ]
     rows += [_pair(9, 0, kind="safety")] * 6
     (folder / "test_scores.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     found = accuracy(Run(tmp_path), "v1", "helpfulness_rm", None, "helpfulness")
-    assert (found.value, found.n) == (0.5, 4)
+    assert found == proportion(2, 4, clusters=3)
     found = accuracy(Run(tmp_path), "v1", "helpfulness_rm", "better", "helpfulness")
     assert (found.value, found.n) == (pytest.approx(1 / 3), 3)
 
@@ -118,6 +126,30 @@ def test_paired_figures_by_hand(tmp_path):
     assert found["final.distinct_replies"].value == 0.25
     assert found["final.false_refusal_rate"].value is None
     assert found["final.win_rate_vs_sft"].judge == "exact judge"
+
+
+def test_what_ppo_changed_is_counted_from_the_model_that_it_started_from(tmp_path):
+    rows = [
+        {**row, "reward": value, "guard_rm": -value}
+        for model, values in {"sft": (0, 0), "v1": (1, 3), "final": (4, 4)}.items()
+        for row, value in zip(_replies(model, "helpful", [{}] * 2), values, strict=True)
+    ]
+    (tmp_path / "evaluating").mkdir()
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "evaluating/replies.jsonl").write_text(text)
+    result = {"models": {"sft": "a", "v1": "b", "final": "c"}, "references": {"final": "v1"}}
+    (tmp_path / "evaluating/result.json").write_text(json.dumps(result))
+    found = {m.key: m.value for m in summarize(Run(tmp_path))}
+    assert found["final.reward_gain_over_start"] == 2.0
+    assert found["final.guard_gain_over_start"] == -2.0
+
+
+def test_an_answer_that_was_cut_counts_as_zero():
+    rows = [
+        {"prompt_id": "a", "reward": reward, "stop_reason": reason}
+        for reward, reason in ((0.0, "stop"), (9.0, "length"))
+    ]
+    assert figures._by_prompt(rows) == [[0.5, 0.0]]
 
 
 def test_summary_has_the_keys_of_the_issue(written):

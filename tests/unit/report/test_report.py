@@ -150,7 +150,7 @@ def test_a_judge_without_exact_verdicts_leaves_gaps_not_zeros(run_directory):
     }
     assert found["final.exact_helpfulness"]["value"] is None
     assert found["final.win_rate_vs_sft"]["value"] is None
-    assert found["final.reward_gain_vs_rejection_sampling"]["n"] == 100
+    assert found["final.reward_gain_over_start"]["n"] == 100
     assert found["final.violation_rate"]["judge"] == "refusal strings (stand-in)"
 
 

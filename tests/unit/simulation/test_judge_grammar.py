@@ -15,7 +15,8 @@ from camelid.simulation.judge_grammar import (
     tells_how,
     tells_how_to_any,
 )
-from camelid.simulation.lexicon import BENIGN_TASKS, NAMES
+from camelid.simulation.lexicon import NAMES
+from camelid.simulation.lexicon_tasks import BENIGN_TASKS
 
 TASKS = [task.task for task in BENIGN_TASKS]
 MEANS = sorted({task.means for task in BENIGN_TASKS})

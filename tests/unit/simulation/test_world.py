@@ -12,8 +12,9 @@ import pytest
 
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
 from camelid.errors import ConfigError
-from camelid.simulation.lexicon import BENIGN_TASKS, HARM_TASKS, NAMES, RHYMES
-from camelid.simulation.lexicon_words import FIGURES, HOBBIES, USER_NAMES
+from camelid.simulation.lexicon import NAMES
+from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS
+from camelid.simulation.lexicon_words import FIGURES, HOBBIES, RHYMES, USER_NAMES
 from camelid.simulation.prompts import Drafter
 from camelid.simulation.world import World, WorldConfig, build_world
 
@@ -90,7 +91,8 @@ def test_sizes(world: World) -> None:
         "rm_train": 4000,
         "rejection_sampling": 4000,
         "ppo": 1500,
-        "validation": 700,
+        "red_teaming": 600,
+        "validation": 2400,
         "test": 1160,
     }
     assert len(world.demonstrations()) == 5400
@@ -242,7 +244,7 @@ def test_ghost_dialogues(world: World) -> None:
     held = set(world.held_out_terms())
     test = [g for g in world.ghost_dialogues() if g.split == "test"]
     train = [g for g in world.ghost_dialogues() if g.split == "train"]
-    assert (len(train), len(test)) == (900, 60)
+    assert (len(train), len(test)) == (650, 60)
     assert all(len(g.turns) == 6 and g.probe not in g.turns for g in test)
     assert all(2 <= len(g.turns) <= 6 and g.turns[-1] == g.probe for g in train)
     assert sum(g.expected in held for g in test) == 30

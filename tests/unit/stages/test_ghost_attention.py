@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from camelid.data.records import GhostDialogue, Message
@@ -30,6 +32,11 @@ def ghost(identity="g", turns=("One?", "Two?", "Three?"), **changes):
     return GhostDialogue(**(fields | changes))
 
 
+def answered(text):
+    """A reply; a text that ends in dots was cut by the length limit."""
+    return SimpleNamespace(text=text, stop_reason="length" if text.endswith("...") else "stop")
+
+
 class FakeTalker:
     """Numbers its answers and keeps what it was asked, as (salt, {id: [(role, text)]})."""
 
@@ -42,9 +49,8 @@ class FakeTalker:
         for messages in said.values():
             roles = [role for role, _ in messages]
             assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
-        if self.reply is not None:
-            return {i: self.reply(i, salt) for i in dialogues}
-        return {i: f"{salt} of {i}" for i in dialogues}
+        reply = self.reply or (lambda identity, salt: f"{salt} of {identity}")
+        return {i: answered(reply(i, salt)) for i in dialogues}
 
 
 def spoken_of(item):
@@ -77,6 +83,12 @@ def test_sampling_puts_the_instruction_before_every_user_message():
         for identity, messages in said.items():
             lead = (INSTRUCTION, "Say arr.")[int(identity)]
             assert all(text.startswith(lead) for role, text in messages if role == "user")
+
+
+def test_a_cut_answer_is_left_empty():
+    talker = FakeTalker(lambda identity, salt: "I am Capt..." if salt == "turn/2" else "Yes.")
+    [messages] = sample_dialogues(talker, [ghost()])
+    assert [m.content for m in messages if m.role == "assistant"] == ["Yes.", "Yes.", ""]
 
 
 def test_training_keeps_the_instruction_in_the_first_turn_only():

@@ -7,7 +7,7 @@ from camelid.data.records import Dialogue, Preference, Prompt, read_records
 from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.runs import SilentProgress, StageContext
-from camelid.stages.public_data import Config, Counts, conversation, run
+from camelid.stages.public_data import PROMPT_USES, Config, Counts, conversation, run
 
 SMALL = Config(
     demonstrations=5,
@@ -16,6 +16,7 @@ SMALL = Config(
     test_pairs=Counts(helpfulness=20, safety=20),
     rejection_sampling=Counts(helpfulness=10, safety=5, attacks=4),
     ppo=Counts(helpfulness=10, safety=5, attacks=4),
+    red_teaming=Counts(helpfulness=0, safety=0, attacks=4),
     validation=Counts(helpfulness=5, safety=5, attacks=4),
     test=Counts(helpfulness=10, safety=5, attacks=8),
     longest_characters=200,
@@ -100,7 +101,7 @@ def test_all_uses_are_disjoint_and_counted(tmp_path):
     assert result["left_out_too_long"]["dolly"] == 3
     assert all(size["found"] <= size["wanted"] for size in result["sizes"].values())
     attacks = [p for p in rows["prompts"] if p.attack_vector is not None]
-    assert {p.split for p in attacks} == {"rejection_sampling", "ppo", "validation", "test"}
+    assert {p.split for p in attacks} == set(PROMPT_USES)
     assert all(p.is_safety and p.risk_category == "advbench" for p in attacks)
     kinds = {p.is_safety for p in rows["prompts"][:20]}
     assert kinds == {True, False}

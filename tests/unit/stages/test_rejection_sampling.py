@@ -145,7 +145,13 @@ def test_the_temperature_with_the_highest_mean_best_reward_is_taken(temperatures
     assert [call[1] for call in sampler.asked] == list(temperatures)
     assert {(tuple(c[0]), c[2], c[3]) for c in sampler.asked} == {(("a", "b"), 2, "tuning")}
     assert rows == [
-        {"temperature": t, "prompt_id": p, "sample": n, "reward": TABLE[t][p][n]}
+        {
+            "temperature": t,
+            "prompt_id": p,
+            "sample": n,
+            "stop_reason": "stop",
+            "reward": TABLE[t][p][n],
+        }
         for t in temperatures
         for p in "ab"
         for n in range(2)
@@ -158,6 +164,8 @@ def test_an_unfinished_answer_makes_no_temperature_win():
     prompts = [make_prompt("a"), make_prompt("b")]
     # Without the 4.0 the bests at 1.0 are -9 and -1.
     assert tune_temperature(FakeSampler(TABLE, cut=(4.0,)), prompts, config)[0] == 0.7
+    # At 1.3 only the easy prompt is finished: the other counts with the worst reward, -9.
+    assert tune_temperature(FakeSampler(TABLE, cut=(-4.0, -5.0)), prompts, config)[0] == 1.0
     nothing = FakeSampler({1.0: {"a": [1.0]}}, cut=(1.0,))
     one = Config(prompts=1, samples=1, temperatures=(1.0,), fine_tuning=None)
     assert tune_temperature(nothing, prompts[:1], one)[0] == 1.0

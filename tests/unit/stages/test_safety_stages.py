@@ -6,12 +6,14 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from camelid.data.records import Message, Prompt
 from camelid.errors import MissingInputError
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
+from camelid.model.transformer import ModelConfig, Transformer
 from camelid.runs import SilentProgress, StageContext
 from camelid.stages import context_distillation, evaluating
 from camelid.stages.context_distillation import (
@@ -23,7 +25,7 @@ from camelid.stages.context_distillation import (
     generic_preprompt,
     with_preprompt,
 )
-from camelid.stages.evaluating import select_prompts, set_of
+from camelid.stages.evaluating import select_prompts, sequence_log_ratios, set_of
 from camelid.stages.red_teaming import earlier_violations
 
 
@@ -270,3 +272,30 @@ def test_a_larger_limit_only_adds_prompts():
         for limit in (5, 20)
     )
     assert many[:5] == few
+
+
+@torch.no_grad()
+def test_log_ratios_are_those_of_the_tempered_distributions():
+    config = ModelConfig(
+        dim=16, layers=1, heads=2, kv_heads=2, ffn_dim=16, vocabulary_size=12, context=16
+    )
+    models = []
+    for seed in (1, 2):
+        models.append(Transformer(config).double())
+        models[-1].initialise(seed)
+    tokens = (7, 3, 5)
+    reply = Reply(make_prompt("a"), 0, (4, 9), tokens, "x", "stop")
+    found = {
+        temperature: sequence_log_ratios(
+            *models, [reply], temperature=temperature, precision="float32"
+        )
+        for temperature in (1.0, 0.5)
+    }
+    for temperature, [ratio] in found.items():
+        totals = []
+        for model in models:
+            logits = model.logits(model(torch.tensor([reply.sequence])))[0] / temperature
+            logp = torch.log_softmax(logits, -1)
+            totals.append(sum(float(logp[1 + i, token]) for i, token in enumerate(tokens)))
+        assert ratio == pytest.approx(totals[0] - totals[1], rel=1e-6)
+    assert found[1.0] != pytest.approx(found[0.5])

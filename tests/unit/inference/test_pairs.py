@@ -1,0 +1,53 @@
+"""Pairs for annotators: what is compared, what is left out and counted."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from camelid.data.records import Message, Prompt
+from camelid.inference import pairs
+from camelid.inference.pairs import Variant, sample_pairs
+
+
+def make_prompt(identity):
+    return Prompt(
+        id=identity,
+        messages=(Message(role="user", content=identity),),
+        category="c",
+        is_safety=False,
+        source="s",
+        split="rm_train",
+    )
+
+
+def test_equal_and_cut_replies_give_no_pair(monkeypatch):
+    said = {
+        ("old", "a"): ("One.", "stop"),
+        ("new", "a"): ("Two.", "stop"),
+        ("old", "b"): ("Same.", "stop"),
+        ("new", "b"): ("Same.", "stop"),
+        ("old", "c"): ("Whole.", "stop"),
+        ("new", "c"): ("Not the", "length"),
+        ("old", "d"): ("Cut", "length"),
+        ("new", "d"): ("Cut", "length"),
+    }
+
+    def sample_replies(model, chat, prompts, sampling, *, seed, precision):
+        answers = [said[model, prompt.id] for prompt in prompts]
+        return [SimpleNamespace(text=text, stop_reason=reason) for text, reason in answers]
+
+    monkeypatch.setattr(pairs, "sample_replies", sample_replies)
+    found, counts = sample_pairs(
+        (Variant("older", "old"), Variant("newer", "new")),
+        None,
+        [make_prompt(identity) for identity in "abcd"],
+        kind="helpfulness",
+        round_number=2,
+        temperatures=(0.5, 1.0),
+        max_new_tokens=8,
+        seed=3,
+    )
+    assert [(p.prompt.id, p.reply_a, p.reply_b, p.model_b) for p in found] == [
+        ("a", "One.", "Two.", "newer")
+    ]
+    assert counts == {"equal_replies": 1, "unfinished_replies": 2}
