@@ -279,6 +279,7 @@ PAPER: dict[str, PaperValue] = {
     "reward_modeling.batch_pairs": PaperValue("512 (1,024 rows)", _RM),
     "reward_modeling.epochs": PaperValue("1", _RM),
     "reward_modeling.margin": PaperValue("small 1, 2/3, 1/3, 0 or large 3, 2, 1, 0", "Table 27"),
+    "reward_modeling.helpfulness_share": PaperValue("0.5", _RM),
     "reward_modeling.safety_share": PaperValue("0.9", _RM),
     "reward_modeling.gate_precision": PaperValue("0.89 (threshold 0.15, recall 0.55)", _PPO),
     "rejection_sampling.samples": PaperValue("10 to 100 explored, K not stated", _PPO),

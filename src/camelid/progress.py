@@ -105,11 +105,11 @@ class _Pace:
         self._first: tuple[float, float] | None = None
 
     def update(self, done: float, total: float, metrics: dict[str, float]) -> None:
-        self.done, self.total, self.metrics = done, total, metrics
         # Work resumed from a checkpoint took no time now, so the speed counts from the first
         # report; a stage may also count several models one after the other.
-        if self._first is None or done < self._first[0]:
+        if self._first is None or done < self.done:
             self._first = (done, time.monotonic())
+        self.done, self.total, self.metrics = done, total, metrics
 
     def remaining(self) -> float | None:
         if self._first is None or self.done <= self._first[0] or self.total <= self.done:

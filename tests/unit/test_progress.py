@@ -90,3 +90,15 @@ def test_live_table_fits_the_terminal():
     assert "> stage20" in text
     assert "stages before" in text
     assert "stages after" in text
+
+
+def test_time_left_counts_from_the_model_at_work(monkeypatch):
+    clock = iter([0.0, 10.0, 100.0, 110.0, 110.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    pace = progress._Pace()
+    for done in (1, 10):
+        pace.update(done, 10, {})
+    # A second model of the same stage: two steps took ten seconds, seven are left.
+    for done in (1, 3):
+        pace.update(done, 10, {})
+    assert pace.remaining() == 35.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camelid.data.records import Preference
+from camelid.data.records import Kind, Preference
 from camelid.runs import derive_seed
 
 
@@ -28,18 +28,27 @@ def _sample(items: Sequence[Preference], count: int, seed: int) -> list[Preferen
     return [items[index] for index in sorted(chosen.tolist())]
 
 
-def helpfulness_mix(preferences: Sequence[Preference], seed: int) -> list[Preference]:
-    """Return all helpfulness comparisons and as many others (fewer where there are not enough)."""
-    own = [p for p in preferences if p.kind == "helpfulness"]
-    others = [p for p in preferences if p.kind != "helpfulness"]
-    return own + _sample(others, len(own), derive_seed(seed, "helpfulness_mix"))
+def _mix(
+    preferences: Sequence[Preference], kind: Kind, share: float, seed: int
+) -> list[Preference]:
+    own = [p for p in preferences if p.kind == kind]
+    others = [p for p in preferences if p.kind != kind]
+    count = round(len(own) * (1 - share) / share)
+    return own + _sample(others, count, derive_seed(seed, f"{kind}_mix"))
+
+
+def helpfulness_mix(
+    preferences: Sequence[Preference], seed: int, share: float = 0.5
+) -> list[Preference]:
+    """Return all helpfulness comparisons, mixed `share` to 1 - `share` with others (equal parts).
+
+    Where there are not enough others, all of them are taken.
+    """
+    return _mix(preferences, "helpfulness", share, seed)
 
 
 def safety_mix(
     preferences: Sequence[Preference], seed: int, share: float = 0.9
 ) -> list[Preference]:
     """Return all safety comparisons, mixed `share` to 1 - `share` with helpfulness ones (90/10)."""
-    own = [p for p in preferences if p.kind == "safety"]
-    others = [p for p in preferences if p.kind != "safety"]
-    count = round(len(own) * (1 - share) / share)
-    return own + _sample(others, count, derive_seed(seed, "safety_mix"))
+    return _mix(preferences, "safety", share, seed)

@@ -116,6 +116,7 @@ _TOLD: tuple[tuple[str, str], ...] = (
     ("I have {number} {things}.", "You have {number} {things}."),
     ("My {kin} is a {job}.", "Your {kin} is a {job}."),
     ("I like to drink {drink}.", "You like to drink {drink}."),
+    ("My hobby is {hobby}.", "Your hobby is {hobby}."),
     ("I wear {wear}.", "You should wear {wear}."),
     ("I eat {eat}.", "You should eat {eat}."),
     ("I stay at {stay at}.", "You should stay at {stay at}."),

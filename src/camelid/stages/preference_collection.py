@@ -212,10 +212,11 @@ def run(
         ("guard", "guard_preferences"),
     ):
         collected: list[Preference] = []
-        for kind, pairs in kinds.items():
-            wanted = {"train": pairs, "test": config.test_pairs, "guard": config.guard_pairs}[use]
-            collected += collector.collect(prompts, kind, wanted, use)
-            context.progress.update(len(collected), 2 * wanted)
+        others = {"test": config.test_pairs, "guard": config.guard_pairs}
+        wanted = {kind: others.get(use, pairs) for kind, pairs in kinds.items()}
+        for kind, count in wanted.items():
+            collected += collector.collect(prompts, kind, count, use)
+            context.progress.update(len(collected), sum(wanted.values()))
         write_records(context.out / f"{name}.jsonl", collected)
         if use == "train":
             result.update(describe(collected, chat))

@@ -86,10 +86,8 @@ class Config:
     """Folder with the public files (`--data DIR`)."""
     demonstrations: int = 1000
     """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
-    train: Counts = Counts(helpfulness=1000, safety=360)
-    """Comparisons for the two reward models (2.9M in the paper). Those of safety ask for the
-    opposite of the others (short, refusing replies), and so few of each are learned only where one
-    kind prevails."""
+    train: Counts = Counts(helpfulness=1000, safety=600)
+    """Comparisons for the two reward models (2.9M in the paper)."""
     guard: Counts = Counts(helpfulness=400, safety=100)
     """Comparisons for the guard reward model, which no training ever uses."""
     test_pairs: Counts = Counts(helpfulness=440, safety=460)

@@ -20,7 +20,7 @@ from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.loader import length_grouped_indices, steps_per_epoch
 from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
 from camelid.data.records import Preference, read_records, write_records
-from camelid.errors import DataError
+from camelid.errors import ConfigError, DataError
 from camelid.evaluation.gate import accuracies, tune_gate
 from camelid.inference.scoring import score
 from camelid.model.precision import Precision, default_device
@@ -56,12 +56,23 @@ class Config:
     """Weight of the auxiliary loss of the safety model (A.3.4; value: Source: choice)."""
     newest_factor: int = 2
     """How often the newest round's comparisons are repeated (Source: choice)."""
+    helpfulness_share: float = 0.5
+    """Share of helpfulness comparisons in the helpfulness model's mix (Section 3.2.2); more of them
+    where there are not enough others."""
     safety_share: float = 0.9
     """Share of safety comparisons in the safety model's mix (Section 3.2.2)."""
     gate_precision: float = 0.89
     """Precision wanted of the gate on unsafe replies (Section 3.2.3)."""
     longest: int = 512
     """Most tokens of prompt and reply; longer comparisons are dropped and counted."""
+
+    def __post_init__(self) -> None:
+        for name in ("helpfulness_share", "safety_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"reward_modeling.{name} is {getattr(self, name)}; it must be above 0 and at "
+                    "most 1."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +180,7 @@ def run(
     several_rounds = len({p.round for p in preferences}) > 1
     factor = config.newest_factor if several_rounds else 1
     training = oversample_newest(preferences, factor)
-    helpful = helpfulness_mix(training, context.seed)
+    helpful = helpfulness_mix(training, context.seed, config.helpfulness_share)
     safe = safety_mix(training, context.seed, config.safety_share)
     result: dict[str, Any] = {
         "helpfulness_rm": trainer.train("helpfulness_rm", helpful, 0.0),

@@ -56,6 +56,12 @@ def test_safety_is_mixed_ninety_to_ten(own, others, share, taken):
     assert len({p.id for p in mix}) == len(mix)
 
 
+@pytest.mark.parametrize(("share", "taken"), [(0.5, 40), (0.8, 10), (1.0, 0)])
+def test_a_share_of_helpfulness_comparisons_is_kept(share, taken):
+    mix = helpfulness_mix([*make("safety", 90), *make("helpfulness", 40)], 1, share)
+    assert counts(mix) == Counter(helpfulness=40, safety=taken)
+
+
 def test_ninety_to_ten_is_the_default():
     mix = safety_mix([*make("safety", 90), *make("helpfulness", 90)], 1)
     assert counts(mix) == Counter(safety=90, helpfulness=10)
