@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -29,11 +29,16 @@ _MARKS: dict[State, tuple[str, str]] = {
 _PLAIN_INTERVAL_SECONDS = 20.0
 
 
-class RunProgress(Protocol):
-    """What the runner tells the display; a superset of what a stage may say."""
+class RunProgress:
+    """What the runner tells the display, a superset of what a stage may say; this one is silent."""
 
-    def show(self, root: Path, names: Sequence[str]) -> AbstractContextManager[None]:
+    def show(
+        self,
+        root: Path,  # noqa: ARG002 (for those that show something)
+        names: Sequence[str],  # noqa: ARG002 (the same)
+    ) -> AbstractContextManager[None]:
         """Open the display of a run with these stages; closed on exit."""
+        return contextlib.nullcontext()
 
     def started(self, name: str) -> None:
         """A stage begins."""
@@ -52,36 +57,6 @@ class RunProgress(Protocol):
 
     def note(self, text: str) -> None:
         """Say one line that the user should see."""
-
-
-class SilentRunProgress:
-    """Shows nothing."""
-
-    def show(
-        self,
-        root: Path,  # noqa: ARG002 (the protocol's signature)
-        names: Sequence[str],  # noqa: ARG002 (the same)
-    ) -> AbstractContextManager[None]:
-        """Do nothing."""
-        return contextlib.nullcontext()
-
-    def started(self, name: str) -> None:
-        """Do nothing."""
-
-    def skipped(self, name: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def finished(self, name: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def failed(self, name: str) -> None:
-        """Do nothing."""
-
-    def update(self, done: float, total: float, **metrics: float) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
 
 
 def duration(seconds: float) -> str:
@@ -125,7 +100,7 @@ class _Pace:
         return "  ".join(parts)
 
 
-class PlainProgress(SilentRunProgress):
+class PlainProgress(RunProgress):
     """One line at each change and at most every 20 s: logs, pipes, notebooks.
 
     Args:
@@ -183,7 +158,7 @@ class PlainProgress(SilentRunProgress):
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class LiveProgress(SilentRunProgress):
+class LiveProgress(RunProgress):
     """A table that redraws itself: one row a stage, the running one with bar and metrics.
 
     Args:

@@ -25,7 +25,7 @@ from camelid import __version__
 from camelid.config import suggestion, to_json
 from camelid.errors import CheckpointError, ConfigError
 from camelid.fingerprint import HashCache, difference_error, digest, hash_source
-from camelid.progress import RunProgress, SilentRunProgress
+from camelid.progress import RunProgress
 from camelid.runs import (
     MANIFEST,
     RunDirectory,
@@ -131,7 +131,7 @@ def execute(
             raise ConfigError(f"There is no stage '{name}' in this recipe.{hint}")
     run_directory.create()
     with run_directory.lock():
-        run = _Run(recipe, run_directory, environment, progress or SilentRunProgress())
+        run = _Run(recipe, run_directory, environment, progress or RunProgress())
         with run.progress.show(run_directory.root, [only] if only else names):
             if only is not None:
                 stage = stages[names.index(only)]

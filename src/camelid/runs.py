@@ -195,16 +195,6 @@ class Progress(Protocol):
         """Say one line that the user should see."""
 
 
-class SilentProgress:
-    """A progress that shows nothing: tests and library use."""
-
-    def update(self, done: float, total: float, **metrics: float) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageContext:
     """What a stage gets beside its settings."""

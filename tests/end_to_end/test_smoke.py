@@ -15,9 +15,10 @@ import pytest
 
 from camelid.inference.chat import chat_loop
 from camelid.pipeline import stages
+from camelid.progress import RunProgress
 from camelid.recipes import RECIPES
 from camelid.recipes.pocket import smoke
-from camelid.runs import SilentProgress, StageContext, hash_file
+from camelid.runs import StageContext, hash_file
 from camelid.stages import sft
 
 STAGES = [stage.name for stage in stages(RECIPES["smoke"]())]
@@ -149,7 +150,7 @@ def test_a_fine_tuning_stopped_after_its_last_step_reports_the_same(
             work=tmp_path / "work",
             seed=1,
             run_seed=1,
-            progress=SilentProgress(),
+            progress=RunProgress(),
         )
         results.append(sft.run(smoke().sft, context, inputs, "float32"))
     assert results[0] == results[1]

@@ -13,7 +13,8 @@ from camelid.data.records import Message
 from camelid.errors import CheckpointError, MissingInputError
 from camelid.model.convert import load_gguf
 from camelid.model.weights import load_transformer
-from camelid.runs import SilentProgress, StageContext
+from camelid.progress import RunProgress
+from camelid.runs import StageContext
 from camelid.stages.weights import Config, find_weights, run
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +157,7 @@ def test_stage_writes_a_model_that_loads(tmp_path):
         work=tmp_path / "work",
         seed=1,
         run_seed=1,
-        progress=SilentProgress(),
+        progress=RunProgress(),
     )
     result = run(Config(), context)
     assert result["parameters"] == 134_515_008

@@ -20,7 +20,7 @@ from camelid.errors import (
     ConfigError,
     MissingInputError,
 )
-from camelid.progress import SilentRunProgress
+from camelid.progress import RunProgress
 from camelid.runner import Environment, Stage, execute
 from camelid.runs import RunDirectory, append_jsonl, derive_seed
 
@@ -323,7 +323,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half(run, error):
 
 
 def test_progress_hears_everything(run):
-    class Listener(SilentRunProgress):
+    class Listener(RunProgress):
         def __init__(self) -> None:
             self.heard: list[Any] = []
 

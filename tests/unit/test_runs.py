@@ -13,9 +13,9 @@ import pytest
 
 from camelid import runs
 from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
+from camelid.progress import RunProgress
 from camelid.runs import (
     RunDirectory,
-    SilentProgress,
     StageContext,
     append_jsonl,
     atomic_write_text,
@@ -184,7 +184,7 @@ def test_a_missing_input_names_its_maker(tmp_path, name, maker):
         work=tmp_path,
         seed=0,
         run_seed=0,
-        progress=SilentProgress(),
+        progress=RunProgress(),
     )
     with pytest.raises(MissingInputError, match=f"Stage ppo needs .*; stage {maker} makes it"):
         context.input(name)

@@ -34,6 +34,11 @@ class Rendered:
     train: list[bool]
     """True where the token at this very place is a target (not shifted)."""
 
+    def add(self, ids: Sequence[int], *, train: bool = False) -> None:
+        """Append tokens that all are targets, or none of them."""
+        self.ids.extend(ids)
+        self.train.extend([train] * len(ids))
+
 
 class ChatFormat(Protocol):
     """How dialogues become tokens.
@@ -57,18 +62,6 @@ class ChatFormat(Protocol):
 
     def encode_reply(self, text: str) -> list[int]:
         """Encode a reply without its end token; white space around it is removed."""
-
-
-class _Writer:
-    """Collects ids and mask."""
-
-    def __init__(self) -> None:
-        self.ids: list[int] = []
-        self.train: list[bool] = []
-
-    def add(self, ids: Sequence[int], *, train: bool = False) -> None:
-        self.ids.extend(ids)
-        self.train.extend([train] * len(ids))
 
 
 def check_turns(messages: Sequence[Message], *, last: Literal["user", "assistant"]) -> None:
@@ -124,8 +117,8 @@ class Llama2ChatFormat:
         """Encode a reply, stripped, with one space before the end token."""
         return self.tokenizer.encode(neutralise(text).strip() + " ")
 
-    def _write(self, messages: Sequence[Message]) -> _Writer:
-        writer = _Writer()
+    def _write(self, messages: Sequence[Message]) -> Rendered:
+        written = Rendered([], [])
         system = None
         bos = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
         for message in messages:
@@ -135,17 +128,16 @@ class Llama2ChatFormat:
             elif message.role == "user":
                 if system is not None:
                     content, system = f"<<SYS>>\n{system}\n<</SYS>>\n\n{content}", None
-                writer.add([*bos, *self.tokenizer.encode(f"[INST] {content.strip()} [/INST]")])
+                written.add([*bos, *self.tokenizer.encode(f"[INST] {content.strip()} [/INST]")])
             else:
                 reply = self.encode_reply(message.content)
-                writer.add([*reply, self.end_id], train=message.train)
-        return writer
+                written.add([*reply, self.end_id], train=message.train)
+        return written
 
     def render(self, messages: Sequence[Message]) -> Rendered:
         """Render a complete dialogue."""
         check_turns(messages, last="assistant")
-        writer = self._write(messages)
-        return Rendered(ids=writer.ids, train=writer.train)
+        return self._write(messages)
 
     def render_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Render up to `[/INST]` of the last user turn."""
@@ -172,22 +164,21 @@ class ChatMLFormat:
         """Encode a reply, stripped."""
         return self.tokenizer.encode(text.strip())
 
-    def _write(self, messages: Sequence[Message]) -> _Writer:
-        writer = _Writer()
+    def _write(self, messages: Sequence[Message]) -> Rendered:
+        written = Rendered([], [])
         start = self.tokenizer.special_id("<|im_start|>")
         for index, message in enumerate(messages):
             if index:
-                writer.add(self.tokenizer.encode("\n"))
-            writer.add([start, *self.tokenizer.encode(f"{message.role}\n")])
+                written.add(self.tokenizer.encode("\n"))
+            written.add([start, *self.tokenizer.encode(f"{message.role}\n")])
             content = [*self.encode_reply(message.content), self.end_id]
-            writer.add(content, train=message.role == "assistant" and message.train)
-        return writer
+            written.add(content, train=message.role == "assistant" and message.train)
+        return written
 
     def render(self, messages: Sequence[Message]) -> Rendered:
         """Render a complete dialogue."""
         check_turns(messages, last="assistant")
-        writer = self._write(messages)
-        return Rendered(ids=writer.ids, train=writer.train)
+        return self._write(messages)
 
     def render_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Render up to the line break after `<|im_start|>assistant`."""

@@ -234,13 +234,12 @@ def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from None
 
 
-def read_records(path: Path, schema: type[T], *, allow_empty: bool = False) -> list[T]:
+def read_records(path: Path, schema: type[T]) -> list[T]:
     """Read a JSON-lines file of one schema, strictly.
 
     Args:
         path: File, one JSON object a line; `.gz` allowed.
         schema: One of the record classes of this module.
-        allow_empty: Whether no record at all is fine.
 
     Raises:
         MissingInputError: The file does not exist.
@@ -250,7 +249,7 @@ def read_records(path: Path, schema: type[T], *, allow_empty: bool = False) -> l
         parse_record(data, schema, f"{path}, line {number}")
         for number, data in iterate_json_lines(path)
     ]
-    if not records and not allow_empty:
+    if not records:
         raise DataError(f"{path}: the file holds no record; at least one {schema.__name__} needed.")
     return records
 

@@ -23,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from camelid.evaluation.statistics import Estimate
 from camelid.report import summary
-from camelid.report.inputs import AbsentError, Row, Run, paired
+from camelid.report.inputs import AbsentError, Row, Run, attempt, paired
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d5d5d", "#a0a000")
 """Okabe and Ito's palette, told apart by colour-blind readers too."""
@@ -144,10 +144,7 @@ def accuracy_by_round(run: Run) -> str:
 
 
 def _or_none(compute: Callable[[], summary.Answer]) -> Estimate | None:
-    try:
-        found = compute()[0]
-    except AbsentError:
-        return None
+    found, _ = attempt((None, None), compute)
     return found if isinstance(found, Estimate) else None
 
 
@@ -224,7 +221,7 @@ def reward_scatter(run: Run) -> str:
     found = [
         paired(run.replies("final", name), run.replies("sft", name), model)
         for name, model in panels
-        if _has(run, name)
+        if attempt(None, run.replies, "sft", name) and attempt(None, run.replies, "final", name)
     ]
     if len(found) < len(panels):
         raise AbsentError("sft and final were not both evaluated on both sets")
@@ -236,13 +233,6 @@ def reward_scatter(run: Run) -> str:
             panel.set(xlabel=f"{label} of SFT (0 to 1)", ylabel=f"{label} of final (0 to 1)")
             panel.set(title=f"{name} prompts, n = {len(after)}", xlim=(0, 1), ylim=(0, 1))
     return out[0]
-
-
-def _has(run: Run, name: str) -> bool:
-    try:
-        return bool(run.replies("sft", name) and run.replies("final", name))
-    except AbsentError:
-        return False
 
 
 def distillation(run: Run) -> str:

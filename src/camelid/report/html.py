@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from camelid.report import energy, examples, figures, paper, tables
 from camelid.report.examples import Example
-from camelid.report.inputs import RISK_AXES, AbsentError, Run, judge_name
+from camelid.report.inputs import RISK_AXES, AbsentError, Run, attempt, judge_name
 from camelid.report.pipeline_graph import pipeline
 from camelid.report.summary import Measure
 from camelid.report.tables import Table
@@ -83,10 +83,7 @@ def _item(
 
 
 def _judge(run: Run) -> str:
-    try:
-        return judge_name(run.rows("evaluating/replies.jsonl"))
-    except AbsentError:
-        return "none"
+    return attempt("none", lambda: judge_name(run.rows("evaluating/replies.jsonl")))
 
 
 def _energy_caption(run: Run) -> str:

@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from camelid.config import flatten
 from camelid.data.records import iterate_json_lines
 from camelid.errors import DataError
 
 Row = dict[str, Any]
+D = TypeVar("D")
+T = TypeVar("T")
 
 RISK_AXES = ("risk_category", "attack_vector", "attack_strength")
 
 
 class AbsentError(Exception):
     """The run does not hold what a table or plot needs; the text is the reason shown."""
+
+
+def attempt(default: D, compute: Callable[..., T], *arguments: object) -> D | T:
+    """Return what a function computes, or a default where the run lacks what it needs."""
+    try:
+        return compute(*arguments)
+    except AbsentError:
+        return default
 
 
 class Run:

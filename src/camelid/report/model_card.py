@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from camelid.config import flatten
 from camelid.report import energy, tables
-from camelid.report.inputs import AbsentError, Run
+from camelid.report.inputs import AbsentError, Run, attempt
 from camelid.report.summary import Measure
 from camelid.report.tables import Table
 
@@ -27,7 +27,7 @@ def model_card(run: Run, measures: list[Measure]) -> str:
     shown = {measure.key: measure.shown for measure in measures}
     manifest = run.manifest
     simulated = "simulated annotators, no people" if run.simulated else run.annotators
-    versions = ", ".join(_models(run)) or "none evaluated"
+    versions = ", ".join(attempt([], lambda: run.models)) or "none evaluated"
     started = [str(s["started"]) for s in run.stages.values() if s.get("started")]
     finished = [str(s["finished"]) for s in run.stages.values() if s.get("finished")]
     dates = f"{min(started)} to {max(finished)}" if started and finished else "not recorded"
@@ -85,13 +85,6 @@ def model_card(run: Run, measures: list[Measure]) -> str:
         for name, text in entries.items():
             lines += ["", f"### {name}", "", text]
     return "\n".join(lines) + "\n"
-
-
-def _models(run: Run) -> list[str]:
-    try:
-        return run.models
-    except AbsentError:
-        return []
 
 
 def _statistics(run: Run) -> Table:

@@ -21,7 +21,7 @@ from camelid.evaluation.statistics import (
     proportion,
     win_rate,
 )
-from camelid.report.inputs import AbsentError, Row, Run, flags, judge_name, paired
+from camelid.report.inputs import AbsentError, Row, Run, attempt, flags, judge_name, paired
 
 REPLY_SETS = ("helpful", "dialogue")
 """Sets of ordinary prompts, the first that a run has is used."""
@@ -277,7 +277,4 @@ def _ppo(run: Run, field: str) -> Answer:
 
 
 def _place(run: Run, field: str) -> str:
-    try:
-        return f", {ppo_end(run, field)[1]}"
-    except AbsentError:
-        return ""
+    return attempt("", lambda: f", {ppo_end(run, field)[1]}")

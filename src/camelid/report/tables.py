@@ -22,6 +22,7 @@ from camelid.report.inputs import (
     AbsentError,
     Row,
     Run,
+    attempt,
     flags,
     judge_name,
 )
@@ -82,13 +83,6 @@ def percent(found: Estimate) -> str:
     return f"{100 * found.value:.1f} ({max(0, 100 * found.low):.1f}–{100 * found.high:.1f})"
 
 
-def _try(compute: Callable[..., Cell], *arguments: object) -> Cell:
-    try:
-        return compute(*arguments)
-    except AbsentError:
-        return None
-
-
 def _text(answer: Callable[..., summary.Answer], *arguments: object) -> Cell:
     found, _ = answer(*arguments)
     return percent(found) if isinstance(found, Estimate) else None
@@ -122,11 +116,14 @@ def model_changes(run: Run) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
             model,
-            _try(_text, summary.share, run, model, "helpful", "exact"),
-            None if model == "sft" else _try(_text, summary.wins, run, model),
-            *(_try(_text, summary.share, run, model, *verdict) for verdict in verdicts),
-            *(_try(_average, run, model, n) for n in ("reward", "guard_rm", "reply_tokens")),
-            _try(_distinct, run, model),
+            attempt(None, _text, summary.share, run, model, "helpful", "exact"),
+            None if model == "sft" else attempt(None, _text, summary.wins, run, model),
+            *(attempt(None, _text, summary.share, run, model, *verdict) for verdict in verdicts),
+            *(
+                attempt(None, _average, run, model, n)
+                for n in ("reward", "guard_rm", "reply_tokens")
+            ),
+            attempt(None, _distinct, run, model),
         )
         for model in run.models
     ]
@@ -139,7 +136,7 @@ def model_family(run: Run) -> Table:
     shape = run.json(f"{stage}/model/config.json")
     shape = shape.get("model", shape)
     used = flatten(run.recipe)
-    result = _optional_result(run, stage)
+    result = attempt({}, run.result, stage)
     heads, groups = shape.get("heads"), shape.get("kv_heads")
     rows: list[tuple[Cell, ...]] = [
         ("parameters", result.get("parameters"), "6.7 billion", "69 billion"),
@@ -158,13 +155,6 @@ def model_family(run: Run) -> Table:
         ),
     ]
     return Table(columns=("", f"this run ({run.name})", "Llama 2 7B", "Llama 2 70B"), rows=rows)
-
-
-def _optional_result(run: Run, stage: str) -> Row:
-    try:
-        return run.result(stage)
-    except AbsentError:
-        return {}
 
 
 def energy_and_carbon(run: Run) -> Table:
@@ -196,7 +186,7 @@ def preference_statistics(run: Run) -> Table:
     found = {
         name: result
         for name in run.rounds
-        if (result := _optional_result(run, f"{name}/preference_collection"))
+        if (result := attempt({}, run.result, f"{name}/preference_collection"))
     }
     if not found:
         kinds = Counter(str(row["kind"]) for row in run.preferences())
@@ -242,7 +232,7 @@ def accuracy_by_strength(run: Run) -> Table:
 
 
 def _accuracy(run: Run, name: str, model: str, strength: str | None, kind: str) -> Cell:
-    return _try(lambda: percent(summary.accuracy(run, name, model, strength, kind)))
+    return attempt(None, lambda: percent(summary.accuracy(run, name, model, strength, kind)))
 
 
 def _need(rows: Iterable[tuple[Cell, ...]], run: Run) -> None:
@@ -254,7 +244,7 @@ def gate(run: Run) -> Table:
     """The gate's threshold by round with its precision and recall (Section 3.2.3)."""
     rows: list[tuple[Cell, ...]] = []
     for name in run.rounds:
-        found = _optional_result(run, f"{name}/reward_modeling").get("gate")
+        found = attempt({}, run.result, f"{name}/reward_modeling").get("gate")
         if found:
             names = ("threshold", "precision", "recall")
             rows.append((name, *(found.get(key) for key in names)))
@@ -382,7 +372,7 @@ def violations_by_category(run: Run) -> Table:
         return percent(proportion(int(sum(found)), len(found)))
 
     body: list[tuple[Cell, ...]] = [
-        (group, *(_try(rate, found.get(m, [])) for m in models))
+        (group, *(attempt(None, rate, found.get(m, [])) for m in models))
         for group, found in sorted(groups.items())
     ]
     return Table(columns=("risk category", *(f"{m} violations %" for m in models)), rows=body)

@@ -66,19 +66,15 @@ class Inputs(StageInputs):
     held_out: str | None
 
 
+@dataclass(frozen=True, slots=True)
 class _Talker:
     """Answers many dialogues turn by turn with one model."""
 
-    def __init__(
-        self,
-        model: Transformer,
-        chat: ChatFormat,
-        sampling: Sampling,
-        seed: int,
-        precision: Precision,
-    ) -> None:
-        self.model, self.chat, self.sampling = model, chat, sampling
-        self.seed, self.precision = seed, precision
+    model: Transformer
+    chat: ChatFormat
+    sampling: Sampling
+    seed: int
+    precision: Precision
 
     def answer(self, dialogues: dict[str, list[Message]], salt: str) -> dict[str, Reply]:
         """Return the answer to each dialogue, which ends in a user message."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from camelid.data.annotation import Annotator
@@ -79,26 +79,20 @@ def _pool(prompts: Sequence[Prompt], kind: Kind, use: str) -> list[Prompt]:
     return sorted(chosen, key=lambda p: derive_seed(use, p.id))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Collector:
     """Collects comparisons of one kind for one use."""
 
-    def __init__(
-        self,
-        config: Config,
-        context: StageContext,
-        chat: ChatFormat,
-        variants: tuple[Variant, Variant],
-        *,
-        annotator: Annotator,
-        world: World,
-        forbidden: Sequence[str],
-        round_number: int,
-        precision: Precision,
-    ) -> None:
-        self.config, self.context, self.chat, self.variants = config, context, chat, variants
-        self.annotator, self.world, self.forbidden = annotator, world, forbidden
-        self.round_number, self.precision = round_number, precision
-        self.counts: Counter[str] = Counter()
+    config: Config
+    context: StageContext
+    chat: ChatFormat
+    variants: tuple[Variant, Variant]
+    annotator: Annotator
+    world: World
+    forbidden: Sequence[str]
+    round_number: int
+    precision: Precision
+    counts: Counter[str] = field(default_factory=Counter)
 
     def _compare(
         self, prompts: Sequence[Prompt], parents: Sequence[str | None], kind: Kind, salt: str
@@ -191,10 +185,10 @@ def run(
         Variant(inputs.newer, load_transformer(context.input(inputs.newer), device)),
     )
     collector = _Collector(
-        config,
-        context,
-        chat,
-        variants,
+        config=config,
+        context=context,
+        chat=chat,
+        variants=variants,
         annotator=SimulatedAnnotator(config.annotator, ExactJudge()),
         world=build_world(world),
         forbidden=load_held_out(context, inputs.held_out),

@@ -78,13 +78,13 @@ def read_corpus(path: Path, tokenizer: Tokenizer, row_tokens: int) -> PackedRows
 
 @torch.no_grad()
 def validation_loss(
-    model: Transformer, rows: PackedRows, *, precision: Precision, micro_rows: int = 16
+    model: Transformer, rows: PackedRows, *, precision: Precision
 ) -> tuple[float, int]:
     """Return (mean cross entropy in nats, tokens) over packed rows."""
     objective = NextToken()
     total, count = 0.0, 0.0
-    for start in range(0, len(rows), micro_rows):
-        indices = list(range(start, min(start + micro_rows, len(rows))))
+    for start in range(0, len(rows), 16):
+        indices = list(range(start, min(start + 16, len(rows))))
         batch = TokenBatch.from_rows(rows, indices, model.device)
         with compute(model.device, precision):
             loss, _ = objective.loss_sum(model, batch)

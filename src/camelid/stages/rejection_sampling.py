@@ -80,21 +80,16 @@ def load_rewards(context: StageContext, folder: str) -> RewardPair:
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Sampler:
     """Samples and scores answers of one policy."""
 
-    def __init__(
-        self,
-        model: Transformer,
-        chat: ChatFormat,
-        rewards: RewardPair,
-        context: StageContext,
-        *,
-        max_new_tokens: int,
-        precision: Precision,
-    ) -> None:
-        self.model, self.chat, self.rewards, self.context = model, chat, rewards, context
-        self.max_new_tokens, self.precision = max_new_tokens, precision
+    model: Transformer
+    chat: ChatFormat
+    rewards: RewardPair
+    context: StageContext
+    max_new_tokens: int
+    precision: Precision
 
     def __call__(
         self, prompts: Sequence[Prompt], temperature: float, samples: int, salt: str
@@ -193,14 +188,8 @@ def run(
         raise DataError(f"{context.name}: no prompt in the split 'rejection_sampling' fits.")
     sampled = context.work / "samples.jsonl"
     if not sampled.is_file():
-        sampler = _Sampler(
-            policy,
-            chat,
-            load_rewards(context, inputs.reward_models),
-            context,
-            max_new_tokens=config.max_new_tokens,
-            precision=precision,
-        )
+        rewards = load_rewards(context, inputs.reward_models)
+        sampler = _Sampler(policy, chat, rewards, context, config.max_new_tokens, precision)
         _sample(sampler, chosen, config, inputs.policy)
     for name in ("temperature_tuning.jsonl", sampled.name):
         shutil.copy(context.work / name, context.out / name)

@@ -9,8 +9,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from torch import nn
-
 from camelid.model.precision import Precision
 from camelid.runs import StageContext
 from camelid.train.checkpoint import Checkpoints
@@ -45,9 +43,9 @@ def fit(
         name: Name of the metrics file.
         precision: Compute type.
     """
-    optimizer = make_optimizer({"model": (_module(model), 1.0)}, config)
+    optimizer = make_optimizer({"model": (model, 1.0)}, config)
     checkpoints = Checkpoints(context.work / f"checkpoints_{name}")
-    start, _ = checkpoints.restore(_module(model), optimizer)
+    start, _ = checkpoints.restore(model, optimizer)
     log = context.work / f"{name}.jsonl"
     metrics = MetricsFile(log, key="step", last=start)
     saved = time.monotonic()
@@ -67,12 +65,6 @@ def fit(
         context.progress.update(result.step, steps, loss=result.loss)
         yield result
         if time.monotonic() - saved > CHECKPOINT_SECONDS or result.step == steps:
-            checkpoints.save(result.step, _module(model), optimizer, {})
+            checkpoints.save(result.step, model, optimizer, {})
             saved = time.monotonic()
     shutil.copy(log, context.out / log.name)
-
-
-def _module(model: object) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"a torch module is needed, found {type(model).__name__}")
-    return model

@@ -6,7 +6,8 @@ import pytest
 from camelid.data.records import Dialogue, Preference, Prompt, read_records
 from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
-from camelid.runs import SilentProgress, StageContext
+from camelid.progress import RunProgress
+from camelid.runs import StageContext
 from camelid.stages.public_data import PROMPT_USES, Config, Counts, conversation, run
 
 SMALL = Config(
@@ -34,7 +35,7 @@ def context(folder):
         work=folder / "work",
         seed=1,
         run_seed=1,
-        progress=SilentProgress(),
+        progress=RunProgress(),
     )
 
 

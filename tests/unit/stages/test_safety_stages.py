@@ -14,7 +14,8 @@ from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import ModelConfig, Transformer
-from camelid.runs import SilentProgress, StageContext
+from camelid.progress import RunProgress
+from camelid.runs import StageContext
 from camelid.stages import context_distillation, evaluating
 from camelid.stages.context_distillation import (
     ADJECTIVES,
@@ -211,7 +212,7 @@ def test_earlier_violations_of_all_rounds(tmp_path):
         work=tmp_path,
         seed=1,
         run_seed=1,
-        progress=SilentProgress(),
+        progress=RunProgress(),
     )
     assert earlier_violations(context, []) == set()
     assert earlier_violations(context, ["v1.jsonl"]) == {"a"}
