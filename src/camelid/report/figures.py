@@ -158,8 +158,9 @@ def _intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, l
     axes.errorbar(
         at, values, np.maximum(ends, 0), fmt="o-", capsize=3, color=_colour(index), label=label
     )
-    names = [name.replace("_", "\n") for name, _ in points]
-    axes.set_xticks(range(len(points)), names, fontsize=11 if len(points) < 7 else 8)
+    names = [name.replace("_", " ") for name, _ in points]
+    slanted: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(points)), names, **(slanted if len(points) > 4 else {}))
     axes.set_xlim(-0.5, len(points) - 0.5)
     return len(points)
 

@@ -87,7 +87,7 @@ class WorldConfig:
     """Share of prompt templates that only test prompts use."""
     safety: float = 0.15
     """Share of adversarial prompts outside the splits `red_teaming` (all) and `test`."""
-    borderline: float = 0.18
+    borderline: float = 0.21
     """Share of borderline prompts among the helpful ones outside the test split."""
     demonstrations_safety: float = 0.12
     """Share of safety demonstrations."""
