@@ -75,7 +75,7 @@ def smollm2() -> Recipe:
             micro_rows=8,
             critic_warmup=1,
             # Reward models learn from finished replies only and mistake cut ones for good.
-            missing_end_penalty=1.0,
+            missing_end_penalty=3.0,
             sampling=Sampling(max_new_tokens=96),
             validation_prompts=32,
             validate_every=4,
