@@ -92,8 +92,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    signals: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
     # A stop signal ends a run as Ctrl-C does: checkpoints stay, nothing half-written is left.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        return _call(arguments)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 (the last resort)
+        # Native code (safetensors) may turn the interruption into an error of its own.
+        if not signals and not isinstance(error, KeyboardInterrupt):
+            traceback.print_exc()
+            print("camelid: internal error; the run directory is whole.", file=sys.stderr)
+            return 1
+        print(
+            "\ncamelid: stopped. The same command (without --redo) goes on from here.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _call(arguments: Sequence[str] | None) -> int:
     try:
         parser = make_parser()
         known, rest = parser.parse_known_args(arguments)
@@ -104,20 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CamelidError as error:
         print(f"camelid: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(
-            "\ncamelid: stopped. The same command (without --redo) goes on from here.",
-            file=sys.stderr,
-        )
-        return 130
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; closing avoids a second complaint at exit.
         sys.stderr.close()
-        return 0
-    except Exception:  # noqa: BLE001 (the last resort: an internal error ends with its traceback)
-        traceback.print_exc()
-        print("camelid: internal error; the run directory is whole.", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,6 +213,21 @@ def test_exit_codes(world, capsys, error, code, message):
     assert ("Traceback" in said) == isinstance(error, ZeroDivisionError)
     world.error = None
     assert main(["run", "toy"]) == 0
+
+
+def test_an_interruption_that_native_code_made_an_error_is_a_stop(capsys, monkeypatch):
+    def interrupted(known, rest):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape") from None
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert main(["run", "pocket"]) == 130
+    said = capsys.readouterr().err
+    assert "goes on from here" in said
+    assert "Traceback" not in said
 
 
 def test_list_show_chat_report(world, capsys):
