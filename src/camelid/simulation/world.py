@@ -44,6 +44,10 @@ class World:
 
     def demonstrations(self) -> list[Dialogue]:
         """Dialogues of supervised fine-tuning."""
+        return self._demonstrations
+
+    @cached_property
+    def _demonstrations(self) -> list[Dialogue]:
         return simulated.demonstrations(self.setting)
 
     def prompts(self) -> list[Prompt]:
@@ -52,7 +56,7 @@ class World:
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
-        return [*self._open_prompts(), *self._test_prompts()]
+        return [*self._open_prompts, *self._test_prompts()]
 
     def ghost_dialogues(self) -> list[GhostDialogue]:
         """Dialogues under an instruction, train and test."""
@@ -107,11 +111,12 @@ class World:
         """Everything that a user says in the demonstrations."""
         return {
             message.content
-            for dialogue in self.demonstrations()
+            for dialogue in self._demonstrations
             for message in dialogue.messages
             if message.role == "user"
         }
 
+    @cached_property
     def _open_prompts(self) -> list[Prompt]:
         """Training prompts: drawn once, dealt to the splits by a hash of the id."""
         config = self.config
@@ -164,8 +169,8 @@ class World:
         config = self.config
         generator = random_for("pocket_test_prompts", config.seed)
         attacks = cells()
-        taken = {prompt.id for prompt in self._open_prompts()}
-        for dialogue in self.demonstrations():
+        taken = {prompt.id for prompt in self._open_prompts}
+        for dialogue in self._demonstrations:
             for index, message in enumerate(dialogue.messages):
                 if message.role == "assistant":
                     taken.add(simulated.identifier("prompt", dialogue.messages[:index]))

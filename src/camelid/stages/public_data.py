@@ -80,7 +80,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Sizes of the public data. All are Source: choice, for about 45 minutes on two cores."""
+    """Sizes of the public data. All are Source: choice, for about an hour on two cores."""
 
     directory: str | None = None
     """Folder with the public files (`--data DIR`)."""

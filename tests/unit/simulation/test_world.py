@@ -103,6 +103,22 @@ def test_sizes(world: World) -> None:
         assert min(counts.values()) > 0.25 * len(adversarial)
 
 
+def test_red_teaming_shares_no_request_with_training_and_weighs_its_cells_equally(
+    world: World,
+) -> None:
+    attacks = [p for p in world.prompts() if p.split == "red_teaming"]
+    requests = {p.messages[-1].content for p in attacks}
+    told = {m.content for d in world.demonstrations() for m in d.messages if m.role == "user"}
+    for prompt in world.prompts():
+        if prompt.split not in ("red_teaming", "test"):
+            told |= {m.content for m in prompt.messages if m.role == "user"}
+    assert not requests & told
+    for field in ("risk_category", "attack_strength"):
+        counts = Counter(getattr(p, field) for p in attacks)
+        assert len(counts) == 3
+        assert min(counts.values()) > 0.25 * len(attacks), counts
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_held_out_terms_and_templates_stay_out_of_training(seed: int) -> None:
     world = build_world(WorldConfig(seed=seed))
