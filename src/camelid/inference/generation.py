@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class Request:
     samples: int = 1
     first_sample: int = 0
     """Number of the first sample; continues an earlier set with other random numbers."""
+    temperature: float | None = None
+    """Stands in for that of the call's `Sampling`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Completion:
 class _Row:
     request: Request
     sample: int
+    temperature: float
     uniforms: list[float]
     generated: list[int]
 
@@ -154,11 +157,10 @@ class _Engine:
             taken.append((request, free[:count]))
             free = free[count:]
             if count < request.samples:
-                rest = Request(
-                    request.id,
-                    request.tokens,
-                    request.samples - count,
-                    request.first_sample + count,
+                rest = replace(
+                    request,
+                    samples=request.samples - count,
+                    first_sample=request.first_sample + count,
                 )
                 self.queue.appendleft(rest)
         if not taken:
@@ -184,7 +186,10 @@ class _Engine:
             for offset, slot in enumerate(slots):
                 sample = request.first_sample + offset
                 numbers = uniforms(self.seed, request.id, sample, self.sampling.max_new_tokens)
-                self.rows[slot] = _Row(request, sample, numbers.tolist(), [])
+                temperature = request.temperature
+                if temperature is None:
+                    temperature = self.sampling.temperature
+                self.rows[slot] = _Row(request, sample, temperature, numbers.tolist(), [])
                 self.lengths[slot] = lengths[row]
                 expanded.append(logits_BV[row])
                 filled.append(slot)
@@ -192,16 +197,12 @@ class _Engine:
 
     def _take(self, logits_SV: Tensor, slots: list[int]) -> None:
         """Draw the next token of some slots and retire rows that end."""
-        numbers = []
-        for slot in slots:
-            row = self.rows[slot]
-            numbers.append(row.uniforms[len(row.generated)] if row else 0.0)
-        uniform_S = torch.tensor(numbers, dtype=torch.float64, device=logits_SV.device)
-        chosen = draw(logits_SV, uniform_S, self.sampling).tolist()
-        for slot, token in zip(slots, chosen, strict=True):
-            row = self.rows[slot]
-            if row is None:
-                continue
+        rows = [row for slot in slots if (row := self.rows[slot]) is not None]
+        numbers = [[row.uniforms[len(row.generated)], row.temperature] for row in rows]
+        drawing_S2 = torch.tensor(numbers, dtype=torch.float64, device=logits_SV.device)
+        temperature_S = drawing_S2[:, 1].to(torch.promote_types(logits_SV.dtype, torch.float32))
+        chosen = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p).tolist()
+        for slot, row, token in zip(slots, rows, chosen, strict=True):
             row.generated.append(token)
             self.next_token[slot] = token
             full = (

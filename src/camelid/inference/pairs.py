@@ -11,7 +11,7 @@ import numpy as np
 from camelid.data.annotation import Pair
 from camelid.data.chat import ChatFormat
 from camelid.data.records import Kind, Prompt
-from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.precision import Precision
 from camelid.model.transformer import Transformer
@@ -46,24 +46,22 @@ def sample_pairs(
         or one cut by the length limit, which a reward model would read as finished.
     """
     rng = np.random.default_rng(derive_seed(seed, "temperatures"))
-    drawn = rng.choice(temperatures, size=(len(prompts), 2))
-    answers: list[dict[int, Reply]] = [{}, {}]
-    for side, variant in enumerate(variants):
-        for temperature in sorted(set(temperatures)):
-            chosen = [i for i in range(len(prompts)) if drawn[i, side] == temperature]
-            replies = sample_replies(
-                variant.model,
-                chat,
-                [prompts[i] for i in chosen],
-                Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
-                seed=derive_seed(seed, side, temperature),
-                precision=precision,
-            )
-            answers[side].update(zip(chosen, replies, strict=True))
+    drawn = rng.choice(temperatures, size=(2, len(prompts))).tolist()
+    answers = [
+        sample_replies(
+            variant.model,
+            chat,
+            prompts,
+            Sampling(max_new_tokens=max_new_tokens),
+            seed=derive_seed(seed, side),
+            temperatures=drawn[side],
+            precision=precision,
+        )
+        for side, variant in enumerate(variants)
+    ]
     pairs = []
     counts: Counter[str] = Counter()
-    for index, prompt in enumerate(prompts):
-        first, second = answers[0][index], answers[1][index]
+    for index, (prompt, first, second) in enumerate(zip(prompts, *answers, strict=True)):
         if "length" in (first.stop_reason, second.stop_reason):
             counts["unfinished_replies"] += 1
             continue
@@ -77,8 +75,8 @@ def sample_pairs(
                 reply_b=second.text,
                 model_a=variants[0].name,
                 model_b=variants[1].name,
-                temperature_a=float(drawn[index, 0]),
-                temperature_b=float(drawn[index, 1]),
+                temperature_a=drawn[0][index],
+                temperature_b=drawn[1][index],
                 kind=kind,
                 round=round_number,
                 batch=round_number,

@@ -42,10 +42,13 @@ def sample_replies(
     *,
     seed: int,
     samples: int = 1,
+    temperatures: Sequence[float] | None = None,
     slots: int = 128,
     precision: Precision = "auto",
 ) -> list[Reply]:
     """Sample replies to prompts, `samples` each, in the order of the prompts.
+
+    `temperatures`, one a prompt, stand in for that of `sampling`.
 
     A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`);
     stages that must not lose any select prompts with `fitting_prompts` before.
@@ -53,7 +56,12 @@ def sample_replies(
     room = model.config.context - sampling.max_new_tokens
     rendered = [tuple(chat.render_prompt(prompt.messages)[-room:]) for prompt in prompts]
     requests = [
-        Request(f"{index}/{prompt.id}", ids, samples)
+        Request(
+            f"{index}/{prompt.id}",
+            ids,
+            samples,
+            temperature=None if temperatures is None else temperatures[index],
+        )
         for index, (prompt, ids) in enumerate(zip(prompts, rendered, strict=True))
     ]
     completions = generate(

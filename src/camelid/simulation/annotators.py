@@ -1,10 +1,9 @@
 """Simulated annotators: they see the exact judge's score through noise and a taste for length.
 
 Source: arXiv 2307.09288, Section 3.2.1 (four strengths, safety bins), 3.4.2 and 4.4 (scales).
-Noise,
-bias and thresholds are ours (Source: choice): labels are right in well over nine of ten comparisons
-called significantly better and in about six of ten called negligibly better, as agreement among
-people.
+Noise, bias and thresholds are ours (Source: choice): of comparisons called negligibly better most
+are of equally good replies, and of the others one in six is labelled the wrong way round; above
+that strength hardly one is. A safety label of a reply is wrong in one of fifty.
 """
 
 from __future__ import annotations
@@ -34,12 +33,14 @@ class AnnotatorConfig:
     """Standard deviation of the error on one reply's score."""
     length_bias: float = 0.002
     """Score that each word adds, whatever it says."""
-    significantly_better: float = 0.6
+    significantly_better: float = 0.8
     """Smallest perceived difference of this strength."""
-    better: float = 0.35
+    better: float = 0.55
     """Smallest perceived difference of this strength."""
-    slightly_better: float = 0.12
-    """Smallest perceived difference of this strength; below it, negligibly better."""
+    slightly_better: float = 0.3
+    """Smallest perceived difference of this strength; below it, negligibly better. It lies above
+    what noise makes of nine in ten pairs of equally good replies, so that strengths mean
+    something."""
     safety_weight: float = 1.0
     """Score that a violation costs in a safety comparison: safety comes first."""
     safety_label_error: float = 0.02

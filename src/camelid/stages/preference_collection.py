@@ -131,11 +131,14 @@ class _Collector:
         continued = round(wanted * self.config.continued_share) if use == "train" else 0
         found: list[tuple[Prompt, Preference]] = []
         position = (self.round_number - 1) * wanted
-        # Pairs that are left out cost prompts, so ask in portions until there are enough;
-        # a pool that has been asked four times over is exhausted.
+        # Pairs that are left out cost prompts, so ask in portions, sized by what earlier ones gave,
+        # until there are enough; a pool that has been asked four times over is exhausted.
         asked = 0
         while len(found) < wanted - continued and asked < 4 * len(pool):
-            portion = min(len(pool), wanted - continued - len(found) + 16)
+            portion = wanted - continued - len(found)
+            if asked:
+                portion = 16 + portion * asked // max(len(found), 1)
+            portion = min(len(pool), portion)
             chosen = [pool[(position + i) % len(pool)] for i in range(portion)]
             unique = list({p.id: p for p in chosen}.values())
             found += self._compare(unique, [None] * len(unique), kind, f"{use}/{asked}")

@@ -102,10 +102,28 @@ def test_samples_of_a_prompt_differ_and_continue() -> None:
 def test_draw_follows_the_distribution() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)).expand(10_000, 3)
     numbers = torch.linspace(0, 1 - 1e-4, 10_000, dtype=torch.float64)
-    counts = draw(logits, numbers, Sampling()).bincount(minlength=3) / 10_000
+    ones = torch.ones(10_000)
+    counts = draw(logits, numbers, ones).bincount(minlength=3) / 10_000
     assert counts.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=2e-4)
-    kept = draw(logits, numbers, Sampling(top_p=0.6)).bincount(minlength=3) / 10_000
+    kept = draw(logits, numbers, ones, 0.6).bincount(minlength=3) / 10_000
     assert kept.tolist() == pytest.approx([0.625, 0.375, 0.0], abs=2e-4)
+    flatter = draw(logits, numbers, 2 * ones).bincount(minlength=3) / 10_000
+    roots = torch.tensor([0.5, 0.3, 0.2]).sqrt()
+    assert flatter.tolist() == pytest.approx((roots / roots.sum()).tolist(), abs=2e-4)
+    assert draw(logits, numbers, 0 * ones).unique().tolist() == [0]
+
+
+def test_each_request_has_its_own_temperature() -> None:
+    model = make_model()
+    requests = [Request(str(i), (7, i), 2, temperature=t) for i, t in enumerate((0.0, 0.7, None))]
+    mixed = generate(
+        model, requests, Sampling(max_new_tokens=8), end_id=END, seed=1, precision="float32"
+    )
+    for request, temperature in zip(requests, (0.0, 0.7, 1.0), strict=True):
+        sampling = Sampling(temperature=temperature, max_new_tokens=8)
+        alone = Request(request.id, request.tokens, 2)
+        found = generate(model, [alone], sampling, end_id=END, seed=1, precision="float32")
+        assert [c.tokens for c in found] == [c.tokens for c in mixed if c.request_id == request.id]
 
 
 def test_prompts_that_cannot_be_answered_are_refused() -> None:

@@ -32,7 +32,10 @@ def test_equal_and_cut_replies_give_no_pair(monkeypatch):
         ("new", "d"): ("Cut", "length"),
     }
 
-    def sample_replies(model, chat, prompts, sampling, *, seed, precision):
+    asked = []
+
+    def sample_replies(model, chat, prompts, sampling, *, seed, temperatures, precision):
+        asked.append((seed, temperatures))
         answers = [said[model, prompt.id] for prompt in prompts]
         return [SimpleNamespace(text=text, stop_reason=reason) for text, reason in answers]
 
@@ -51,3 +54,8 @@ def test_equal_and_cut_replies_give_no_pair(monkeypatch):
         ("a", "One.", "Two.", "newer")
     ]
     assert counts == {"equal_replies": 1, "unfinished_replies": 2}
+    (seed_a, drawn_a), (seed_b, drawn_b) = asked
+    assert seed_a != seed_b
+    assert len(drawn_a) == len(drawn_b) == 4
+    assert (found[0].temperature_a, found[0].temperature_b) == (drawn_a[0], drawn_b[0])
+    assert {*drawn_a, *drawn_b} == {0.5, 1.0}
