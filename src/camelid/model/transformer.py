@@ -196,12 +196,17 @@ class Attention(nn.Module):
         q, k = apply_rotary(q, cosines, sines), apply_rotary(k, cosines, sines)
         if step is not None:
             step.cache.write(layer, step.slots_B, positions_BL, k, v)
-        if step is not None and step.limit is not None:
+        if mask is not None and step is not None and step.limit is not None:
             keys = step.cache.keys[layer][:, :, : step.limit].to(q.dtype)
             values = step.cache.values[layer][:, :, : step.limit].to(q.dtype)
             # One new token a row: the query heads of a group become query rows, no key is repeated.
             q_BGMK = q.view(batch, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
-            out = F.scaled_dot_product_attention(q_BGMK, keys, values, attn_mask=mask)
+            # Plain products: on CPU they take about half the time of the fused kernel with a mask.
+            scores_BGMC = (q_BGMK @ keys.transpose(-1, -2)) * self.head_dim**-0.5
+            scores_BGMC = scores_BGMC.masked_fill(~mask, -torch.inf)
+            softmax_type = torch.promote_types(q.dtype, torch.float32)
+            weights_BGMC = scores_BGMC.softmax(-1, dtype=softmax_type).to(q.dtype)
+            out = weights_BGMC @ values
             grouped: Tensor = self.wo(out.reshape(batch, length, -1))
             return grouped
         out = F.scaled_dot_product_attention(
