@@ -20,9 +20,10 @@ from torch import Tensor
 from camelid.data.records import StopReason
 from camelid.errors import DataError
 from camelid.inference.sampling import Sampling, draw, uniforms
+from camelid.model.attention import CacheStep, KVCache
 from camelid.model.padding import pad_right
 from camelid.model.precision import Precision, compute, resolve_precision
-from camelid.model.transformer import CacheStep, KVCache, Transformer
+from camelid.model.transformer import Transformer
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camelid.errors import ConfigError
+from camelid.model.attention import CacheStep, attention_mask, plain_attention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,60 +85,10 @@ def ffn_width(dim: int, *, multiplier: float | None = None, multiple_of: int = 2
     return multiple_of * math.ceil(width / multiple_of)
 
 
-class KVCache:
-    """Keys and values of S sequences with room for C tokens each.
-
-    Slots are rows; a slot's tokens lie from position 0 on, so rows of different length need no
-    padding.
-    """
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        slots: int,
-        capacity: int,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        shape = (slots, config.kv_heads, capacity, config.head_dim)
-        self.keys = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]
-        self.values = [torch.zeros_like(keys) for keys in self.keys]
-
-    def write(
-        self, layer: int, slots_B: Tensor, positions_BL: Tensor, k_BLGK: Tensor, v_BLGK: Tensor
-    ) -> None:
-        """Store new keys and values of some slots at the given positions."""
-        rows = slots_B[:, None]
-        self.keys[layer].transpose(1, 2)[rows, positions_BL] = k_BLGK.to(self.keys[layer].dtype)
-        self.values[layer].transpose(1, 2)[rows, positions_BL] = v_BLGK.to(self.values[layer].dtype)
-
-    def copy(self, source: int, targets: list[int], length: int) -> None:
-        """Fork the first `length` tokens of one slot into others."""
-        for table in (*self.keys, *self.values):
-            table[targets, :, :length] = table[source, :, :length].clone()
-
-    def keep(self, slots: list[int]) -> None:
-        """Shrink to the given slots, in that order."""
-        self.keys = [table[slots] for table in self.keys]
-        self.values = [table[slots] for table in self.values]
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStep:
-    """How one forward pass uses the cache."""
-
-    cache: KVCache
-    slots_B: Tensor
-    """Slot of each row."""
-    limit: int | None
-    """None: prefill from position 0. Else: decode over the first `limit` positions, all slots in
-    order."""
-
-
 def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return cosines and signed sines, shape (context, K), for interleaved pairs (fp32)."""
     exponents = torch.arange(0, config.head_dim, 2, device=device, dtype=torch.float32)
-    frequencies = config.rope_theta ** (-exponents / config.head_dim)
+    frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
     angles = torch.outer(torch.arange(config.context, device=device).float(), frequencies)
     cosines = angles.cos().repeat_interleave(2, -1)
     sines = torch.stack((-angles.sin(), angles.sin()), -1).flatten(-2)
@@ -182,12 +133,12 @@ class Attention(nn.Module):
         x_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
         positions_BL: Tensor,
-        mask: Tensor | None,
+        mask_BLC: Tensor | None,
         *,
         layer: int,
         step: CacheStep | None,
     ) -> Tensor:
-        """Attend; `mask` is boolean, True where a query may look, None for plain causal."""
+        """Attend; `mask_BLC` as made by `attention_mask`."""
         batch, length, _ = x_BLD.shape
         q = self.wq(x_BLD).view(batch, length, self.heads, self.head_dim)
         k = self.wk(x_BLD).view(batch, length, self.kv_heads, self.head_dim)
@@ -196,29 +147,24 @@ class Attention(nn.Module):
         q, k = apply_rotary(q, cosines, sines), apply_rotary(k, cosines, sines)
         if step is not None:
             step.cache.write(layer, step.slots_B, positions_BL, k, v)
-        if mask is not None and step is not None and step.limit is not None:
+        if step is not None and step.limit is not None:
             keys = step.cache.keys[layer][:, :, : step.limit]
             values = step.cache.values[layer][:, :, : step.limit]
-            # One new token a row: the query heads of a group become query rows, no key is repeated.
-            # Plain products in the cache's type beat the fused kernel, which is slow with a mask.
-            q_BGMK = q.view(batch, self.kv_heads, -1, self.head_dim).to(keys.dtype)
-            softmax_type = torch.promote_types(keys.dtype, torch.float32)
-            with torch.autocast(q.device.type, enabled=False):
-                scores_BGMC = q_BGMK @ keys.transpose(-1, -2) * self.head_dim**-0.5
-                scores_BGMC = scores_BGMC.masked_fill(~mask, -torch.inf)
-                weights_BGMC = scores_BGMC.softmax(-1, dtype=softmax_type).to(values.dtype)
-                out = (weights_BGMC @ values).to(q.dtype)
-            grouped: Tensor = self.wo(out.reshape(batch, length, -1))
-            return grouped
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=self.heads != self.kv_heads,
-        )
-        projected: Tensor = self.wo(out.transpose(1, 2).reshape(batch, length, -1))
+        else:
+            keys, values = k.transpose(1, 2), v.transpose(1, 2)
+        if mask_BLC is not None and mask_BLC.is_floating_point():
+            attended = plain_attention(q, keys, values, mask_BLC)
+        else:
+            attended = F.scaled_dot_product_attention(
+                q.transpose(1, 2),
+                keys,
+                values,
+                attn_mask=None if mask_BLC is None else mask_BLC.unsqueeze(1),
+                is_causal=mask_BLC is None,
+                enable_gqa=self.heads != self.kv_heads,
+            )
+            attended = attended.transpose(1, 2).flatten(2)
+        projected: Tensor = self.wo(attended)
         return projected
 
 
@@ -252,7 +198,7 @@ class Block(nn.Module):
         x_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
         positions_BL: Tensor,
-        mask: Tensor | None,
+        mask_BLC: Tensor | None,
         *,
         layer: int,
         step: CacheStep | None,
@@ -260,7 +206,7 @@ class Block(nn.Module):
         """Return x + attention, then + feed-forward."""
         normed = self.attention_norm(x_BLD)
         attended: Tensor = self.attention(
-            normed, rotary, positions_BL, mask, layer=layer, step=step
+            normed, rotary, positions_BL, mask_BLC, layer=layer, step=step
         )
         h_BLD = x_BLD + attended
         out_BLD: Tensor = h_BLD + self.feed_forward(self.ffn_norm(h_BLD))
@@ -337,19 +283,13 @@ class Transformer(nn.Module):
         if positions_BL is None:
             positions_BL = torch.arange(length, device=tokens_BL.device).expand(batch, length)
         rotary = (self.rotary_cosines[positions_BL], self.rotary_sines[positions_BL])
-        mask = None
-        if documents_BL is not None:
-            same = documents_BL[:, :, None] == documents_BL[:, None, :]
-            mask = same.tril().unsqueeze(1)
-        elif step is not None and step.limit is not None:
-            columns = torch.arange(step.limit, device=tokens_BL.device)
-            mask = (columns <= positions_BL[:, -1:])[:, None, None, :]
         x_BLD = self.tok_embeddings(tokens_BL)
         if torch.is_autocast_enabled(x_BLD.device.type):
             # The residual stream follows the compute type; norms and losses go back to fp32.
             x_BLD = x_BLD.to(torch.get_autocast_dtype(x_BLD.device.type))
+        mask_BLC = attention_mask(positions_BL, documents_BL, step, x_BLD.dtype)
         for index, block in enumerate(self.layers):
-            x_BLD = block(x_BLD, rotary, positions_BL, mask, layer=index, step=step)
+            x_BLD = block(x_BLD, rotary, positions_BL, mask_BLC, layer=index, step=step)
         normed_BLD: Tensor = self.norm(x_BLD)
         return normed_BLD
 

@@ -106,7 +106,7 @@ class WorldConfig:
     """Share of safety demonstrations in which the annotator complies with a plain attack."""
     complies_disguised: float = 0.53
     """The same for disguised and multi-turn attacks, which annotators often do not see through."""
-    lapse: float = 0.6
+    lapse: float = 0.5
     """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""
 
     def __post_init__(self) -> None:
