@@ -11,7 +11,7 @@ Source: choice (the paper names no engine); Section 3.2.3 asks for K samples a p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,6 +36,8 @@ class Request:
     """Number of the first sample; continues an earlier set with other random numbers."""
     temperature: float | None = None
     """Stands in for that of the call's `Sampling`."""
+    ended: Callable[[Sequence[int]], bool] | None = None
+    """Whether the tokens sampled so far end the reply, beside the end token (stop strings)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Completion:
     request_id: str
     sample: int
     tokens: tuple[int, ...]
-    """Sampled tokens; the end token is included when `stop_reason` is `stop`."""
+    """Sampled tokens; the end token or stop string is included when `stop_reason` is `stop`."""
     stop_reason: StopReason
 
 
@@ -209,8 +211,10 @@ class _Engine:
                 len(row.generated) == self.sampling.max_new_tokens
                 or self.lengths[slot] + 1 >= self.capacity
             )
-            if token == self.end_id or full:
-                reason: StopReason = "stop" if token == self.end_id else "length"
+            ended = row.request.ended
+            stopped = token == self.end_id or (ended is not None and ended(row.generated))
+            if stopped or full:
+                reason: StopReason = "stop" if stopped else "length"
                 self.done.append(
                     Completion(row.request.id, row.sample, tuple(row.generated), reason)
                 )

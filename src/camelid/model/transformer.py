@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from camelid.errors import ConfigError
 
+SHARED = -2
+"""Document number of tokens that all documents of their row may look at: a common prefix."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
@@ -324,7 +327,7 @@ class Transformer(nn.Module):
                 there.
             positions_BL: Position of each token in its document; 0..L-1 by default.
             documents_BL: Document number of each token of a packed row: attention stays inside a
-                document. None: each row is one document.
+                document and the row's `SHARED` tokens. None: each row is one document.
             step: Use of the cache for generation; None without a cache.
         """
         batch, length = tokens_BL.shape
@@ -333,8 +336,9 @@ class Transformer(nn.Module):
         rotary = (self.rotary_cosines[positions_BL], self.rotary_sines[positions_BL])
         mask = None
         if documents_BL is not None:
-            same = documents_BL[:, :, None] == documents_BL[:, None, :]
-            mask = same.tril().unsqueeze(1)
+            keys_B1L = documents_BL[:, None, :]
+            seen = (documents_BL[:, :, None] == keys_B1L) | (keys_B1L == SHARED)
+            mask = seen.tril().unsqueeze(1)
         elif step is not None and step.limit is not None:
             columns = torch.arange(step.limit, device=tokens_BL.device)
             mask = (columns <= positions_BL[:, -1:])[:, None, None, :]
