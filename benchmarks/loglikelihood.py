@@ -79,7 +79,11 @@ def main(data: Path, rounds: int) -> None:
             if apart > TOLERANCE:
                 raise SystemExit(f"{name}: log-likelihoods differ by {apart}")
         report(f"loglikelihood.135m.{name}", count, *map(statistics.median, seconds))
-    report("loglikelihood.135m", sum(TASKS.values()), *map(statistics.median, zip(*totals)))
+    report(
+        "loglikelihood.135m",
+        sum(TASKS.values()),
+        *map(statistics.median, zip(*totals, strict=True)),
+    )
 
 
 def report(name: str, items: int, own: float, other: float) -> None:
