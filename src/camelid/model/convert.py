@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from camelid.data.tokenizer import ByteLevelBPETokenizer
+from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.model.transformer import ModelConfig, Transformer
 from camelid.model.weights import fill

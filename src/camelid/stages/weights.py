@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camelid.data.huggingface_tokenizer import write_huggingface_tokenizer
 from camelid.errors import MissingInputError
 from camelid.model.convert import load_gguf
 from camelid.model.weights import save_model
@@ -54,10 +55,8 @@ def run(config: Config, context: StageContext) -> dict[str, Any]:
     """Convert the weights; writes `model/` and `tokenizer/`."""
     path = find_weights(config.path)
     converted = load_gguf(path)
-    for marker in ("<|im_start|>", "<|im_end|>"):
-        converted.tokenizer.special_id(marker)
     save_model(converted.model, context.out / "model")
-    converted.tokenizer.save(context.out / "tokenizer", "chatml")
+    write_huggingface_tokenizer(converted.tokenizer, context.out / "tokenizer")
     shape = converted.model.config
     return {
         "file": path.name,
