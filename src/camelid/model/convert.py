@@ -9,14 +9,21 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from camelid.data.chat import ChatFormat, load_chat_format
+from camelid.data.chat import ChatFormat, chat_format_of
 from camelid.data.gguf_vocabulary import read_gguf_vocabulary
+from camelid.data.huggingface_tokenizer import (
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    read_huggingface_tokenizer,
+    write_huggingface_tokenizer,
+)
+from camelid.data.sentencepiece_tokenizer import model_proto
+from camelid.data.tokenizer import Tokenizer, tokenizer_from_vocabulary
 from camelid.data.vocabulary import CONTROL, UNKNOWN
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.model.gguf_file import open_gguf, read_gguf, write_gguf
@@ -26,7 +33,6 @@ from camelid.model.weights import Checkpoint, read_folder
 from camelid.runs import explain_full_disk, fsync_directory, fsync_tree, read_json
 
 Format = Literal["hf", "meta", "gguf"]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TOKENIZER_PLACES = ("tokenizer", "tokenizer_training/tokenizer", "weights/tokenizer")
 """Where a run keeps its tokenizer."""
 
@@ -52,8 +58,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return read_folder(path) if ours else read_huggingface(path)
 
 
-def read_chat_format(path: Path) -> ChatFormat:
-    """Read the tokenizer and chat format that belong to a model of any format.
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read the tokenizer that belongs to a model of any format.
 
     Args:
         path: As for `read_checkpoint`; a model of a run has its tokenizer in the run's folder.
@@ -63,11 +69,14 @@ def read_chat_format(path: Path) -> ChatFormat:
         CheckpointError: It is damaged or of an unsupported kind.
     """
     if path.is_file():
-        return chat_format_of(read_gguf_vocabulary(open_gguf(path).fields))
+        try:
+            return tokenizer_from_vocabulary(read_gguf_vocabulary(open_gguf(path).fields))
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
     inside_run = [up / place for up in path.absolute().parents[:4] for place in _TOKENIZER_PLACES]
     for folder in (path, *inside_run):
-        if (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.model").is_file():
-            return load_chat_format(folder)
+        if (folder / MODEL_FILE).is_file() or (folder / TOKENIZER_FILE).is_file():
+            return read_huggingface_tokenizer(folder)
     raise MissingInputError(f"{path}: no tokenizer here or in its run. Name it with --tokenizer.")
 
 
@@ -101,8 +110,10 @@ def convert(
     if shards is not None and (shards < 1 or to == "gguf"):
         raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
     checkpoint = read_checkpoint(source)
-    chat = read_chat_format(tokenizer or source)
-    vocabulary = chat.tokenizer.vocabulary.padded(checkpoint.config.vocabulary_size)
+    vocabulary = read_tokenizer(tokenizer or source).vocabulary.padded(
+        checkpoint.config.vocabulary_size
+    )
+    whole = tokenizer_from_vocabulary(vocabulary)
     with _appearing(destination) as folder:
         if to == "gguf":
             name = source.stem if source.is_file() else source.absolute().name
@@ -111,11 +122,11 @@ def convert(
         elif to == "meta":
             write_meta(checkpoint, folder, dtype=dtype, shards=shards or 1)
             if vocabulary.kind == "sentencepiece":
-                (folder / "tokenizer.model").write_bytes(model_proto(vocabulary))
+                (folder / MODEL_FILE).write_bytes(model_proto(vocabulary))
         else:
-            ids = _special_ids(chat, checkpoint)
+            ids = _special_ids(chat_format_of(whole), checkpoint)
             write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
-            write_huggingface_tokenizer(chat, folder)
+            write_huggingface_tokenizer(whole, folder)
     return checkpoint
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ import torch
 from torch import Tensor
 
 from camelid.config import from_json
-from camelid.data.vocabulary import Vocabulary
 from camelid.data.gguf_vocabulary import write_gguf_vocabulary
+from camelid.data.vocabulary import Vocabulary
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.model.layout import Names, is_rotated, split_halves, under_our_names
 from camelid.model.transformer import ModelConfig
@@ -32,7 +31,7 @@ from camelid.model.weights import Checkpoint, StoredTensor, empty_model, stream
 
 MOST_HEADER = 1 << 25
 """Longest header in bytes; that of a vocabulary of 262,144 takes 6 MB."""
-_SCALARS = dict(enumerate("B b H h I i f ?".split())) | {10: "Q", 11: "q", 12: "d"}
+_SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _HALF_SPLIT = {"llama": False, "qwen2": True}
 """Architectures, and whether they rotate halves of a head."""
@@ -125,11 +124,6 @@ class GGUFFile:
             raise CheckpointError(f"{self.path}: the field {key!r} is missing.")
         return self.fields[key]
 
-    @property
-    def tensor_types(self) -> dict[str, int]:
-        """Number of tensors of each type."""
-        return dict(Counter(tensor.type for tensor in self.tensors.values()))
-
 
 def open_gguf(path: Path) -> GGUFFile:
     """Read the header of a file.
@@ -210,7 +204,9 @@ def read_gguf(file: GGUFFile) -> Checkpoint:
     tensors = dict(file.tensors)
     factors = tensors.pop(_ROPE_FACTORS, None)
     config = _read_config(file, architecture, factors)
-    found = Checkpoint(where=file.path, config=config, tensors=tensors)
+    stated = {key: file.fields.get(f"general.{key}") for key in ("name", "license")}
+    metadata = {key: str(value) for key, value in stated.items() if value}
+    found = Checkpoint(where=file.path, config=config, tensors=tensors, metadata=metadata)
     return under_our_names(found, _NAMES, half_split=_HALF_SPLIT[architecture])
 
 

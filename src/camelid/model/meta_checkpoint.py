@@ -8,8 +8,6 @@ Source: the released reference code (rule of the feed-forward width, division am
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +27,10 @@ MAPPED_BYTES = 1 << 26
 """Mapped pages count as used memory until a file is mapped anew: so often that is done."""
 _BY_COLUMNS = ("tok_embeddings", "wo", "w2")
 _BY_ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
-_KNOWN = frozenset(
-    "dim n_layers n_heads n_kv_heads vocab_size multiple_of ffn_dim_multiplier norm_eps rope_theta "
-    "use_scaled_rope rope_scaling_factor rope_high_freq_factor".split()
+_KNOWN = (
+    *("dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of"),
+    *("ffn_dim_multiplier", "norm_eps", "rope_theta"),
+    *("use_scaled_rope", "rope_scaling_factor", "rope_high_freq_factor"),
 )
 _SCALED_ROPE = {"factor": 8.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0}
 """What `use_scaled_rope` means where no number is given, with an original context of 8192."""
@@ -142,7 +141,7 @@ def _joined(shards: list[_Shard], name: str, dim: Any) -> StoredTensor:
 
 
 def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: bool) -> ModelConfig:
-    strange = sorted(params.keys() - _KNOWN)
+    strange = sorted(params.keys() - set(_KNOWN))
     if strange:
         raise CheckpointError(f"{path}: not supported: {', '.join(strange)}.")
     dim, multiple, multiplier = (
@@ -151,8 +150,9 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
         params.get("ffn_dim_multiplier"),
     )
     theta = params.get("rope_theta", 10000.0)
-    if type(dim) is not int or type(multiple) is not int or multiple < 1:
-        raise CheckpointError(f"{path}: dim and multiple_of must be whole numbers above 0.")
+    numbers = type(dim) is int and type(multiple) is int and multiple > 0
+    if not numbers or not isinstance(multiplier, int | float | None):
+        raise CheckpointError(f"{path}: dim, multiple_of, ffn_dim_multiplier must be numbers.")
     try:
         scaling = None
         context = 8192 if theta >= 500_000 else 4096
@@ -208,8 +208,8 @@ def write_meta(
     )
     if checkpoint.kind != "transformer" or config.qkv_bias or not standard:
         raise CheckpointError(
-            f"{checkpoint.where}: Meta's format has no reward heads, no query, key and value biases "
-            "and one kind of rotary scaling. Use --to hf."
+            f"{checkpoint.where}: Meta's format has no reward heads, no query, key and value "
+            "biases and one kind of rotary scaling. Use --to hf."
         )
     sizes = (config.dim, config.kv_heads, config.heads, config.ffn_dim, config.vocabulary_size)
     if shards not in SHARDS or any(size % shards for size in sizes):

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +36,8 @@ BLOCK = 1 << 22
 """Numbers that are read at a time."""
 MOST_ROTARY = 1 << 28
 """Longest context times head size: a million tokens of 256 numbers (2 GB of rotary tables)."""
-READABLE = frozenset("F64 F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K".split())
+FLOATS = ("F64", "F32", "F16", "BF16")
+READABLE = (*FLOATS, "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
 """Types of stored numbers, by the names of safetensors and GGUF."""
 
 
@@ -62,6 +63,8 @@ class Checkpoint:
     config: ModelConfig
     tensors: Mapping[str, StoredTensor]
     kind: ModelKind = "transformer"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """`name` and `license`, as far as the files state them."""
 
 
 def save_model(model: Transformer | RewardModel, directory: Path) -> None:
