@@ -23,9 +23,11 @@ import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
 
+from camelid.data.tokenizer import Tokenizer
 from camelid.evaluation.benchmarking import make_task
 from camelid.evaluation.harness import CamelidLM, Log
-from camelid.model.convert import load_gguf
+from camelid.inference.models import NamedModel
+from camelid.model.transformer import Transformer
 from camelid.stages.weights import find_weights
 
 TASKS = {"piqa": 16, "hellaswag": 10, "arc_challenge": 16, "mmlu_high_school_geography": 10}
@@ -50,23 +52,24 @@ def peer(path: Path) -> HFLM:
     return HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=8, max_length=8192)
 
 
-def ours(converted: Any, requests: list[Any]) -> list[tuple[float, bool]]:
+def ours(loaded: tuple[Transformer, Tokenizer], requests: list[Any]) -> list[tuple[float, bool]]:
     """Score with an empty log."""
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log.jsonl", {"model": "m", "digest": ""})
-        model = CamelidLM(lambda: (converted.model, converted.tokenizer), lambda _: log)
+        model = CamelidLM(lambda: loaded, lambda _: log)
         return model.loglikelihood(requests)
 
 
 def main(data: Path, rounds: int) -> None:
     """Print one line a task, and one for all."""
-    converted, theirs = load_gguf(find_weights(None)), peer(find_weights(None))
+    path = find_weights(None)
+    loaded, theirs = NamedModel(name="smollm2", path=path).load(), peer(path)
     totals = [[0.0, 0.0] for _ in range(rounds)]
     for name, count in TASKS.items():
         task, _ = make_task(name, 0 if "mmlu" not in name else 5, data)
         task.build_all_requests(limit=count)
         seconds: list[list[float]] = [[], []]
-        sides = (partial(ours, converted), partial(theirs.loglikelihood, disable_tqdm=True))
+        sides = (partial(ours, loaded), partial(theirs.loglikelihood, disable_tqdm=True))
         for turn in range(-1, rounds):
             answers = []
             for side, score in enumerate(sides):

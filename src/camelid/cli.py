@@ -1,4 +1,4 @@
-"""The command line: `camelid list | run | show | chat | evaluate | report`.
+"""The command line: `camelid list | run | show | chat | evaluate | report | convert`.
 
 Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 130
 Ctrl-C. Heavy imports wait until the arguments are parsed, so that `--help` answers at once.
@@ -95,6 +95,29 @@ def make_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="make the report of a run again")
     report.add_argument("run", metavar="RUN", type=Path, help="run directory")
     report.set_defaults(call=_report)
+
+    convert = commands.add_parser("convert", help="write a model in another format")
+    convert.add_argument(
+        "source",
+        metavar="SRC",
+        type=Path,
+        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/ppo/model)",
+    )
+    convert.add_argument("destination", metavar="DST", type=Path, help="new folder or GGUF file")
+    convert.add_argument("--to", choices=["hf", "meta", "gguf"], required=True, help="the format")
+    convert.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="number type of the weights (float32)",
+    )
+    convert.add_argument(
+        "--shards", metavar="N", type=int, help="files (hf) or model-parallel processes (meta)"
+    )
+    convert.add_argument(
+        "--tokenizer", metavar="PATH", type=Path, help="where the tokenizer is, if not with SRC"
+    )
+    convert.set_defaults(call=_convert)
     return parser
 
 
@@ -363,3 +386,20 @@ def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
     print()
     print(benchmark_tables.scored(scores).markdown())
     print(f"\nScores: {out / 'scores.json'}")
+
+
+def _convert(known: argparse.Namespace, _: Sequence[str]) -> None:
+    import torch
+
+    from camelid.model.convert import convert
+
+    checkpoint = convert(
+        known.source,
+        known.destination,
+        to=known.to,
+        dtype=getattr(torch, known.dtype),
+        shards=known.shards,
+        tokenizer=known.tokenizer,
+    )
+    count = checkpoint.config.parameter_count
+    print(f"{known.destination}: {count:,} parameters as {known.dtype}, format {known.to}")

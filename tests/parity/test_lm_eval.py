@@ -22,7 +22,7 @@ from lm_eval.models.huggingface import HFLM
 
 from camelid.evaluation.benchmarking import make_task
 from camelid.evaluation.harness import CamelidLM, Log
-from camelid.model.convert import load_gguf
+from camelid.inference.models import NamedModel
 from camelid.stages.weights import find_weights
 
 pytestmark = [
@@ -63,8 +63,8 @@ def samples(model, name, shots, limit, data):
 
 def both(name, shots, limit, data, tmp_path):
     log = Log(tmp_path / "log.jsonl", {"model": "smollm2", "digest": ""})
-    converted = load_gguf(find_weights(None))
-    model = CamelidLM(lambda: (converted.model, converted.tokenizer), lambda _: log)
+    loaded = NamedModel(name="smollm2", path=find_weights(None))
+    model = CamelidLM(loaded.load, lambda _: log)
     mine, metric = samples(model, name, shots, limit, data)
     theirs, _ = samples(reference(), name, shots, limit, data)
     assert [one["prompt_hash"] for one in mine] == [one["prompt_hash"] for one in theirs]

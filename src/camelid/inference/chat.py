@@ -59,18 +59,6 @@ def pick_model(run: Path, name: str) -> Path:
     return models[name]
 
 
-def tokenizer_of(run: Path) -> Path:
-    """Return the tokenizer folder of a run.
-
-    Raises:
-        MissingInputError: There is none yet.
-    """
-    for place in ("tokenizer_training/tokenizer", "weights/tokenizer"):
-        if (run / place).is_dir():
-            return run / place
-    raise MissingInputError(f"{run}: no tokenizer yet. Run `camelid run` first.")
-
-
 @dataclass(slots=True)
 class _Speaker:
     """One model with its own memory of the dialogue."""
@@ -129,7 +117,11 @@ def chat_loop(
     Raises:
         MissingInputError: A model or the tokenizer is missing.
     """
-    chat = load_chat_format(tokenizer_of(run))
+    places = ("tokenizer_training/tokenizer", "weights/tokenizer")
+    tokenizers = [run / place for place in places if (run / place).is_dir()]
+    if not tokenizers:
+        raise MissingInputError(f"{run}: no tokenizer yet. Run `camelid run` first.")
+    chat = load_chat_format(tokenizers[0])
     device = default_device()
     speakers = [
         _Speaker(name, load_transformer(pick_model(run, name), device), chat, []) for name in names

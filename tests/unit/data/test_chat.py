@@ -15,7 +15,8 @@ from camelid.data.chat import (
     neutralise,
 )
 from camelid.data.records import Message
-from camelid.data.tokenizer import ByteLevelBPETokenizer, train_sentencepiece
+from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
+from camelid.data.tokenizer_training import train_sentencepiece
 from camelid.errors import CheckpointError, DataError
 
 SPECIAL = {"<|im_start|>": 0, "<|im_end|>": 1}

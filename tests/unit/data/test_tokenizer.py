@@ -6,13 +6,14 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camelid.data.tokenizer import (
-    LONGEST_SENTENCE,
-    ByteLevelBPETokenizer,
-    SentencePieceTokenizer,
-    load_tokenizer,
-    train_sentencepiece,
+from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
+from camelid.data.huggingface_tokenizer import (
+    read_huggingface_tokenizer,
+    write_huggingface_tokenizer,
 )
+from camelid.data.sentencepiece_tokenizer import SentencePieceTokenizer, read_sentencepiece
+from camelid.data.tokenizer import StreamingDecoder, tokenizer_from_vocabulary
+from camelid.data.tokenizer_training import LONGEST_SENTENCE, train_sentencepiece
 from camelid.errors import CheckpointError, DataError, MissingInputError
 
 WORDS = [
@@ -50,7 +51,7 @@ def sentencepiece_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sentencepiece_tokenizer(sentencepiece_folder):
-    return load_tokenizer(sentencepiece_folder)
+    return read_huggingface_tokenizer(sentencepiece_folder)
 
 
 def byte_level():
@@ -173,7 +174,7 @@ def test_corpus_that_is_not_utf8_or_missing(tmp_path):
 def test_byte_level_save_and_load(tmp_path):
     tokenizer = byte_level()
     tokenizer.save(tmp_path, "chatml")
-    loaded = load_tokenizer(tmp_path)
+    loaded = read_huggingface_tokenizer(tmp_path)
     text = "the 11 <|im_end|> 日本"
     assert loaded.encode(text) == tokenizer.encode(text)
     assert (loaded.eos_id, loaded.pad_id, loaded.bos_id) == (1, 1, None)
@@ -182,19 +183,19 @@ def test_byte_level_save_and_load(tmp_path):
 
 def test_damaged_folders(tmp_path):
     with pytest.raises(MissingInputError, match="tokenizer_config"):
-        load_tokenizer(tmp_path)
+        read_huggingface_tokenizer(tmp_path)
     config = tmp_path / "tokenizer_config.json"
     for text in ("{", "[]", '{"kind": "sentencepiece"}'):
         config.write_text(text, encoding="utf-8")
         with pytest.raises(CheckpointError):
-            load_tokenizer(tmp_path)
+            read_huggingface_tokenizer(tmp_path)
     for kind, name in (("sentencepiece", "tokenizer.model"), ("byte_level_bpe", "tokenizer.json")):
         config.write_text(json.dumps({"kind": kind, "chat_format": "llama2"}), encoding="utf-8")
         with pytest.raises(MissingInputError):
-            load_tokenizer(tmp_path)
+            read_huggingface_tokenizer(tmp_path)
         (tmp_path / name).write_bytes(b"not a tokenizer")
         with pytest.raises(CheckpointError):
-            load_tokenizer(tmp_path)
+            read_huggingface_tokenizer(tmp_path)
     config.write_text(json.dumps({"kind": "words", "chat_format": "llama2"}), encoding="utf-8")
     with pytest.raises(CheckpointError, match="'words'"):
-        load_tokenizer(tmp_path)
+        read_huggingface_tokenizer(tmp_path)

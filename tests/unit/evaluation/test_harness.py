@@ -193,7 +193,7 @@ def test_an_evaluation_from_files_to_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(NamedModel, "load", lambda _: (tiny(), Letters()))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = public_files(tmp_path / "data")
-    model = NamedModel(name="m", path=tmp_path, tokenizer=None)
+    model = NamedModel(name="m", path=tmp_path)
     said = []
     scores = benchmarking.evaluate(
         model, "piqa,naturalquestions@2,quac", tmp_path / "data", tmp_path / "out", say=said.append
