@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import os
 import signal
 import sys
 import traceback
@@ -375,6 +376,8 @@ def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
     if not data.is_dir():
         raise ConfigError(f"--data: {data} is no folder. Name the one with the public files.")
     model = find_model(known.model)
+    # The harness' progress bars count prompts that are put together, not answers.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         from camelid.evaluation.benchmarking import evaluate
     except ImportError as error:

@@ -207,7 +207,6 @@ def evaluate(
             {key: task},
             limit=limit,
             bootstrap_iters=0,
-            confirm_run_unsafe_code=True,
         )
         values = [float(sample[about["metric"]]) for sample in result["samples"][key]]
         score = aggregates.score(values, about["items"])
