@@ -15,8 +15,10 @@ import json
 import lzma
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ from camelid.errors import DataError, MissingInputError
 Row = dict[str, Any]
 
 _OPENERS: dict[str, Callable[[Path], Any]] = {
-    "": Path.open,
+    "": partial(open, mode="rb"),
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
@@ -80,10 +82,9 @@ def read(directory: Path, source: Source) -> list[Place]:
                 if member:
                     return list(_parse(_member(path, member), Path(member), f"{path}, {member}"))
                 with opener(path) as file:
-                    content = file.read()
-                text = content if isinstance(content, str) else content.decode("utf-8")
+                    text = file.read().decode("utf-8")
                 return _with_labels(list(_parse(text, Path(name), str(path))), directory / name)
-            except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError) as error:
+            except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
                 raise DataError(f"{path}: cannot be read ({error}).") from None
     reason = "it is on no hub in this layout"
     if source.hub is not None:
@@ -129,7 +130,8 @@ def _with_labels(places: list[Place], path: Path) -> list[Place]:
 
 
 def _parse(text: str, name: Path, path: str) -> Iterator[Place]:
-    lines = text.splitlines() if name.suffix in {".jsonl", ".txt"} else []
+    # Not `splitlines`: U+2028 and its like stand inside lines.
+    lines = text.removesuffix("\n").split("\n") if name.suffix in {".jsonl", ".txt"} else []
     if name.suffix == ".jsonl":
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -212,8 +214,12 @@ def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
     found = []
     for place in places[1:]:
         cell = place.row["cells"][header.index(column)]
-        if place.row["cells"][0].startswith("sample") and cell:
+        if not place.row["cells"][0].startswith("sample") or not cell:
+            continue
+        try:
             found.append(Place(ast.literal_eval(cell), place.where))
+        except (ValueError, SyntaxError) as error:
+            raise DataError(f"{place.where}: no Python literal in {column!r} ({error}).") from None
     return found
 
 

@@ -32,6 +32,8 @@ from camelid.model.transformer import Transformer
 from camelid.runs import append_jsonl
 
 SEED = 0
+SLOT_TOKENS = 16_384
+"""Room of the generation cache: as many rows as fit, 32 at most (0.7 GiB for 135M in fp32)."""
 Answer = list[Any] | str
 """Log-likelihood and whether greedy, a rolling log-likelihood alone in its list, or a text."""
 
@@ -98,7 +100,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             load: Reads the model; called when the first answer is missing.
             log: Gives the log of a task.
             precision: Compute type; log-likelihoods are compared, so fp32 by default.
-            chunk: Requests answered between two writes to the log.
+            chunk: Choices scored between two writes to the log; 32 answers, or one text.
         """
         super().__init__()
         self._load, self._log, self._precision, self._chunk = load, log, precision, chunk
@@ -139,9 +141,11 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         self,
         requests: Sequence[Instance],
         answer: Callable[[list[tuple[Instance, int]]], list[tuple[Answer, bool]]],
+        chunk_size: int,
     ) -> list[Answer]:
         """Answer what no log holds yet. The harness repeats a request to get several samples."""
-        keys, waiting = [], []
+        keys: list[str] = []
+        waiting: list[tuple[int, Instance, int]] = []
         seen: Counter[tuple[str, int, int]] = Counter()
         for request in requests:
             place = (str(request.task_name), int(request.doc_id), int(request.idx))
@@ -151,8 +155,8 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             if keys[-1] not in self._log(place[0]).answers:
                 waiting.append((len(keys) - 1, request, seen[place]))
             seen[place] += 1
-        for start in range(0, len(waiting), self._chunk):
-            chunk = waiting[start : start + self._chunk]
+        for start in range(0, len(waiting), chunk_size):
+            chunk = waiting[start : start + chunk_size]
             found = answer([(request, sample) for _, request, sample in chunk])
             for (index, request, _), (value, truncated) in zip(chunk, found, strict=True):
                 self._log(request.task_name).add(keys[index], value, truncated)
@@ -165,10 +169,10 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         longest = self.model.config.context
         cut, truncated = [], []
         for context, continuation in pairs:
-            if len(continuation) > longest:
+            if not 1 <= len(continuation) <= longest:
                 raise DataError(
-                    f"a choice has {len(continuation)} tokens; at most {longest} (the model's "
-                    "context) can be scored."
+                    f"a choice has {len(continuation)} tokens; needed 1 to {longest} (the model's "
+                    "context)."
                 )
             kept = context[-(longest + 1 - len(continuation)) :]
             cut.append(Pair(tuple(kept), tuple(continuation)))
@@ -192,7 +196,10 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
     ) -> list[tuple[float, bool]]:
         """Score continuations of contexts."""
         del disable_tqdm
-        return [(answer[0], answer[1]) for answer in self._answered(requests, self._choices)]
+        return [
+            (answer[0], answer[1])
+            for answer in self._answered(requests, self._choices, self._chunk)
+        ]
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
@@ -220,12 +227,12 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
     ) -> list[float]:
         """Score whole texts, in windows without overlap where they are longer than the context."""
         del disable_tqdm
-        return [float(answer[0]) for answer in self._answered(requests, self._texts)]
+        return [float(answer[0]) for answer in self._answered(requests, self._texts, 1)]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generate answers up to a stop string."""
         del disable_tqdm
-        return [str(answer) for answer in self._answered(requests, self._generated)]
+        return [str(answer) for answer in self._answered(requests, self._generated, 32)]
 
     def _generated(self, requests: list[tuple[Instance, int]]) -> list[tuple[Answer, bool]]:
         found: list[tuple[Answer, bool]] = []
@@ -266,13 +273,14 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             )
             prompts += [kept] * len(samples)
             truncated += [len(kept) < len(whole)] * len(samples)
+        longest = max(map(len, prompts))
         completions = generate(
             self.model,
             batch,
             sampling,
             end_id=tokenizer.eos_id,
             seed=SEED,
-            slots=32,
+            slots=max(1, min(32, SLOT_TOKENS // (longest + sampling.max_new_tokens))),
             precision=self._precision,
         )
         texts: list[Answer] = []
