@@ -19,7 +19,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
-from lm_eval.utils import get_rolling_token_windows
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from camelid.data.records import iterate_json_lines
 from camelid.data.tokenizer import Tokenizer
@@ -218,7 +218,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
                 max_seq_len=self.model.config.context,
                 context_len=1,
             )
-            scored = self._likelihoods([(context, own) for context, own in windows])
+            scored = self._likelihoods([make_disjoint_window(window) for window in windows])
             found.append(([math.fsum(s.log_probability for s, _ in scored)], False))
         return found
 
