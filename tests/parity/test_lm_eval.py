@@ -81,7 +81,7 @@ def both(name, shots, limit, data, tmp_path):
         ("arc_easy", 0),
         ("arc_challenge", 0),
         ("winogrande", 0),
-        ("mmlu_marketing", 5),
+        ("mmlu_miscellaneous", 5),
     ],
 )
 def test_the_same_log_likelihoods_and_accuracy(name, shots, shared_data, tmp_path):
