@@ -6,6 +6,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.data.chat import (
     ChatMLFormat,
     Llama2ChatFormat,
@@ -15,7 +16,6 @@ from camelid.data.chat import (
     neutralise,
 )
 from camelid.data.records import Message
-from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.data.tokenizer_training import train_sentencepiece
 from camelid.errors import CheckpointError, DataError
 

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.data.huggingface_tokenizer import (
     read_huggingface_tokenizer,
-    write_huggingface_tokenizer,
 )
-from camelid.data.sentencepiece_tokenizer import SentencePieceTokenizer, read_sentencepiece
-from camelid.data.tokenizer import StreamingDecoder, tokenizer_from_vocabulary
+from camelid.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from camelid.data.tokenizer_training import LONGEST_SENTENCE, train_sentencepiece
 from camelid.errors import CheckpointError, DataError, MissingInputError
 
