@@ -32,7 +32,7 @@ _KINDS: dict[str, type[Transformer | RewardModel]] = {
 }
 ModelKind = Literal["transformer", "reward_model"]
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Numbers that are read at a time."""
 MOST_ROTARY = 1 << 28
 """Longest context times head size: a million tokens of 256 numbers (2 GB of rotary tables)."""
