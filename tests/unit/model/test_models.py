@@ -92,7 +92,7 @@ def test_left_padded_right_padded_packed_and_single_rows_agree() -> None:
         documents_BL=torch.tensor([[1] * gap + [0] * (longest - gap) for gap in gaps]),
     )
     packed = model(
-        torch.tensor([sum(rows, [])]),
+        torch.tensor([[token for row in rows for token in row]]),
         positions_BL=torch.tensor([[i for row in rows for i in range(len(row))]]),
         documents_BL=torch.tensor([[n for n, row in enumerate(rows) for _ in row]]),
     )[0]
