@@ -347,11 +347,11 @@ def test_refused_kinds(tmp_path):
         data["normalizer"] = {"type": "Lowercase"}
 
     cases = {
-        "type 'Unigram'": dict(data=unigram),
-        "pre-tokenizer": dict(data=gpt2),
-        "not one of smollm": dict(data=lower),
-        "are not 0 to": dict(data=hole),
-        "eos_token": dict(config=lambda c: c.pop("eos_token")),
+        "type 'Unigram'": {"data": unigram},
+        "pre-tokenizer": {"data": gpt2},
+        "not one of smollm": {"data": lower},
+        "are not 0 to": {"data": hole},
+        "eos_token": {"config": lambda c: c.pop("eos_token")},
     }
     for number, (message, change) in enumerate(cases.items()):
         with pytest.raises(CheckpointError, match=message):
