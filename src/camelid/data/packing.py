@@ -91,7 +91,7 @@ def pack(
             stop = start + len(document.ids)
             tokens[index, start:stop] = document.ids
             train[index, start:stop] = document.train
-            train[index, start] = False
+            train[index, start : start + 1] = False
             positions[index, start:stop] = np.arange(stop - start)
             numbers[index, start:stop] = number
             start = stop
