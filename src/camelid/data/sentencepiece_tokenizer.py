@@ -59,18 +59,15 @@ def model_proto(vocabulary: Vocabulary) -> bytes:
     """
     pieces = zip(vocabulary.tokens, vocabulary.scores or (), vocabulary.types, strict=True)
     unknown = vocabulary.types.index(UNKNOWN)
-    names = [
-        vocabulary.tokens[unknown],
-        vocabulary.tokens[vocabulary.eos_id if vocabulary.bos_id is None else vocabulary.bos_id],
-        vocabulary.tokens[vocabulary.eos_id],
-    ]
-    no_bos = -1 if vocabulary.bos_id is None else vocabulary.bos_id
+    # A model without BOS names a token that is no special one, which SentencePiece takes for none.
+    bos = unknown if vocabulary.bos_id is None else vocabulary.bos_id
+    names = [vocabulary.tokens[index] for index in (unknown, bos, vocabulary.eos_id)]
     trainer: list[tuple[int, int | bytes]] = [
         (3, 2),  # model_type: BPE
         (4, len(vocabulary.tokens)),
         (35, 1),  # byte_fallback
         (40, unknown),
-        (41, no_bos),
+        (41, -1 if vocabulary.bos_id is None else vocabulary.bos_id),
         (42, vocabulary.eos_id),
         (43, -1),  # pad_id
         (44, UNKNOWN_SURFACE.encode()),
@@ -217,10 +214,10 @@ class SentencePieceTokenizer(Tokenizer):
         ids = self._model.encode(text.replace(SPACE, private))
         found, needed = self._byte_ids(private), self._byte_ids(SPACE)
         result: list[int] = []
-        while ids:
-            matches = ids[: len(found)] == found
-            result += needed if matches else ids[:1]
-            ids = ids[len(found) if matches else 1 :]
+        for index in ids:
+            result.append(index)
+            if result[-len(found) :] == found:
+                result[-len(found) :] = needed
         return result
 
     def _byte_ids(self, character: str) -> list[int]:
