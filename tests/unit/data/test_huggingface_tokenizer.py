@@ -189,7 +189,7 @@ def test_template_gives_our_ids_and_the_public_text(
 ):
     name = chat.tokenizer.vocabulary.chat_format
     texts = ["What is 42?", "日本 é 😀\n\n- it's", "the river;\n 1999", "", "'Yes'"]
-    pairs = [(texts[index], f"{texts[-index]} Marvale.") for index in range(count)]
+    pairs = [(texts[index], f"Marvale{texts[-index]}.") for index in range(count)]
     if not finished:
         pairs[-1] = (pairs[-1][0], None)
     messages = messages_of(system, pairs)
@@ -367,7 +367,7 @@ def test_sentencepiece_of_another_kind_is_refused(tmp_path):
     sentencepiece = pytest.importorskip("sentencepiece")
     flags = {"byte_fallback": True, "normalization_rule_name": "identity"}
     kinds = {
-        "byte tokens": {"normalization_rule_name": "identity"},
+        "byte tokens": {"normalization_rule_name": "identity", "model_type": "bpe"},
         "another way": flags | {"model_type": "bpe", "normalization_rule_name": "nmt_nfkc"},
         "is not supported": flags | {"model_type": "bpe", "add_dummy_prefix": False},
     }
