@@ -110,10 +110,11 @@ def test_reward_model_pads_with_what_ends_no_text(run_folder, tmp_path):
     convert(source, tmp_path / "hf", to="hf")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
     ours = build(read_checkpoint(source))
-    assert theirs.config.pad_token_id not in (None, theirs.config.eos_token_id)
+    pad = theirs.config.pad_token_id
+    assert pad not in (None, theirs.config.eos_token_id)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "hf").pad_token_id == pad
     # Texts that end with the end-of-text token, of different lengths.
     rows = [[1, 300, 301, 302, 2], [1, 310, 2]]
-    pad = theirs.config.pad_token_id
     tokens = torch.tensor([row + [pad] * (5 - len(row)) for row in rows])
     expected = ours(tokens, torch.tensor([5, 3]))
     assert (theirs(tokens).logits[:, 0] - expected).abs().max() < 1e-5
