@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import math
 import os
 import signal
 import sys
@@ -404,5 +405,5 @@ def _convert(known: argparse.Namespace, _: Sequence[str]) -> None:
         shards=known.shards,
         tokenizer=known.tokenizer,
     )
-    count = checkpoint.config.parameter_count
+    count = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
     print(f"{known.destination}: {count:,} parameters as {known.dtype}, format {known.to}")

@@ -1,4 +1,4 @@
-"""Hugging Face directories against transformers, which writes what we read and reads what we write."""
+"""Hugging Face directories: transformers writes what we read, and reads what we write."""
 
 import dataclasses
 import json
@@ -298,7 +298,7 @@ def test_what_does_not_fit_is_listed(tmp_path):
     save_file(state, file)
     with pytest.raises(CheckpointError, match=r"0\.attention\.wk.*2\.attention\.wk"):
         build(read_huggingface(folder))
-    # Rotary frequencies of old conversions are computed, not read; a tied output may be written out.
+    # Old conversions hold rotary frequencies, which are computed; a tied output may be written out.
     state = {**whole, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
     state["lm_head.weight"] = whole["model.embed_tokens.weight"].clone()
     save_file(state, edited(folder, tie_word_embeddings=True) / "model.safetensors")

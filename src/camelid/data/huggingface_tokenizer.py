@@ -225,9 +225,10 @@ def read_huggingface_tokenizer(
             eos_id=vocabulary.eos_id if eos is None else tokens.index(eos),
             chat_format=chat_format,
         )
-        return tokenizer_from_vocabulary(
-            vocabulary.padded(config.get("vocabulary_size", len(tokens)))
-        )
+        size = config.get("vocabulary_size", len(tokens))
+        if not len(tokens) <= size <= 2 * len(tokens):
+            raise CheckpointError(f"vocabulary_size is {size}, there are {len(tokens)} tokens.")
+        return tokenizer_from_vocabulary(vocabulary.padded(size))
     except CheckpointError as error:
         raise CheckpointError(f"{directory}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:

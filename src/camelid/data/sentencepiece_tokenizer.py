@@ -20,7 +20,6 @@ from camelid.data.vocabulary import (
     NORMAL,
     UNKNOWN,
     UNUSED,
-    ChatFormatName,
     Tokenizer,
     Vocabulary,
 )
@@ -59,18 +58,15 @@ def model_proto(vocabulary: Vocabulary) -> bytes:
     """
     pieces = zip(vocabulary.tokens, vocabulary.scores or (), vocabulary.types, strict=True)
     unknown = vocabulary.types.index(UNKNOWN)
-    names = [
-        vocabulary.tokens[unknown],
-        vocabulary.tokens[vocabulary.eos_id if vocabulary.bos_id is None else vocabulary.bos_id],
-        vocabulary.tokens[vocabulary.eos_id],
-    ]
-    no_bos = -1 if vocabulary.bos_id is None else vocabulary.bos_id
+    # A model without BOS names a token that is no special one, which SentencePiece takes for none.
+    bos = unknown if vocabulary.bos_id is None else vocabulary.bos_id
+    names = [vocabulary.tokens[index] for index in (unknown, bos, vocabulary.eos_id)]
     trainer: list[tuple[int, int | bytes]] = [
         (3, 2),  # model_type: BPE
         (4, len(vocabulary.tokens)),
         (35, 1),  # byte_fallback
         (40, unknown),
-        (41, no_bos),
+        (41, -1 if vocabulary.bos_id is None else vocabulary.bos_id),
         (42, vocabulary.eos_id),
         (43, -1),  # pad_id
         (44, UNKNOWN_SURFACE.encode()),
@@ -89,8 +85,8 @@ def model_proto(vocabulary: Vocabulary) -> bytes:
     )
 
 
-def read_sentencepiece(path: Path, chat_format: ChatFormatName = "llama2") -> Vocabulary:
-    """Read a `tokenizer.model`.
+def read_sentencepiece(path: Path) -> Vocabulary:
+    """Read a `tokenizer.model`; its chat format is taken to be Llama 2's.
 
     Raises:
         MissingInputError: There is no such file.
@@ -98,46 +94,35 @@ def read_sentencepiece(path: Path, chat_format: ChatFormatName = "llama2") -> Vo
     """
     if not path.is_file():
         raise MissingInputError(f"{path}: no such tokenizer model.")
-    return parse_sentencepiece(path.read_bytes(), str(path), chat_format)
-
-
-def parse_sentencepiece(data: bytes, where: str, chat_format: ChatFormatName) -> Vocabulary:
-    """Read the bytes of a `tokenizer.model`; `where` names them in errors."""
     try:
-        model: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
-        size = int(model.get_piece_size())
-        tokens = tuple(model.id_to_piece(index) for index in range(size))
-    except (RuntimeError, OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{where}: no readable SentencePiece model ({error}).") from None
-    if size == 0 or model.eos_id() < 0:
-        raise CheckpointError(f"{where}: the model has no end-of-text id; one is needed.")
-    tests = (
-        (UNKNOWN, model.is_unknown),
-        (CONTROL, model.is_control),
-        (BYTE, model.is_byte),
-        (UNUSED, model.is_unused),
-    )
-    bos = int(model.bos_id())
-    try:
+        model: Any = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        ids = range(model.get_piece_size())
+        tests = (
+            (UNKNOWN, model.is_unknown),
+            (CONTROL, model.is_control),
+            (BYTE, model.is_byte),
+            (UNUSED, model.is_unused),
+        )
+        bos = int(model.bos_id())
         vocabulary = Vocabulary(
             kind="sentencepiece",
-            tokens=tokens,
-            scores=tuple(float(model.get_score(index)) for index in range(size)),
-            types=tuple(
-                next((kind for kind, test in tests if test(index)), NORMAL) for index in range(size)
-            ),
+            tokens=tuple(model.id_to_piece(index) for index in ids),
+            scores=tuple(float(model.get_score(index)) for index in ids),
+            types=tuple(next((kind for kind, is_kind in tests if is_kind(i)), NORMAL) for i in ids),
             bos_id=bos if bos >= 0 else None,
             eos_id=int(model.eos_id()),
-            chat_format=chat_format,
+            chat_format="llama2",
         )
+        probe = "A  full-width Ａ, the ﬁrst 1999;\n\t«é» 日本 \U0001f600 "
+        if SentencePieceTokenizer(vocabulary).encode(probe) != list(model.encode(probe)):
+            raise CheckpointError(
+                "this SentencePiece model splits or normalises text in another way than Llama 2's "
+                "(BPE, identity, a space in front); it is not supported."
+            )
     except CheckpointError as error:
-        raise CheckpointError(f"{where}: {error}") from None
-    probe = "A  full-width Ａ, the ﬁrst 1999;\n\t«é» 日本 \U0001f600 "
-    if SentencePieceTokenizer(vocabulary).encode(probe) != list(model.encode(probe)):
-        raise CheckpointError(
-            f"{where}: this SentencePiece model splits or normalises text in another way than "
-            "Llama 2's (BPE, identity, a space in front); it is not supported."
-        )
+        raise CheckpointError(f"{path}: {error}") from None
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: no readable SentencePiece model ({error}).") from None
     return vocabulary
 
 
@@ -190,7 +175,11 @@ class SentencePieceTokenizer(Tokenizer):
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__(vocabulary)
-        self._model: Any = sentencepiece.SentencePieceProcessor(model_proto=model_proto(vocabulary))
+        proto = model_proto(vocabulary)
+        try:
+            self._model: Any = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        except RuntimeError as error:
+            raise CheckpointError(f"vocabulary: refused by SentencePiece ({error}).") from None
         self._threads = os.cpu_count() or 1
 
     def _to_bytes(self, token: str, kind: int) -> bytes:
@@ -217,10 +206,10 @@ class SentencePieceTokenizer(Tokenizer):
         ids = self._model.encode(text.replace(SPACE, private))
         found, needed = self._byte_ids(private), self._byte_ids(SPACE)
         result: list[int] = []
-        while ids:
-            matches = ids[: len(found)] == found
-            result += needed if matches else ids[:1]
-            ids = ids[len(found) if matches else 1 :]
+        for index in ids:
+            result.append(index)
+            if result[-len(found) :] == found:
+                result[-len(found) :] = needed
         return result
 
     def _byte_ids(self, character: str) -> list[int]:

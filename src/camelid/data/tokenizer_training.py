@@ -13,11 +13,11 @@ from typing import NamedTuple
 import sentencepiece
 
 from camelid.data.chat_templates import LLAMA2_TAGS
-from camelid.data.huggingface_tokenizer import write_huggingface_tokenizer
+from camelid.data.huggingface_tokenizer import MODEL_FILE, write_huggingface_tokenizer
 from camelid.data.sentencepiece_tokenizer import (
     UNKNOWN_SURFACE,
     SentencePieceTokenizer,
-    parse_sentencepiece,
+    read_sentencepiece,
 )
 from camelid.errors import DataError, MissingInputError
 
@@ -129,6 +129,9 @@ def train_sentencepiece(
             f"{corpus_path}: the corpus does not fit a vocabulary of {vocabulary_size} pieces "
             f"({reason}). Use a larger corpus or another vocabulary_size."
         ) from None
-    vocabulary = parse_sentencepiece(model.getvalue(), str(corpus_path), "llama2")
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / MODEL_FILE
+    path.write_bytes(model.getvalue())
+    vocabulary = read_sentencepiece(path)
     write_huggingface_tokenizer(SentencePieceTokenizer(vocabulary), directory)
     return TokenizerTraining(lines=counts["lines"], cut_lines=counts["cut"])

@@ -70,6 +70,7 @@ def generate(
     seed: int,
     slots: int = 128,
     precision: Precision = "auto",
+    on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Sample replies.
 
@@ -81,6 +82,7 @@ def generate(
         seed: Seed of the random numbers.
         slots: Rows decoded at once.
         precision: Compute type.
+        on_token: Called with each sampled token at once; makes sense for one request.
 
     Returns:
         Completions in the order of requests and sample numbers.
@@ -97,6 +99,7 @@ def generate(
     engine = _Engine(
         model, requests, sampling, end_id=end_id, seed=seed, slots=slots, precision=precision
     )
+    engine.on_token = on_token
     with compute(model.device, precision):
         return engine.run()
 
@@ -137,6 +140,7 @@ class _Engine:
         self.lengths = [0] * self.slots
         self.next_token = [0] * self.slots
         self.done: list[Completion] = []
+        self.on_token: Callable[[int], None] | None = None
 
     def run(self) -> list[Completion]:
         while self.queue or any(row is not None for row in self.rows):
@@ -206,6 +210,8 @@ class _Engine:
         chosen = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p).tolist()
         for slot, row, token in zip(slots, rows, chosen, strict=True):
             row.generated.append(token)
+            if self.on_token is not None:
+                self.on_token(token)
             self.next_token[slot] = token
             full = (
                 len(row.generated) == self.sampling.max_new_tokens

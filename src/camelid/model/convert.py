@@ -10,19 +10,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from camelid.data.chat import ChatFormat, chat_format_of
 from camelid.data.gguf_vocabulary import read_gguf_vocabulary
 from camelid.data.huggingface_tokenizer import (
+    CONFIG_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
     read_huggingface_tokenizer,
     write_huggingface_tokenizer,
 )
-from camelid.data.sentencepiece_tokenizer import model_proto
 from camelid.data.tokenizer import Tokenizer, tokenizer_from_vocabulary
 from camelid.data.vocabulary import CONTROL, UNKNOWN
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
@@ -30,7 +30,7 @@ from camelid.model.gguf_file import open_gguf, read_gguf, write_gguf
 from camelid.model.huggingface import read_huggingface, write_huggingface
 from camelid.model.meta_checkpoint import PARAMETERS, read_meta, write_meta
 from camelid.model.weights import Checkpoint, read_folder
-from camelid.runs import explain_full_disk, fsync_directory, fsync_tree, read_json
+from camelid.runs import explain_full_disk, fsync_directory, fsync_tree, read_json, write_json
 
 Format = Literal["hf", "meta", "gguf"]
 _TOKENIZER_PLACES = ("tokenizer", "tokenizer_training/tokenizer", "weights/tokenizer")
@@ -109,28 +109,33 @@ def convert(
     """
     if shards is not None and (shards < 1 or to == "gguf"):
         raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
-    checkpoint = read_checkpoint(source)
-    vocabulary = read_tokenizer(tokenizer or source).vocabulary.padded(
-        checkpoint.config.vocabulary_size
-    )
-    whole = tokenizer_from_vocabulary(vocabulary)
     with _appearing(destination) as folder:
+        checkpoint = read_checkpoint(source)
+        vocabulary = read_tokenizer(tokenizer or source).vocabulary.padded(
+            checkpoint.config.vocabulary_size
+        )
+        whole = tokenizer_from_vocabulary(vocabulary)
         if to == "gguf":
             name = source.stem if source.is_file() else source.absolute().name
             file = folder / "model.gguf"
             write_gguf(checkpoint, file, dtype=dtype, vocabulary=vocabulary, name=name)
         elif to == "meta":
             write_meta(checkpoint, folder, dtype=dtype, shards=shards or 1)
-            if vocabulary.kind == "sentencepiece":
-                (folder / MODEL_FILE).write_bytes(model_proto(vocabulary))
+            write_huggingface_tokenizer(whole, folder)
         else:
             ids = _special_ids(chat_format_of(whole), checkpoint)
             write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
             write_huggingface_tokenizer(whole, folder)
+            _set_padding(folder / CONFIG_FILE, vocabulary.tokens[ids["pad_token_id"]])
     return checkpoint
 
 
-def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, int | None]:
+def _set_padding(config_file: Path, token: str) -> None:
+    config = read_json(config_file, "This is an internal error.")
+    write_json(config_file, config | {"pad_token": token})
+
+
+def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
     vocabulary = chat.tokenizer.vocabulary
     eos = pad = chat.end_id
     if checkpoint.kind == "reward_model":

@@ -33,6 +33,8 @@ MOST_HEADER = 1 << 25
 """Longest header in bytes; that of a vocabulary of 262,144 takes 6 MB."""
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+MOST_FACTORS = 1 << 12
+"""Largest half of a head size."""
 _HALF_SPLIT = {"llama": False, "qwen2": True}
 """Architectures, and whether they rotate halves of a head."""
 _ROPE_FACTORS = "rope_freqs.weight"
@@ -152,10 +154,15 @@ def _read_header(file: BinaryIO, path: Path) -> GGUFFile:
     if (tensor_count + field_count) * 12 > header.left:
         raise ValueError("the header does not end")
     fields = {header.text(): header.value() for _ in range(field_count)}
+    if len(fields) < field_count:
+        raise ValueError("a field stands there twice")
     found = []
     for _ in range(tensor_count):
         name = header.text()
-        shape = tuple(reversed(header.numbers("Q", header.number("I"))))
+        dimensions = header.number("I")
+        if not 1 <= dimensions <= 4:
+            raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
+        shape = tuple(reversed(header.numbers("Q", dimensions)))
         found.append(
             (name, shape, gguf.GGMLQuantizationType(header.number("I")), header.number("Q"))
         )
@@ -166,7 +173,7 @@ def _read_header(file: BinaryIO, path: Path) -> GGUFFile:
     tensors = {}
     for name, shape, kind, offset in found:
         block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-        if not shape or name in tensors or shape[-1] % block or 0 in shape:
+        if name in tensors or shape[-1] % block or 0 in shape:
             raise ValueError(f"tensor {name!r} of shape {shape}, type {kind.name}")
         row_bytes = shape[-1] // block * block_bytes
         if start + offset + math.prod(shape[:-1]) * row_bytes > size:
@@ -184,7 +191,9 @@ def _row_reader(
         # Read, not mapped: pages of a mapping that stays count as used memory.
         at = offset + first * row_bytes
         data = np.fromfile(path, np.uint8, count * row_bytes, offset=at).reshape(count, row_bytes)
-        rows = torch.from_numpy(library().quants.dequantize(data, kind))
+        # Damaged scales give numbers that are not finite, which is reported with the tensor's name.
+        with np.errstate(all="ignore"):
+            rows = torch.from_numpy(library().quants.dequantize(data, kind))
         return rows[0, start:stop] if vector else rows
 
     return read
@@ -197,7 +206,7 @@ def read_gguf(file: GGUFFile) -> Checkpoint:
         CheckpointError: The model is of an unsupported kind, which is named.
     """
     architecture = file.need("general.architecture")
-    if architecture not in _HALF_SPLIT:
+    if architecture not in list(_HALF_SPLIT):
         raise CheckpointError(
             f"{file.path}: architecture {architecture!r}; needed one of {sorted(_HALF_SPLIT)}."
         )
@@ -240,12 +249,13 @@ def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None
         "rope_theta": single(get("rope.freq_base", 10000.0)),
         "tied_embeddings": "output.weight" not in file.tensors,
         "qkv_bias": architecture == "qwen2",
-        "rope_scaling": None if factors is None else _read_scaling(file, factors),
     }
     try:
+        if factors is not None:
+            values["rope_scaling"] = _read_scaling(file, factors)
         config: ModelConfig = from_json(values, ModelConfig, str(file.path))
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
+    except (ConfigError, ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{file.path}: {error}") from None
     for key in ("rope.dimension_count", "attention.key_length", "attention.value_length"):
         if get(key, config.head_dim) != config.head_dim:
             raise CheckpointError(
@@ -259,10 +269,12 @@ def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None
 def _read_scaling(file: GGUFFile, factors: StoredTensor) -> dict[str, Any]:
     """Return the scaling that our own field states, else Llama 3.1's with the largest factor."""
     keys = ("factor", "low_frequency_factor", "high_frequency_factor", "original_context")
+    if factors.type != "F32" or len(factors.shape) != 1 or factors.shape[0] > MOST_FACTORS:
+        raise ValueError(f"{_ROPE_FACTORS} of type {factors.type} and shape {factors.shape}")
     largest = float(factors.read(0, factors.shape[0]).max())
     numbers = file.fields.get(_SCALING, [largest, 1.0, 4.0, 8192.0])
     if not isinstance(numbers, list) or len(numbers) != len(keys):
-        raise CheckpointError(f"{file.path}: {_SCALING} must be {len(keys)} numbers.")
+        raise ValueError(f"{_SCALING} must be {len(keys)} numbers")
     values = {key: float(f"{number:.7g}") for key, number in zip(keys, numbers, strict=True)}
     return {**values, "original_context": int(values["original_context"])}
 

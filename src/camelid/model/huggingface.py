@@ -102,10 +102,11 @@ def _read_files(directory: Path) -> dict[str, StoredTensor]:
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):
         raise CheckpointError(f"{directory / INDEX}: needs 'weight_map', tensor name to file name.")
+    present = {path.name for path in directory.iterdir() if path.is_file()}
     stored: dict[str, StoredTensor] = {}
     problems = []
     for file in sorted(set(places.values())):
-        if Path(file).name != file or not (directory / file).is_file():
+        if file not in present:
             problems.append(f"no file {file!r} in this folder")
             continue
         tensors = read_safetensors(directory / file)
@@ -128,7 +129,7 @@ def _read_config(path: Path) -> tuple[ModelConfig, ModelKind]:
         values["kv_heads"] = values.get("heads")
     values["qkv_bias"] = data.get("model_type") == "qwen2"
     # Version 5 of transformers keeps base and scaling together, older ones apart.
-    rope = data.get("rope_parameters", data.get("rope_scaling")) or {}
+    rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
     if not isinstance(rope, dict):
         raise CheckpointError(f"{path}: the rotary parameters must be an object.")
     values["rope_theta"] = rope.get("rope_theta", data.get("rope_theta", 10000.0))
@@ -160,7 +161,7 @@ def _refuse(
     path: Path, data: dict[str, Any], rope: dict[str, Any], rope_type: Any, kind: ModelKind | None
 ) -> None:
     """Raise CheckpointError with everything that this transformer does not compute."""
-    labels = data.get("id2label", {"0": "", "1": ""})
+    labels, types = data.get("id2label"), data.get("layer_types") or []
     unsupported = {
         f"architecture {data.get('architectures')} of type {data.get('model_type')!r}": kind
         is None,
@@ -168,11 +169,13 @@ def _refuse(
         f"rotary embedding {rope_type!r}": rope_type not in ("default", "llama3", None),
         "partial rotary embedding": rope.get("partial_rotary_factor", 1.0) != 1.0,
         "sliding window": bool(data.get("use_sliding_window"))
-        or any(kind != "full_attention" for kind in data.get("layer_types") or []),
+        or not isinstance(types, list)
+        or any(type_ != "full_attention" for type_ in types),
         "biases of the output projection": bool(data.get("attention_bias")),
         "biases of the feed-forward layer": bool(data.get("mlp_bias")),
         "quantised weights": bool(data.get("quantization_config")),
-        "several labels": kind == "reward_model" and len(labels) != 1,
+        "several labels": kind == "reward_model"
+        and (not isinstance(labels, dict) or len(labels) != 1),
     }
     found = [name for name, present in unsupported.items() if present]
     if found:

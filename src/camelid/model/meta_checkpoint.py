@@ -23,8 +23,9 @@ from camelid.runs import read_json, write_json
 
 PARAMETERS = "params.json"
 SHARDS = (1, 2, 4, 8)
-MAPPED_BYTES = 1 << 26
-"""Mapped pages count as used memory until a file is mapped anew: so often that is done."""
+MAPPED_BYTES = 1 << 24
+"""Mapped pages count as used memory until a file is mapped anew, which is done after so many bytes
+or, of large files, a thirty-second part."""
 _BY_COLUMNS = ("tok_embeddings", "wo", "w2")
 _BY_ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
 _KNOWN = (
@@ -47,6 +48,7 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self._path, self._used = path, 0
+        self._limit = max(MAPPED_BYTES, path.stat().st_size // 32)
         self.tensors = self._map()
 
     def _map(self) -> dict[str, Tensor]:
@@ -63,7 +65,7 @@ class _Shard:
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Return some rows; none where they lie outside."""
-        if self._used > MAPPED_BYTES:
+        if self._used > self._limit:
             self.tensors, self._used = self._map(), 0
         size = len(self.tensors[name])
         found = self.tensors[name][min(max(start, 0), size) : min(max(stop, 0), size)]

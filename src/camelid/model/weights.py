@@ -32,12 +32,12 @@ _KINDS: dict[str, type[Transformer | RewardModel]] = {
 }
 ModelKind = Literal["transformer", "reward_model"]
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Numbers that are read at a time."""
 MOST_ROTARY = 1 << 28
 """Longest context times head size: a million tokens of 256 numbers (2 GB of rotary tables)."""
-FLOATS = ("F64", "F32", "F16", "BF16")
-READABLE = (*FLOATS, "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+_FLOATS = ("F64", "F32", "F16", "BF16")
+READABLE = (*_FLOATS, "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
 """Types of stored numbers, by the names of safetensors and GGUF."""
 
 
