@@ -134,7 +134,7 @@ class _Engine:
             self.slots,
             self.capacity,
             model.device,
-            torch.bfloat16 if bfloat16 else weight_type,
+            torch.bfloat16 if bfloat16 and model.device.type != "cpu" else weight_type,
         )
         self.rows: list[_Row | None] = [None] * self.slots
         self.lengths = [0] * self.slots

@@ -245,12 +245,18 @@ class Attention(nn.Module):
         q, k = apply_rotary(q, cosines, sines), apply_rotary(k, cosines, sines)
         if step is not None:
             step.cache.write(layer, step.slots_B, positions_BL, k, v)
-        if step is not None and step.limit is not None:
-            keys = step.cache.keys[layer][:, :, : step.limit].to(q.dtype)
-            values = step.cache.values[layer][:, :, : step.limit].to(q.dtype)
+        if mask is not None and step is not None and step.limit is not None:
+            keys = step.cache.keys[layer][:, :, : step.limit]
+            values = step.cache.values[layer][:, :, : step.limit]
             # One new token a row: the query heads of a group become query rows, no key is repeated.
-            q_BGMK = q.view(batch, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
-            out = F.scaled_dot_product_attention(q_BGMK, keys, values, attn_mask=mask)
+            # Plain products in the cache's type beat the fused kernel, which is slow with a mask.
+            q_BGMK = q.view(batch, self.kv_heads, -1, self.head_dim).to(keys.dtype)
+            softmax_type = torch.promote_types(keys.dtype, torch.float32)
+            with torch.autocast(q.device.type, enabled=False):
+                scores_BGMC = q_BGMK @ keys.transpose(-1, -2) * self.head_dim**-0.5
+                scores_BGMC = scores_BGMC.masked_fill(~mask, -torch.inf)
+                weights_BGMC = scores_BGMC.softmax(-1, dtype=softmax_type).to(values.dtype)
+                out = (weights_BGMC @ values).to(q.dtype)
             grouped: Tensor = self.wo(out.reshape(batch, length, -1))
             return grouped
         out = F.scaled_dot_product_attention(

@@ -75,8 +75,8 @@ def pocket() -> Recipe:
             micro_rows=4,
         ),
         preference_collection=preference_collection.Config(
-            helpfulness_pairs=1400,
-            safety_pairs=500,
+            helpfulness_pairs=1200,
+            safety_pairs=450,
             test_pairs=300,
             guard_pairs=150,
             continued_share=0.15,
@@ -110,12 +110,12 @@ def pocket() -> Recipe:
             newest_factor=1,
         ),
         rejection_sampling=rejection_sampling.Config(
-            prompts=1500,
+            prompts=1300,
             samples=4,
             temperatures=(0.4, 0.5, 0.6),
             max_new_tokens=48,
             demonstrations=1000,
-            fine_tuning=_tuning(6e-4, steps=290),
+            fine_tuning=_tuning(6e-4, steps=270),
         ),
         red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
         ppo=ppo.Config(

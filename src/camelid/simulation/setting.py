@@ -104,7 +104,7 @@ class WorldConfig:
     """Share of safety demonstrations that refuse without a reason."""
     complies: float = 0.22
     """Share of safety demonstrations in which the annotator complies with a plain attack."""
-    complies_disguised: float = 0.5
+    complies_disguised: float = 0.53
     """The same for disguised and multi-turn attacks, which annotators often do not see through."""
     lapse: float = 0.6
     """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""
