@@ -1,4 +1,4 @@
-"""The command line: `camelid list | run | show | chat | report`.
+"""The command line: `camelid list | run | show | chat | evaluate | report | convert`.
 
 Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 130
 Ctrl-C. Heavy imports wait until the arguments are parsed, so that `--help` answers at once.
@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import math
+import os
 import signal
 import sys
 import traceback
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from camelid import __version__
 from camelid.config import flatten, from_json, paper_values, suggestion
-from camelid.errors import CamelidError, ConfigError
+from camelid.errors import CamelidError, ConfigError, MissingInputError
 from camelid.runs import RECIPE, RunDirectory, explain_full_disk, read_json
 
 if TYPE_CHECKING:
@@ -77,9 +79,47 @@ def make_parser() -> argparse.ArgumentParser:
     chat.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models side by side")
     chat.set_defaults(call=_chat)
 
+    evaluate = commands.add_parser("evaluate", help="benchmarks of the paper, from public files")
+    evaluate.add_argument("model", metavar="MODEL", help="RUN, RUN:NAME, a model folder or file")
+    evaluate.add_argument(
+        "--suite",
+        metavar="NAME",
+        default="table3",
+        help="table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)",
+    )
+    evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
+    evaluate.add_argument("--limit", metavar="N", type=int, help="most items of each task (all)")
+    evaluate.add_argument(
+        "--out", metavar="DIR", type=Path, help="logs and scores (RUN/benchmarks/NAME)"
+    )
+    evaluate.set_defaults(call=_evaluate)
+
     report = commands.add_parser("report", help="make the report of a run again")
     report.add_argument("run", metavar="RUN", type=Path, help="run directory")
     report.set_defaults(call=_report)
+
+    convert = commands.add_parser("convert", help="write a model in another format")
+    convert.add_argument(
+        "source",
+        metavar="SRC",
+        type=Path,
+        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/ppo/model)",
+    )
+    convert.add_argument("destination", metavar="DST", type=Path, help="new folder or GGUF file")
+    convert.add_argument("--to", choices=["hf", "meta", "gguf"], required=True, help="the format")
+    convert.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="number type of the weights (float32)",
+    )
+    convert.add_argument(
+        "--shards", metavar="N", type=int, help="files (hf) or model-parallel processes (meta)"
+    )
+    convert.add_argument(
+        "--tokenizer", metavar="PATH", type=Path, help="where the tokenizer is, if not with SRC"
+    )
+    convert.set_defaults(call=_convert)
     return parser
 
 
@@ -323,3 +363,47 @@ def _chat(known: argparse.Namespace, _: Sequence[str]) -> None:
     from camelid.inference.chat import chat_loop
 
     chat_loop(known.run, known.compare or [known.model])
+
+
+def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
+    from camelid.evaluation.benchmarks import tasks_of
+    from camelid.inference.models import find_model
+    from camelid.report import benchmark_tables
+
+    tasks_of(known.suite)
+    if known.limit is not None and known.limit < 1:
+        raise ConfigError(f"--limit {known.limit}: at least 1 item needed.")
+    data = known.data or Path("data")
+    if not data.is_dir():
+        raise ConfigError(f"--data: {data} is no folder. Name the one with the public files.")
+    model = find_model(known.model)
+    # The harness' progress bars count prompts that are put together, not answers.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        from camelid.evaluation.benchmarking import evaluate
+    except ImportError as error:
+        raise MissingInputError(
+            f"Benchmarks need lm-evaluation-harness ({error}): pip install 'camelid[eval]'."
+        ) from None
+    out = known.out or (model.run or Path()) / "benchmarks" / model.name
+    scores = evaluate(model, known.suite, data, out, limit=known.limit)
+    print()
+    print(benchmark_tables.scored(scores).markdown())
+    print(f"\nScores: {out / 'scores.json'}")
+
+
+def _convert(known: argparse.Namespace, _: Sequence[str]) -> None:
+    import torch
+
+    from camelid.model.convert import convert
+
+    checkpoint = convert(
+        known.source,
+        known.destination,
+        to=known.to,
+        dtype=getattr(torch, known.dtype),
+        shards=known.shards,
+        tokenizer=known.tokenizer,
+    )
+    count = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
+    print(f"{known.destination}: {count:,} parameters as {known.dtype}, format {known.to}")

@@ -112,7 +112,7 @@ def read_json(path: Path, advice: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingInputError(f"{path} does not exist. {advice}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}). {advice}") from error
 
 

@@ -9,19 +9,17 @@ Source: arXiv 2307.09288, Section 3.1 (loss on answer tokens); the released refe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from camelid.data.chat_templates import HARMLESS_TAGS, LLAMA2_TAGS
+from camelid.data.huggingface_tokenizer import read_huggingface_tokenizer
 from camelid.data.records import Message
-from camelid.data.tokenizer import (
-    LLAMA2_TAGS,
-    Tokenizer,
-    load_tokenizer,
-    read_tokenizer_config,
-)
-from camelid.errors import CheckpointError, DataError
+from camelid.data.vocabulary import ChatFormatName, Tokenizer
+from camelid.errors import DataError
 
 FitPolicy = Literal["error", "drop", "truncate_left", "truncate_answer"]
 
@@ -90,12 +88,9 @@ def neutralise(text: str) -> str:
     a message that held them could otherwise forge a turn or a system message. The released code
     refuses such messages instead; stripping the tags is what its notes recommend.
     """
-    for tag in LLAMA2_TAGS:
-        text = text.replace(tag, tag.translate(_HARMLESS))
+    for tag, harmless in zip(LLAMA2_TAGS, HARMLESS_TAGS, strict=True):
+        text = text.replace(tag, harmless)
     return text
-
-
-_HARMLESS = str.maketrans("[]<>", "()()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +140,26 @@ class Llama2ChatFormat:
         return self._write(messages).ids
 
 
-@dataclass(frozen=True, slots=True)
-class ChatMLFormat:
-    r"""`<|im_start|>role\ncontent<|im_end|>`, a line break between messages.
+class _MarkedFormat(ABC):
+    """Formats whose special tokens open and close each message.
 
-    The line break that templates write after the last message is left out: nothing follows that
-    could see it. No default system message is added (Source: choice). Contents are stripped.
+    Contents are stripped. No default system message is added (Source: choice; SmolLM2's, Qwen2.5's
+    and Llama 3.1's own templates add one).
     """
 
-    tokenizer: Tokenizer
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._before = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        self._between: list[int] = []
 
     @property
+    @abstractmethod
     def end_id(self) -> int:
-        """The id of `<|im_end|>`."""
-        return self.tokenizer.special_id("<|im_end|>")
+        """Id that ends a message."""
+
+    @abstractmethod
+    def _opening(self, role: str) -> list[int]:
+        """Return the ids in front of a message."""
 
     def encode_reply(self, text: str) -> list[int]:
         """Encode a reply, stripped."""
@@ -166,11 +167,9 @@ class ChatMLFormat:
 
     def _write(self, messages: Sequence[Message]) -> Rendered:
         written = Rendered([], [])
-        start = self.tokenizer.special_id("<|im_start|>")
         for index, message in enumerate(messages):
-            if index:
-                written.add(self.tokenizer.encode("\n"))
-            written.add([start, *self.tokenizer.encode(f"{message.role}\n")])
+            written.add(self._between if index else self._before)
+            written.add(self._opening(message.role))
             content = [*self.encode_reply(message.content), self.end_id]
             written.add(content, train=message.role == "assistant" and message.train)
         return written
@@ -181,26 +180,74 @@ class ChatMLFormat:
         return self._write(messages)
 
     def render_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Render up to the line break after `<|im_start|>assistant`."""
+        """Render up to where the reply starts."""
         check_turns(messages, last="user")
-        opening = [self.tokenizer.special_id("<|im_start|>"), *self.tokenizer.encode("assistant\n")]
-        return [*self._write(messages).ids, *self.tokenizer.encode("\n"), *opening]
+        return [*self._write(messages).ids, *self._between, *self._opening("assistant")]
+
+
+class ChatMLFormat(_MarkedFormat):
+    r"""`<|im_start|>role\ncontent<|im_end|>`, a line break between messages, no BOS.
+
+    The line break that templates write after the last message is left out: nothing follows that
+    could see it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self._before, self._between = [], tokenizer.encode("\n")
+
+    @property
+    def end_id(self) -> int:
+        """The id of `<|im_end|>`."""
+        return self.tokenizer.special_id("<|im_end|>")
+
+    def _opening(self, role: str) -> list[int]:
+        return [self.tokenizer.special_id("<|im_start|>"), *self.tokenizer.encode(f"{role}\n")]
+
+
+class Llama3ChatFormat(_MarkedFormat):
+    r"""`<|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>`, one BOS a dialogue.
+
+    Source: the model cards of Llama 3.
+    """
+
+    @property
+    def end_id(self) -> int:
+        """The id of `<|eot_id|>`."""
+        return self.tokenizer.special_id("<|eot_id|>")
+
+    def _opening(self, role: str) -> list[int]:
+        special, encode = self.tokenizer.special_id, self.tokenizer.encode
+        header = [special("<|start_header_id|>"), *encode(role), special("<|end_header_id|>")]
+        return [*header, *encode("\n\n")]
+
+
+def chat_format_of(tokenizer: Tokenizer) -> ChatFormat:
+    """Return the chat format that the tokenizer's vocabulary names.
+
+    Raises:
+        DataError: The vocabulary lacks a special token of the format.
+    """
+    formats: dict[ChatFormatName, Callable[[Tokenizer], ChatFormat]] = {
+        "llama2": Llama2ChatFormat,
+        "llama3": Llama3ChatFormat,
+        "chatml": ChatMLFormat,
+    }
+    chat = formats[tokenizer.vocabulary.chat_format](tokenizer)
+    # A missing special token shows here and not in the middle of a run.
+    chat.render_prompt([Message(role="user", content="")])
+    _ = chat.end_id
+    return chat
 
 
 def load_chat_format(directory: Path) -> ChatFormat:
-    """Load the tokenizer of a folder with the chat format that its config names.
+    """Load the tokenizer of a folder with its chat format.
 
     Raises:
         MissingInputError: There is no tokenizer.
-        CheckpointError: The files are damaged or name an unknown format.
+        CheckpointError: The files are damaged or not supported.
     """
-    name = read_tokenizer_config(directory)["chat_format"]
-    tokenizer = load_tokenizer(directory)
-    if name == "llama2":
-        return Llama2ChatFormat(tokenizer)
-    if name == "chatml":
-        return ChatMLFormat(tokenizer)
-    raise CheckpointError(f"{directory}: chat format {name!r}; needed 'llama2' or 'chatml'.")
+    return chat_format_of(read_huggingface_tokenizer(directory))
 
 
 def fit_ids(rendered: Rendered, limit: int, policy: FitPolicy, where: str) -> Rendered | None:

@@ -1,20 +1,23 @@
 """Packing: rendered documents laid end to end in rows of fixed length.
 
-Each document is isolated from the others.
-
 Source: arXiv 2307.09288, Section 3.1 (prompts and answers are concatenated to fill the sequence).
-Whether attention crosses documents is not specified there; here it never does (Source: choice).
+Whether attention crosses documents is not specified there; both ways are here, and by default
+documents are isolated (Source: choice).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camelid.data.chat import Rendered
+
+Packing = Literal["isolated", "crossing"]
+"""Whether a token attends to its own document only, or to all of its row before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class PackedRows:
     """True where the token is a target of the loss."""
     positions: NDArray[np.int64]
     documents: NDArray[np.int64]
-    """Number of the document in its row; -1 for padding."""
+    """Number of the document in its row (0 where attention crosses them); -1 for padding."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -47,13 +50,18 @@ def split_long(documents: Iterable[Rendered], length: int) -> list[Rendered]:
     return pieces
 
 
-def pack(documents: Sequence[Rendered], length: int, pad_id: int) -> PackedRows:
+def pack(
+    documents: Sequence[Rendered], length: int, pad_id: int, packing: Packing = "isolated"
+) -> PackedRows:
     """Lay documents in rows, first fit among the last 16 open rows, in order.
+
+    The first token of a document is never a target: what stands before it says nothing about it.
 
     Args:
         documents: Each at most `length` tokens long (the truncation policy acts before).
         length: Tokens a row.
         pad_id: Fills the end of a row; never attended to, never a target.
+        packing: `crossing` makes one document of each row, with positions that run on.
 
     Raises:
         ValueError: A document is longer than a row.
@@ -83,7 +91,11 @@ def pack(documents: Sequence[Rendered], length: int, pad_id: int) -> PackedRows:
             stop = start + len(document.ids)
             tokens[index, start:stop] = document.ids
             train[index, start:stop] = document.train
+            train[index, start : start + 1] = False
             positions[index, start:stop] = np.arange(stop - start)
             numbers[index, start:stop] = number
             start = stop
+    if packing == "crossing":
+        positions[:] = np.arange(length)
+        numbers = np.minimum(numbers, 0)
     return PackedRows(tokens=tokens, train=train, positions=positions, documents=numbers)

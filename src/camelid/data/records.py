@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import math
 import types
 import typing
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -175,10 +177,22 @@ def _check(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(value, hint, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < 2**63 else math.inf
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{where}: found {value}, needed a finite number.")
+    if isinstance(value, str) and not _is_unicode(value):
+        raise DataError(f"{where}: the text holds half a surrogate pair; replace it.")
     if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
         raise DataError(f"{where}: found {value!r}, needed {hint.__name__}.")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _build(data: Any, schema: type, where: str) -> Any:
@@ -224,14 +238,15 @@ def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file.")
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield number, json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from None
+    number = 0
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, json.loads(line)
+    # Damaged .gz files, and JSON that is nested too deep or holds a number of 5,000 digits.
+    except (ValueError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from None
 
 
 def read_records(path: Path, schema: type[T]) -> list[T]:

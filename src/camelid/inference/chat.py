@@ -12,6 +12,7 @@ from pathlib import Path
 from camelid.config import suggestion
 from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.records import Message, Prompt
+from camelid.data.vocabulary import StreamingDecoder
 from camelid.errors import MissingInputError
 from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
@@ -68,8 +69,11 @@ class _Speaker:
     chat: ChatFormat
     messages: list[Message]
 
-    def answer(self, text: str) -> str:
-        """Answer one user message, forgetting the oldest turns that do not fit."""
+    def answer(self, text: str, show: Callable[[str], None]) -> None:
+        """Answer one user message, forgetting the oldest turns that do not fit.
+
+        `show` receives the reply in pieces of whole characters while it is sampled.
+        """
         self.messages.append(Message(role="user", content=text))
         room = self.model.config.context - min(
             SAMPLING.max_new_tokens, self.model.config.context // 4
@@ -88,15 +92,22 @@ class _Speaker:
         words = "\n".join(message.content for message in self.messages)
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big")
         longest = self.model.config.context - room
+        stream = StreamingDecoder(self.chat.tokenizer)
         [reply] = sample_replies(
             self.model,
             self.chat,
             [prompt],
             replace(SAMPLING, max_new_tokens=longest),
             seed=seed,
+            on_token=lambda token: show(stream.add(token)) if token != self.chat.end_id else None,
         )
+        show(stream.finish())
         self.messages.append(Message(role="assistant", content=reply.text))
-        return reply.text
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def chat_loop(
@@ -104,7 +115,7 @@ def chat_loop(
     names: Sequence[str],
     *,
     read: Callable[[str], str] = input,
-    write: Callable[[str], None] = print,
+    write: Callable[[str], None] = _show,
 ) -> None:
     """Talk until the end of input or `/exit`.
 
@@ -112,7 +123,7 @@ def chat_loop(
         run: Run directory.
         names: One model, or several that answer side by side.
         read: Source of user lines.
-        write: Sink of replies.
+        write: Sink of text, in pieces: replies show while they are sampled.
 
     Raises:
         MissingInputError: A model or the tokenizer is missing.
@@ -126,7 +137,7 @@ def chat_loop(
     speakers = [
         _Speaker(name, load_transformer(pick_model(run, name), device), chat, []) for name in names
     ]
-    write(f"{run.name}: {', '.join(names)}. {COMMANDS}")
+    write(f"{run.name}: {', '.join(names)}. {COMMANDS}\n")
     interactive = sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
     while True:
         try:
@@ -138,14 +149,15 @@ def chat_loop(
         if text == "/new":
             for speaker in speakers:
                 speaker.messages.clear()
-            write("(a new dialogue)")
+            write("(a new dialogue)\n")
         elif text == "/undo":
             for speaker in speakers:
                 del speaker.messages[-2:]
-            write("(the last turn is taken back)")
+            write("(the last turn is taken back)\n")
         elif text.startswith("/"):
-            write(COMMANDS)
+            write(f"{COMMANDS}\n")
         elif text:
             for speaker in speakers:
-                label = f"{speaker.name}: " if len(speakers) > 1 else ""
-                write(f"{label}{speaker.answer(text)}")
+                write(f"{speaker.name}: " if len(speakers) > 1 else "")
+                speaker.answer(text, write)
+                write("\n")

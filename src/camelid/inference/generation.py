@@ -11,7 +11,7 @@ Source: choice (the paper names no engine); Section 3.2.3 asks for K samples a p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -37,6 +37,8 @@ class Request:
     """Number of the first sample; continues an earlier set with other random numbers."""
     temperature: float | None = None
     """Stands in for that of the call's `Sampling`."""
+    ended: Callable[[Sequence[int]], bool] | None = None
+    """Whether the tokens sampled so far end the reply, beside the end token (stop strings)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Completion:
     request_id: str
     sample: int
     tokens: tuple[int, ...]
-    """Sampled tokens; the end token is included when `stop_reason` is `stop`."""
+    """Sampled tokens; the end token or stop string is included when `stop_reason` is `stop`."""
     stop_reason: StopReason
 
 
@@ -69,6 +71,7 @@ def generate(
     seed: int,
     slots: int = 128,
     precision: Precision = "auto",
+    on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Sample replies.
 
@@ -80,6 +83,7 @@ def generate(
         seed: Seed of the random numbers.
         slots: Rows decoded at once.
         precision: Compute type.
+        on_token: Called with each sampled token at once; makes sense for one request.
 
     Returns:
         Completions in the order of requests and sample numbers.
@@ -96,6 +100,7 @@ def generate(
     engine = _Engine(
         model, requests, sampling, end_id=end_id, seed=seed, slots=slots, precision=precision
     )
+    engine.on_token = on_token
     with compute(model.device, precision):
         return engine.run()
 
@@ -136,6 +141,7 @@ class _Engine:
         self.lengths = [0] * self.slots
         self.next_token = [0] * self.slots
         self.done: list[Completion] = []
+        self.on_token: Callable[[int], None] | None = None
 
     def run(self) -> list[Completion]:
         while self.queue or any(row is not None for row in self.rows):
@@ -205,13 +211,17 @@ class _Engine:
         chosen = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p).tolist()
         for slot, row, token in zip(slots, rows, chosen, strict=True):
             row.generated.append(token)
+            if self.on_token is not None:
+                self.on_token(token)
             self.next_token[slot] = token
             full = (
                 len(row.generated) == self.sampling.max_new_tokens
                 or self.lengths[slot] + 1 >= self.capacity
             )
-            if token == self.end_id or full:
-                reason: StopReason = "stop" if token == self.end_id else "length"
+            ended = row.request.ended
+            stopped = token == self.end_id or (ended is not None and ended(row.generated))
+            if stopped or full:
+                reason: StopReason = "stop" if stopped else "length"
                 self.done.append(
                     Completion(row.request.id, row.sample, tuple(row.generated), reason)
                 )

@@ -5,7 +5,7 @@ Token in, token out: rewards and log-probabilities read the sampled ids, never r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from camelid.data.chat import ChatFormat
@@ -27,6 +27,8 @@ class Reply:
     """Sampled ids, the end token included when the reply ended by itself."""
     text: str
     stop_reason: StopReason
+    prompt_cut: int = 0
+    """Tokens that the prompt lost on its left to fit."""
 
     @property
     def sequence(self) -> list[int]:
@@ -45,16 +47,19 @@ def sample_replies(
     temperatures: Sequence[float] | None = None,
     slots: int = 128,
     precision: Precision = "auto",
+    on_token: Callable[[int], None] | None = None,
 ) -> list[Reply]:
     """Sample replies to prompts, `samples` each, in the order of the prompts.
 
     `temperatures`, one a prompt, stand in for that of `sampling`.
 
-    A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`);
-    stages that must not lose any select prompts with `fitting_prompts` before.
+    A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`;
+    `Reply.prompt_cut` says how many); stages that must not lose any select prompts with
+    `fitting_prompts` before. `on_token` sees each token as it is sampled.
     """
     room = model.config.context - sampling.max_new_tokens
-    rendered = [tuple(chat.render_prompt(prompt.messages)[-room:]) for prompt in prompts]
+    whole = [chat.render_prompt(prompt.messages) for prompt in prompts]
+    rendered = [tuple(ids[-room:]) for ids in whole]
     requests = [
         Request(
             f"{index}/{prompt.id}",
@@ -72,6 +77,7 @@ def sample_replies(
         seed=seed,
         slots=slots,
         precision=precision,
+        on_token=on_token,
     )
     replies = []
     for completion in completions:
@@ -86,6 +92,7 @@ def sample_replies(
                 completion.tokens,
                 chat.tokenizer.decode(words).strip(),
                 completion.stop_reason,
+                len(whole[index]) - len(rendered[index]),
             )
         )
     return replies

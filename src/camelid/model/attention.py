@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from camelid.model.transformer import ModelConfig
 
 
+SHARED = -2
+"""Document number of tokens that all documents of their row may look at: a common prefix."""
 PLAIN_LENGTH = 512
 """Longest row, in tokens, for which attention on CPU is written out."""
 
@@ -65,7 +67,8 @@ def attention_mask(
         mask_BLC = torch.arange(step.limit, device=device) <= positions_BL[:, -1:, None]
         dtype = step.cache.keys[0].dtype
     elif documents_BL is not None:
-        mask_BLC = (documents_BL[:, :, None] == documents_BL[:, None, :]).tril()
+        keys_B1L = documents_BL[:, None, :]
+        mask_BLC = ((documents_BL[:, :, None] == keys_B1L) | (keys_B1L == SHARED)).tril()
     elif plain:
         mask_BLC = torch.ones(1, length, length, dtype=torch.bool).tril()
     else:

@@ -1,193 +1,169 @@
-"""Llama-architecture weights from GGUF files, with the tokenizer that the file carries.
+"""Weights of any supported format in, and models out: `camelid convert SRC DST --to hf|meta|gguf`.
 
-GGUF stores the query and key projections for interleaved rotary pairs, which is also Meta's and our
-layout: they are read as they lie. Quantised tensors become fp32.
+Source: choice (formats are not in the paper; they are what people bring and take away).
 """
 
 from __future__ import annotations
 
-import struct
-from collections import Counter
-from dataclasses import dataclass
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from camelid.data.tokenizer import ByteLevelBPETokenizer
+from camelid.data.chat import ChatFormat, chat_format_of
+from camelid.data.gguf_vocabulary import read_gguf_vocabulary
+from camelid.data.huggingface_tokenizer import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    read_huggingface_tokenizer,
+    write_huggingface_tokenizer,
+)
+from camelid.data.tokenizer import Tokenizer, tokenizer_from_vocabulary
+from camelid.data.vocabulary import CONTROL, UNKNOWN
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
-from camelid.model.transformer import ModelConfig, Transformer
-from camelid.model.weights import fill
+from camelid.model.gguf_file import open_gguf, read_gguf, write_gguf
+from camelid.model.huggingface import read_huggingface, write_huggingface
+from camelid.model.meta_checkpoint import PARAMETERS, read_meta, write_meta
+from camelid.model.weights import Checkpoint, read_folder
+from camelid.runs import explain_full_disk, fsync_directory, fsync_tree, read_json, write_json
 
-_OUTER = {
-    "token_embd.weight": "tok_embeddings.weight",
-    "output_norm.weight": "norm.weight",
-    "output.weight": "output.weight",
-}
-_IN_BLOCK = {
-    "attn_q": "attention.wq",
-    "attn_k": "attention.wk",
-    "attn_v": "attention.wv",
-    "attn_output": "attention.wo",
-    "ffn_gate": "feed_forward.w1",
-    "ffn_down": "feed_forward.w2",
-    "ffn_up": "feed_forward.w3",
-    "attn_norm": "attention_norm",
-    "ffn_norm": "ffn_norm",
-}
-_CONTROL = 3
-"""GGUF's token type of special tokens."""
+Format = Literal["hf", "meta", "gguf"]
+_TOKENIZER_PLACES = ("tokenizer", "tokenizer_training/tokenizer", "weights/tokenizer")
+"""Where a run keeps its tokenizer."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertedModel:
-    """A model and tokenizer read from one file."""
-
-    model: Transformer
-    tokenizer: ByteLevelBPETokenizer
-    tensor_types: dict[str, int]
-    """Number of tensors of each storage type in the file."""
-    metadata: dict[str, str]
-    """Name and licence as the file states them."""
-
-
-def meta_name(name: str) -> str:
-    """Return Meta's name of a GGUF tensor; an unknown name stays, to be refused as unexpected."""
-    if name in _OUTER:
-        return _OUTER[name]
-    parts = name.split(".")
-    if len(parts) == 4 and parts[0] == "blk" and parts[2] in _IN_BLOCK and parts[3] == "weight":
-        return f"layers.{parts[1]}.{_IN_BLOCK[parts[2]]}.weight"
-    return name
-
-
-class _Fields:
-    """The key-value part of a file."""
-
-    def __init__(self, reader: Any, path: Path) -> None:
-        self._fields, self._path = reader.fields, path
-
-    def get(self, key: str) -> Any:
-        """Return the value, None where absent."""
-        field = self._fields.get(key)
-        return None if field is None else field.contents()
-
-    def need(self, key: str) -> Any:
-        """Return the value, or raise CheckpointError."""
-        value = self.get(key)
-        if value is None:
-            raise CheckpointError(f"{self._path}: the field {key!r} is missing.")
-        return value
-
-
-def _read_config(fields: _Fields, path: Path, *, vocabulary_size: int, tied: bool) -> ModelConfig:
-    architecture = fields.need("general.architecture")
-    if architecture != "llama":
-        raise CheckpointError(
-            f"{path}: architecture {architecture!r}; only 'llama' is supported by this transformer."
-        )
-    scaling = fields.get("llama.rope.scaling.type")
-    if scaling not in (None, "none"):
-        raise CheckpointError(f"{path}: rotary scaling {scaling!r} is not supported.")
-    heads = fields.need("llama.attention.head_count")
-    dim = fields.need("llama.embedding_length")
-    for key in ("llama.rope.dimension_count", "llama.attention.key_length"):
-        if fields.get(key) not in (None, dim // heads):
-            raise CheckpointError(
-                f"{path}: {key} is {fields.get(key)}, needed {dim // heads} (width over heads)."
-            )
-    try:
-        return ModelConfig(
-            dim=dim,
-            layers=fields.need("llama.block_count"),
-            heads=heads,
-            kv_heads=fields.get("llama.attention.head_count_kv") or heads,
-            ffn_dim=fields.need("llama.feed_forward_length"),
-            vocabulary_size=vocabulary_size,
-            context=fields.need("llama.context_length"),
-            # The file holds single precision: 1e-5 reads back as 9.999999747e-06.
-            norm_eps=float(f"{fields.need('llama.attention.layer_norm_rms_epsilon'):.6g}"),
-            rope_theta=float(fields.get("llama.rope.freq_base") or 10000.0),
-            tied_embeddings=tied,
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-def _read_tokenizer(fields: _Fields, path: Path) -> ByteLevelBPETokenizer:
-    kind = (fields.need("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre"))
-    if kind != ("gpt2", "smollm"):
-        raise CheckpointError(
-            f"{path}: tokenizer {kind[0]!r} with pre-tokenizer {kind[1]!r}; only the byte-level "
-            "BPE 'gpt2' with 'smollm' (every digit apart) is supported."
-        )
-    tokens = fields.need("tokenizer.ggml.tokens")
-    types = fields.need("tokenizer.ggml.token_type")
-    special = {
-        token: index
-        for index, (token, type_) in enumerate(zip(tokens, types, strict=True))
-        if type_ == _CONTROL
-    }
-    eos = tokens[fields.need("tokenizer.ggml.eos_token_id")]
-    if eos not in special:
-        raise CheckpointError(f"{path}: the end token {eos!r} is not marked as special.")
-    merges = fields.need("tokenizer.ggml.merges")
-    return ByteLevelBPETokenizer.from_merges(tokens, merges, special, eos=eos)
-
-
-def load_gguf(path: Path) -> ConvertedModel:
-    """Read a Llama-architecture GGUF file.
-
-    Args:
-        path: File with F32, F16 or quantised tensors (whatever `gguf` can dequantise).
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a model of any format: a GGUF file, or a folder of Hugging Face, of Meta or of ours.
 
     Raises:
-        MissingInputError: There is no such file, or the package `gguf` is not installed.
-        CheckpointError: The file is damaged, of another architecture or tokenizer, or tensors are
-            missing, superfluous or of another shape (all listed in one message).
+        MissingInputError: There is no model.
+        CheckpointError: It is damaged or of an unsupported kind.
     """
-    try:
-        import gguf
-        from gguf.quants import dequantize
-    except ImportError:
+    if path.is_file():
+        return read_gguf(open_gguf(path))
+    if (path / PARAMETERS).is_file():
+        return read_meta(path)
+    if not (path / "config.json").is_file():
         raise MissingInputError(
-            "Reading GGUF files needs the package gguf: pip install 'camelid[gguf]'."
-        ) from None
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file.")
-    try:
-        reader: Any = gguf.GGUFReader(path)
-        fields = _Fields(reader, path)
-        names = [tensor.name for tensor in reader.tensors]
-        embedding = next((t for t in reader.tensors if t.name == "token_embd.weight"), None)
-        config = _read_config(
-            fields,
-            path,
-            vocabulary_size=0 if embedding is None else int(embedding.shape[1]),
-            tied="output.weight" not in names,
+            f"{path}: no model here. Needed a GGUF file, or a folder with config.json (Hugging "
+            f"Face, or a model of a run such as RUN/ppo/model) or {PARAMETERS} (Meta)."
         )
-        tokenizer = _read_tokenizer(fields, path)
-        state = {
-            meta_name(tensor.name): torch.from_numpy(
-                dequantize(tensor.data, tensor.tensor_type).astype("float32", copy=True)
-            )
-            for tensor in reader.tensors
-        }
-    except (ValueError, IndexError, KeyError, TypeError, OSError, struct.error) as error:
-        raise CheckpointError(f"{path}: not a readable GGUF file ({error}).") from None
-    if tokenizer.vocabulary_size != config.vocabulary_size:
-        raise CheckpointError(
-            f"{path}: {tokenizer.vocabulary_size} tokens, but the embedding table has "
-            f"{config.vocabulary_size} rows."
+    description = read_json(path / "config.json", "Get the folder again from where it came.")
+    ours = isinstance(description, dict) and "kind" in description
+    return read_folder(path) if ours else read_huggingface(path)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read the tokenizer that belongs to a model of any format.
+
+    Args:
+        path: As for `read_checkpoint`; a model of a run has its tokenizer in the run's folder.
+
+    Raises:
+        MissingInputError: There is none.
+        CheckpointError: It is damaged or of an unsupported kind.
+    """
+    if path.is_file():
+        try:
+            return tokenizer_from_vocabulary(read_gguf_vocabulary(open_gguf(path).fields))
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+    inside_run = [up / place for up in path.absolute().parents[:4] for place in _TOKENIZER_PLACES]
+    for folder in (path, *inside_run):
+        if (folder / MODEL_FILE).is_file() or (folder / TOKENIZER_FILE).is_file():
+            return read_huggingface_tokenizer(folder)
+    raise MissingInputError(f"{path}: no tokenizer here or in its run. Name it with --tokenizer.")
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    to: Format,
+    dtype: torch.dtype = torch.float32,
+    shards: int | None = None,
+    tokenizer: Path | None = None,
+) -> Checkpoint:
+    """Write a model in another format, whole or not at all.
+
+    Args:
+        source: As for `read_checkpoint`.
+        destination: Folder, or GGUF file, that must not exist yet.
+        to: The format.
+        dtype: Number type of the weights.
+        shards: Number of files of a Hugging Face folder, of model-parallel processes of Meta's.
+        tokenizer: Where the tokenizer is, if not beside the model.
+
+    Returns:
+        What was read.
+
+    Raises:
+        ConfigError: The destination exists, or `shards` makes no sense.
+        MissingInputError: There is no model or no tokenizer.
+        CheckpointError: The model is damaged, or the format has no place for something of it.
+    """
+    if shards is not None and (shards < 1 or to == "gguf"):
+        raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
+    with _appearing(destination) as folder:
+        checkpoint = read_checkpoint(source)
+        vocabulary = read_tokenizer(tokenizer or source).vocabulary.padded(
+            checkpoint.config.vocabulary_size
         )
-    with torch.device("meta"):
-        empty = Transformer(config)
-    model: Transformer = fill(empty, state, str(path))
-    return ConvertedModel(
-        model=model,
-        tokenizer=tokenizer,
-        tensor_types=dict(Counter(tensor.tensor_type.name for tensor in reader.tensors)),
-        metadata={
-            key: str(fields.get(f"general.{key}") or "not stated") for key in ("name", "license")
-        },
-    )
+        whole = tokenizer_from_vocabulary(vocabulary)
+        if to == "gguf":
+            name = source.stem if source.is_file() else source.absolute().name
+            file = folder / "model.gguf"
+            write_gguf(checkpoint, file, dtype=dtype, vocabulary=vocabulary, name=name)
+        elif to == "meta":
+            write_meta(checkpoint, folder, dtype=dtype, shards=shards or 1)
+            write_huggingface_tokenizer(whole, folder)
+        else:
+            ids = _special_ids(chat_format_of(whole), checkpoint)
+            write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
+            write_huggingface_tokenizer(whole, folder)
+            _set_padding(folder / CONFIG_FILE, vocabulary.tokens[ids["pad_token_id"]])
+    return checkpoint
+
+
+def _set_padding(config_file: Path, token: str) -> None:
+    config = read_json(config_file, "This is an internal error.")
+    write_json(config_file, config | {"pad_token": token})
+
+
+def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
+    vocabulary = chat.tokenizer.vocabulary
+    eos = pad = chat.end_id
+    if checkpoint.kind == "reward_model":
+        # Transformers scores the last token that is not padding: no end of a text may be padding.
+        free = [
+            (index == vocabulary.bos_id, index)
+            for index, kind in enumerate(vocabulary.types)
+            if kind in (CONTROL, UNKNOWN) and index not in (chat.end_id, vocabulary.eos_id)
+        ]
+        if not free:
+            raise CheckpointError("the vocabulary has no special token that could be padding.")
+        pad = min(free)[1]
+    return {"bos_token_id": vocabulary.bos_id, "eos_token_id": eos, "pad_token_id": pad}
+
+
+@contextlib.contextmanager
+def _appearing(destination: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes the destination, or its only `model.gguf` does."""
+    if destination.exists():
+        raise ConfigError(f"{destination} exists already; choose another destination.")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    with explain_full_disk(destination):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            fsync_tree(temporary)
+            file = temporary / "model.gguf"
+            (file if file.is_file() else temporary).rename(destination)
+            fsync_directory(destination.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

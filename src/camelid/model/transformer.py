@@ -1,7 +1,8 @@
 """The transformer of Llama 2 in one file, with Meta's parameter names.
 
 Pre-normalisation with RMSNorm, rotary position embedding on interleaved pairs, grouped-query
-attention (multi-head and multi-query attention are its ends), SwiGLU, no biases.
+attention (multi-head and multi-query attention are its ends), SwiGLU, no biases. Relatives may have
+tied embeddings, query, key and value biases (Qwen2) and scaled rotary frequencies (Llama 3.1).
 
 Shape suffixes: B batch, L length, D model width, F feed-forward width, H query heads, G key-value
 heads, K head size, V vocabulary, S cache slots, C cache capacity, N any number of tokens.
@@ -20,6 +21,39 @@ from torch import Tensor, nn
 
 from camelid.errors import ConfigError
 from camelid.model.attention import CacheStep, attention_mask, plain_attention
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RopeScalingConfig:
+    """Llama 3's slower rotary frequencies for a context longer than the one of pretraining.
+
+    Source: the released reference code of Llama 3.1 (not in the paper).
+    """
+
+    factor: float
+    """Divides the low frequencies."""
+    low_frequency_factor: float
+    """A frequency with fewer turns than this over the original context is low."""
+    high_frequency_factor: float
+    """One with more turns than this stays; in between the change is gradual."""
+    original_context: int
+    """Context of pretraining, in tokens."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low_frequency_factor < self.high_frequency_factor < math.inf:
+            raise ConfigError("model: rope scaling needs 0 < low < high frequency factor.")
+        if not 1 <= self.factor < math.inf or self.original_context < 1:
+            raise ConfigError("model: rope scaling needs a factor and a context of at least 1.")
+
+    def apply(self, frequencies: Tensor) -> Tensor:
+        """Scale frequencies, in radians per token."""
+        low, high = self.low_frequency_factor, self.high_frequency_factor
+        # The order of operations is that of the references: it decides the last bit.
+        turns = self.original_context / (2 * math.pi / frequencies)
+        share = (turns - low) / (high - low)
+        between = (1 - share) * frequencies / self.factor + share * frequencies
+        scaled = torch.where(turns < low, frequencies / self.factor, between)
+        return torch.where(turns > high, frequencies, scaled)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +80,17 @@ class ModelConfig:
     """Base of the rotary frequencies."""
     tied_embeddings: bool = False
     """Whether the output projection is the embedding table (not in Llama 2)."""
+    qkv_bias: bool = False
+    """Whether query, key and value projections have biases (Qwen2; not in Llama 2)."""
+    rope_scaling: RopeScalingConfig | None = None
+    """Scaled rotary frequencies (Llama 3.1 and later; not in Llama 2)."""
 
     def __post_init__(self) -> None:
-        if min(self.dim, self.layers, self.heads, self.kv_heads, self.ffn_dim) < 1:
+        sizes = (self.dim, self.layers, self.heads, self.kv_heads, self.ffn_dim)
+        if min(*sizes, self.vocabulary_size, self.context) < 1:
             raise ConfigError("model: every size must be at least 1.")
+        if not (0 < self.rope_theta < math.inf and 0 <= self.norm_eps < math.inf):
+            raise ConfigError("model: rope_theta and norm_eps must be positive and finite.")
         if self.dim % self.heads or (self.dim // self.heads) % 2:
             raise ConfigError(
                 f"model: dim {self.dim} over {self.heads} heads must give an even head size."
@@ -68,6 +109,8 @@ class ModelConfig:
     def parameter_count(self) -> int:
         """Exact number of parameters."""
         attention = 2 * self.dim * self.dim + 2 * self.dim * self.kv_heads * self.head_dim
+        if self.qkv_bias:
+            attention += self.dim + 2 * self.kv_heads * self.head_dim
         block = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
         tables = 1 if self.tied_embeddings else 2
         return tables * self.vocabulary_size * self.dim + self.layers * block + self.dim
@@ -89,6 +132,8 @@ def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tup
     """Return cosines and signed sines, shape (context, K), for interleaved pairs (fp32)."""
     exponents = torch.arange(0, config.head_dim, 2, device=device, dtype=torch.float32)
     frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
+    if config.rope_scaling is not None:
+        frequencies = config.rope_scaling.apply(frequencies)
     angles = torch.outer(torch.arange(config.context, device=device).float(), frequencies)
     cosines = angles.cos().repeat_interleave(2, -1)
     sines = torch.stack((-angles.sin(), angles.sin()), -1).flatten(-2)
@@ -123,10 +168,11 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.wq = nn.Linear(config.dim, config.heads * config.head_dim, bias=False)
-        self.wk = nn.Linear(config.dim, config.kv_heads * config.head_dim, bias=False)
-        self.wv = nn.Linear(config.dim, config.kv_heads * config.head_dim, bias=False)
-        self.wo = nn.Linear(config.heads * config.head_dim, config.dim, bias=False)
+        kv_dim, bias = config.kv_heads * config.head_dim, config.qkv_bias
+        self.wq = nn.Linear(config.dim, config.dim, bias=bias)
+        self.wk = nn.Linear(config.dim, kv_dim, bias=bias)
+        self.wv = nn.Linear(config.dim, kv_dim, bias=bias)
+        self.wo = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(
         self,
@@ -253,7 +299,7 @@ class Transformer(nn.Module):
         generator = torch.Generator().manual_seed(seed % 2**63)
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
-                parameter.fill_(1.0)
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                 continue
             deviation = parameter.shape[1] ** -0.5
             if name.endswith(("wo.weight", "w2.weight")):
@@ -276,7 +322,7 @@ class Transformer(nn.Module):
                 there.
             positions_BL: Position of each token in its document; 0..L-1 by default.
             documents_BL: Document number of each token of a packed row: attention stays inside a
-                document. None: each row is one document.
+                document and the row's `SHARED` tokens. None: each row is one document.
             step: Use of the cache for generation; None without a cache.
         """
         batch, length = tokens_BL.shape

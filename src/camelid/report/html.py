@@ -13,7 +13,7 @@ from functools import partial
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from camelid.report import energy, examples, figures, paper, tables
+from camelid.report import benchmark_tables, energy, examples, figures, paper, tables
 from camelid.report.examples import Example
 from camelid.report.inputs import RISK_AXES, AbsentError, Run, attempt, judge_name
 from camelid.report.pipeline_graph import pipeline
@@ -201,7 +201,23 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
                  "Table 33", "Table 34", "Table 42", "Table 43"),
         ]),
     ]  # fmt: skip
+    if benchmark_tables.evaluated(run):
+        plans.append(("benchmarks", "Public benchmarks", _benchmarks(run)))
     return [Section(anchor=a, title=t, items=items) for a, t, items in plans]
+
+
+def _benchmarks(run: Run) -> list[Item]:
+    item = partial(_item, run)
+    caption = "± standard error; benchmarks/NAME/scores.json and logs/ beside it."
+    return [
+        item("benchmark-groups", "Grouped benchmarks", caption, benchmark_tables.grouped,
+             "Table 3"),
+        *(item(f"benchmark-{name.rpartition(' ')[2]}", title, caption,
+               partial(benchmark_tables.benchmark_table, artefact=name), name)
+          for name, (title, _) in benchmark_tables.TABLES.items()),
+        item("benchmark-tasks", "Every task", "benchmarks/NAME/scores.json. Prompts cut: how many "
+             "requests lost tokens on their left.", benchmark_tables.by_task, folded=True),
+    ]  # fmt: skip
 
 
 def paper_index(found: Sequence[Section]) -> list[paper.Artefact]:

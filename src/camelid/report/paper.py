@@ -13,6 +13,7 @@ Status = Literal["here", "not in this run", "needs people", "cannot be regenerat
 
 _PEOPLE = "people rate the replies; this run's judge is shown in their place where linked"
 _BENCHMARK = "evaluate the model on the public benchmark, which no recipe ships"
+_EVALUATE = "camelid evaluate RUN --data DIR --suite"
 _STUDY = "a study that trains several variants"
 
 # (description, how to get it; "people:" and "closed:" mark the other two kinds)
@@ -54,8 +55,11 @@ _FIGURES: tuple[tuple[str, str], ...] = (
 _TABLES: tuple[tuple[str, str], ...] = (
     ("the model family", "a run with a model"),
     ("energy and carbon", "a run that states watts"),
-    ("base models on grouped benchmarks", _BENCHMARK),
-    ("against closed models", "closed: the other models' figures are theirs"),
+    ("base models on grouped benchmarks", f"{_EVALUATE} table3"),
+    (
+        "against closed models",
+        "closed: the other models' figures are theirs; the own column is shown where linked",
+    ),
     ("two demonstrations", "a recipe with demonstrations"),
     ("preference data", "a recipe with preferences"),
     ("reward model accuracy by test set", "a recipe with reward models"),
@@ -70,13 +74,13 @@ _TABLES: tuple[tuple[str, str], ...] = (
     ("context 2k against 4k, long tasks", f"{_STUDY} (context lengths)"),
     ("context 2k against 4k, general tasks", f"{_STUDY} (context lengths)"),
     ("quality by kind of attention", f"{_STUDY} (kinds of attention)"),
-    ("MMLU", _BENCHMARK),
-    ("standard benchmarks", _BENCHMARK),
-    ("code generation", _BENCHMARK),
-    ("closed-book questions by shots", _BENCHMARK),
-    ("reading comprehension by shots", _BENCHMARK),
-    ("AGI Eval", _BENCHMARK),
-    ("mathematics", _BENCHMARK),
+    ("MMLU", f"{_EVALUATE} table19"),
+    ("standard benchmarks", f"{_EVALUATE} table20"),
+    ("code generation", f"{_EVALUATE} table21"),
+    ("closed-book questions by shots", f"{_EVALUATE} table22"),
+    ("reading comprehension by shots", f"{_EVALUATE} table23"),
+    ("AGI Eval", f"{_EVALUATE} table24"),
+    ("mathematics", f"{_EVALUATE} table25"),
     ("preference data by batch", "a recipe with preferences"),
     ("margins by strength", "listed by `camelid show` for the recipe"),
     ("accuracy by margin", f"{_STUDY} (margins)"),

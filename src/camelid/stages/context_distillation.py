@@ -141,6 +141,7 @@ def distil(
         kept = best is not None and scores[best][index] > scores["original"][index]
         row: dict[str, Any] = {
             "prompt_id": prompt.id,
+            "prompts_cut": sum(replies[index].prompt_cut > 0 for replies in answers.values()),
             "risk_category": prompt.risk_category,
             "prompt": prompt.messages[-1].content,
             "kept": kept,
@@ -165,7 +166,7 @@ def run(
         for p in read_records(context.input(inputs.prompts), Prompt)
         if p.attack_vector is not None and p.split == "rejection_sampling"
     ]
-    prompts, _ = fitting_prompts(
+    prompts, too_long = fitting_prompts(
         chat, prompts, model.config.context - config.sampling.max_new_tokens - 64
     )
     prompts.sort(key=lambda p: derive_seed(context.run_seed, "distillation", p.id))
@@ -202,6 +203,8 @@ def run(
     dialogues += helpful[: round(config.helpful_share * kept)]
     write_records(context.out / "dialogues.jsonl", dialogues)
     result: dict[str, Any] = {
+        "prompts_too_long": too_long,
+        "prompts_cut": sum(row["prompts_cut"] for row in rows),
         "pairs": len(rows),
         "kept": kept,
         "kept_share": kept / len(rows) if rows else None,

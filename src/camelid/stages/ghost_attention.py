@@ -66,7 +66,7 @@ class Inputs(StageInputs):
     held_out: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Talker:
     """Answers many dialogues turn by turn with one model."""
 
@@ -75,6 +75,8 @@ class _Talker:
     sampling: Sampling
     seed: int
     precision: Precision
+    cut: int = 0
+    """Answers to dialogues that lost their start to fit the context."""
 
     def answer(self, dialogues: dict[str, list[Message]], salt: str) -> dict[str, Reply]:
         """Return the answer to each dialogue, which ends in a user message."""
@@ -97,6 +99,7 @@ class _Talker:
             seed=derive_seed(self.seed, salt),
             precision=self.precision,
         )
+        self.cut += sum(reply.prompt_cut > 0 for reply in replies)
         return {reply.prompt.id: reply for reply in replies}
 
 
@@ -203,6 +206,7 @@ def run(
         spoken = sample_dialogues(talker, train)
         forbidden = load_held_out(context, inputs.held_out)
         counts = {"without_expected": 0, "held_out": 0, "empty_or_cut": 0}
+        counts["prompts_cut"], talker.cut = talker.cut, 0
         dialogues = []
         for ghost, messages in zip(train, spoken, strict=True):
             if not all(message.content for message in messages):
@@ -217,6 +221,7 @@ def run(
             raise DataError(f"{context.name}: no sampled dialogue holds its instruction.")
         write_records(dialogues_file, dialogues)
         dropped.write_text(json.dumps(counts), encoding="utf-8")
+    counts = json.loads(dropped.read_text(encoding="utf-8"))
     dialogues = read_records(dialogues_file, Dialogue)
     write_records(context.out / "dialogues.jsonl", dialogues)
     bests = read_records(context.input(inputs.bests), Dialogue)
@@ -237,7 +242,8 @@ def run(
         **tuned,
         "ghost_dialogues": len(dialogues),
         "bests_mixed_in": len(mixed_in),
-        "dropped": json.loads(dropped.read_text(encoding="utf-8")),
+        "prompts_cut": counts.pop("prompts_cut") + talker.cut,
+        "dropped": counts,
         "recall": recall,
     }
 

@@ -141,9 +141,11 @@ class _Session:
         self.prompts, self.too_long = self._select(prompts, "ppo", room)
         self.validation = self._select(prompts, "validation", room)[0][: config.validation_prompts]
         self.ghosts: list[Prompt] = []
+        self.ghosts_too_long = 0
         if inputs.ghost:
             dialogues = read_records(context.input(inputs.ghost), Dialogue)
-            self.ghosts, _ = fitting_prompts(self.chat, as_ppo_prompts(dialogues), room)
+            ghosts = as_ppo_prompts(dialogues)
+            self.ghosts, self.ghosts_too_long = fitting_prompts(self.chat, ghosts, room)
         if not self.prompts or not self.validation:
             raise DataError(f"{context.name}: prompts of the splits 'ppo' and 'validation' needed.")
         self.settings = RolloutSettings(
@@ -311,6 +313,7 @@ def run(
         "prompts": len(session.prompts),
         "prompts_too_long": session.too_long,
         "ghost_prompts": len(session.ghosts),
+        "ghost_prompts_too_long": session.ghosts_too_long,
     }
 
 

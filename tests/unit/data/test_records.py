@@ -1,0 +1,164 @@
+"""Records: whatever stands in a file, a `CamelidError` or a checked record comes out."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camelid.data.records import (
+    Dialogue,
+    GhostDialogue,
+    Preference,
+    Prompt,
+    Rating,
+    Sample,
+    read_records,
+    write_records,
+)
+from camelid.errors import CamelidError, DataError
+
+MESSAGE = {"role": "user", "content": "hi", "train": False}
+EXAMPLES = {
+    Dialogue: {
+        "id": "a",
+        "messages": [MESSAGE],
+        "category": "c",
+        "is_safety": False,
+        "source": "s",
+    },
+    Prompt: {
+        "id": "a",
+        "messages": [MESSAGE],
+        "category": "c",
+        "is_safety": False,
+        "source": "s",
+        "split": "ppo",
+        "reference": {"kind": "x"},
+    },
+    Preference: {
+        "id": "a",
+        "kind": "safety",
+        "round": 1,
+        "batch": 1,
+        "category": "c",
+        "prompt": [MESSAGE],
+        "chosen": "x",
+        "rejected": "y",
+        "strength": None,
+        "temperatures": [1, 0.5],
+    },
+    Rating: {
+        "item_ids": ["a"],
+        "rater": "r",
+        "scale": "safety5",
+        "value": 3,
+        "side": None,
+        "simulated": True,
+    },
+    Sample: {
+        "prompt_id": "p",
+        "policy": "q",
+        "sample": 0,
+        "temperature": 1.0,
+        "tokens": [1, 2],
+        "text": "t",
+        "stop_reason": "stop",
+        "helpfulness": 0.5,
+        "safety": 1,
+        "reward": -1e9,
+    },
+    GhostDialogue: {
+        "id": "a",
+        "instruction": "i",
+        "shortened": "s",
+        "turns": ["t"],
+        "probe": "p",
+        "expected": "e",
+        "split": "test",
+    },
+}
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("records") / "records.jsonl"
+
+
+def read_or_refuse(path, schema):
+    """Return the records, or None after a clean refusal; records can be written and read again."""
+    try:
+        found = read_records(path, schema)
+    except CamelidError as error:
+        assert path.name in str(error)  # noqa: PT017  either outcome is right
+        return None
+    again = path.with_suffix(".again")
+    write_records(again, found)
+    assert read_records(again, schema) == found
+    return found
+
+
+@pytest.mark.parametrize("schema", EXAMPLES)
+def test_examples_are_read(path, schema):
+    path.write_text(json.dumps(EXAMPLES[schema]) + "\n", encoding="utf-8")
+    assert len(read_or_refuse(path, schema)) == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_value_anywhere(path, data):
+    schema = data.draw(st.sampled_from(list(EXAMPLES)))
+    record = json.loads(json.dumps(EXAMPLES[schema]))
+    place = record
+    nested = [v for v in record.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
+    if nested and data.draw(st.booleans()):
+        place = nested[0][0]
+    key = data.draw(st.sampled_from([*place, "unknown"]))
+    if data.draw(st.booleans()):
+        place[key] = data.draw(values)
+    else:
+        place.pop(key, None)
+    path.write_text(json.dumps(record), encoding="utf-8")
+    read_or_refuse(path, schema)
+
+
+@settings(max_examples=300, deadline=None)
+@given(raw=st.binary(max_size=60) | values.map(lambda v: json.dumps(v).encode()))
+def test_any_bytes(path, raw):
+    path.write_bytes(raw)
+    read_or_refuse(path, Dialogue)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cut=st.integers(0, 200), flip=st.binary(max_size=3))
+def test_damaged_gz(path, cut, flip):
+    packed = path.with_suffix(".jsonl.gz")
+    raw = gzip.compress(b"\n".join(json.dumps(EXAMPLES[Dialogue]).encode() for _ in range(9)))
+    packed.write_bytes(raw[:cut] + flip + raw[cut + len(flip) :])
+    read_or_refuse(packed, Dialogue)
+    packed.write_bytes(raw[:cut])
+    read_or_refuse(packed, Dialogue)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"[" * 200_000, "line 1: not valid JSON"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "line 1: not valid JSON"),
+        (json.dumps(EXAMPLES[Sample] | {"reward": float("nan")}).encode(), "finite"),
+        (json.dumps(EXAMPLES[Sample] | {"reward": 10**400}).encode(), "finite"),
+        (json.dumps(EXAMPLES[Sample] | {"text": "\ud83d"}).encode(), "surrogate"),
+        (b"\n" + json.dumps(EXAMPLES[Sample]).encode() + b"\n{", "line 3"),
+    ],
+)
+def test_what_json_allows_and_records_do_not(path, raw, message):
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=message):
+        read_records(path, Sample)
