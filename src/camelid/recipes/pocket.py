@@ -119,7 +119,7 @@ def pocket() -> Recipe:
         ),
         red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
         ppo=ppo.Config(
-            optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),
+            optimizer=OptimizerConfig(learning_rate=2e-5, schedule="constant"),
             iterations=25,
             batch_rows=64,
             minibatch_rows=32,
