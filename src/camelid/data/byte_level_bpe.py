@@ -61,7 +61,7 @@ def byte_level_model(vocabulary: Vocabulary, *, with_special: bool) -> Any:
             vocab={
                 token: index
                 for index, (token, kind) in enumerate(kinds)
-                if with_special or kind == NORMAL
+                if with_special or kind != CONTROL
             },
             merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
             ignore_merges=vocabulary.pre_tokenizer == "llama-bpe",

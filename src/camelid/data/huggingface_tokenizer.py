@@ -68,6 +68,12 @@ def _token_name(config: dict[str, Any], key: str) -> str | None:
     return found["content"] if isinstance(found, dict) else found
 
 
+def _id_of(tokens: tuple[str, ...], name: str) -> int:
+    if name not in tokens:
+        raise CheckpointError(f"{name!r}, named in {CONFIG_FILE}, is not among the tokens.")
+    return tokens.index(name)
+
+
 def _added_tokens(data: dict[str, Any], config: dict[str, Any]) -> dict[int, tuple[str, bool]]:
     """Return id -> (token, is special) of the tokens beside the model's own."""
     listed = [(entry["id"], entry) for entry in data.get("added_tokens") or []]
@@ -146,7 +152,7 @@ def _from_json(
             merges=tuple(merges),
             pre_tokenizer=_pre_tokenizer_of(data),
             bos_id=None,
-            eos_id=tokens.index(eos),
+            eos_id=_id_of(tokens, eos),
             chat_format="chatml",
         )
     shape = json.dumps([data.get("normalizer"), data.get("pre_tokenizer")])
@@ -169,7 +175,7 @@ def _from_json(
         types=tuple(types),
         scores=tuple(-float(ranks.get(token, 0)) for token in tokens),
         bos_id=None,
-        eos_id=tokens.index(eos),
+        eos_id=_id_of(tokens, eos),
         chat_format="llama2",
     )
 
@@ -213,7 +219,7 @@ def read_huggingface_tokenizer(
         else:
             vocabulary = _from_json(data, added, eos)
         tokens = vocabulary.tokens
-        bos_id = vocabulary.bos_id if bos is None else tokens.index(bos)
+        bos_id = vocabulary.bos_id if bos is None else _id_of(tokens, bos)
         if bos_id is not None and not _opens_with_bos(config, data, tokens[bos_id]):
             bos_id = None
         if chat_format is None:
@@ -222,7 +228,7 @@ def read_huggingface_tokenizer(
         vocabulary = replace(
             vocabulary,
             bos_id=bos_id,
-            eos_id=vocabulary.eos_id if eos is None else tokens.index(eos),
+            eos_id=vocabulary.eos_id if eos is None else _id_of(tokens, eos),
             chat_format=chat_format,
         )
         size = config.get("vocabulary_size", len(tokens))

@@ -202,7 +202,10 @@ class SentencePieceTokenizer(Tokenizer):
         if SPACE not in text:
             return list(self._model.encode(text))
         # A private character that occurs nowhere falls back to its bytes, wherever it stands.
-        private = next(c for c in map(chr, range(0x10FFFD, 0, -1)) if c not in text)
+        used = (text, self.vocabulary.tokens)
+        private = next(
+            c for c in map(chr, range(0x10FFFD, 0, -1)) if not any(c in place for place in used)
+        )
         ids = self._model.encode(text.replace(SPACE, private))
         found, needed = self._byte_ids(private), self._byte_ids(SPACE)
         result: list[int] = []

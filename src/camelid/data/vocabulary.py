@@ -90,6 +90,7 @@ class Vocabulary:
                 "vocabulary: byte-level BPE without special tokens for chat; Llama 2's format "
                 "needs SentencePiece."
             )
+        known -= self.special_ids.keys()
         for merge in self.merges:
             left, space, right = merge.partition(" ")
             if not space or not {left, right, left + right} <= known:

@@ -99,7 +99,7 @@ class _Speaker:
             [prompt],
             replace(SAMPLING, max_new_tokens=longest),
             seed=seed,
-            on_token=lambda token: show(stream.add(token)) if token != self.chat.end_id else None,
+            on_token=lambda token: show(stream.add(token)),
         )
         show(stream.finish())
         self.messages.append(Message(role="assistant", content=reply.text))

@@ -104,4 +104,4 @@ def test_losses_of_both_ways_against_a_plain_loop(model):
                     total -= logp[place - start - 1, rows.tokens[row, place]].item()
                     count += 1
         assert NextToken().weight(batch) == count
-        assert loss.item() == pytest.approx(total, rel=1e-10)
+        assert loss.item() == pytest.approx(total, rel=1e-6)
