@@ -158,14 +158,12 @@ def _hidden(model: Transformer, rows: Sequence[_Row]) -> Tensor:
             tokens[-1] += sequence[row.shared :]
             positions[-1] += range(row.shared, len(sequence))
             documents[-1] += [number] * (len(sequence) - row.shared)
-    tokens_BL, _ = pad_right(tokens, 0, model.device)
-    if all(len(row.sequences) == 1 for row in rows):
-        plain_BLD: Tensor = model(tokens_BL)
-        return plain_BLD
+    # Padding stands at position 0: rounded up, a row may be longer than the context.
+    plain = all(len(row.sequences) == 1 for row in rows)
     hidden_BLD: Tensor = model(
-        tokens_BL,
+        pad_right(tokens, 0, model.device)[0],
         positions_BL=pad_right(positions, 0, model.device)[0],
-        documents_BL=pad_right(documents, -1, model.device)[0],
+        documents_BL=None if plain else pad_right(documents, -1, model.device)[0],
     )
     return hidden_BLD
 
