@@ -81,17 +81,11 @@ def make_parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="benchmarks of the paper, from public files")
     evaluate.add_argument("model", metavar="MODEL", help="RUN, RUN:NAME, a model folder or file")
-    evaluate.add_argument(
-        "--suite",
-        metavar="NAME",
-        default="table3",
-        help="table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)",
-    )
+    suites = "table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)"
+    evaluate.add_argument("--suite", metavar="NAME", default="table3", help=suites)
     evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
     evaluate.add_argument("--limit", metavar="N", type=int, help="most items of each task (all)")
-    evaluate.add_argument(
-        "--out", metavar="DIR", type=Path, help="logs and scores (RUN/benchmarks/NAME)"
-    )
+    evaluate.add_argument("--out", metavar="DIR", type=Path, help="of logs and scores")
     evaluate.set_defaults(call=_evaluate)
 
     report = commands.add_parser("report", help="make the report of a run again")
@@ -113,12 +107,8 @@ def make_parser() -> argparse.ArgumentParser:
         default="float32",
         help="number type of the weights (float32)",
     )
-    convert.add_argument(
-        "--shards", metavar="N", type=int, help="files (hf) or model-parallel processes (meta)"
-    )
-    convert.add_argument(
-        "--tokenizer", metavar="PATH", type=Path, help="where the tokenizer is, if not with SRC"
-    )
+    convert.add_argument("--shards", metavar="N", type=int, help="files; for meta, processes")
+    convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
     convert.set_defaults(call=_convert)
     return parser
 

@@ -244,8 +244,10 @@ def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, json.loads(line)
-    # Damaged .gz files, and JSON that is nested too deep or holds a number of 5,000 digits.
-    except (ValueError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}, after line {number}: damaged gzip ({error}).") from None
+    # Also JSON that is nested too deep or holds a number of 5,000 digits.
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from None
 
 

@@ -148,9 +148,9 @@ def with_groups(scores: Mapping[str, Score]) -> dict[str, Score]:
                 found[f"mmlu:{column}@{k}"] = question_weighted([scores[p] for p in parts])
         everything = [part for parts in columns.values() for part in parts]
         agieval = [f"agieval_{task}@{k}" for task in AGIEVAL_TASKS.values()]
-        for group, parts in (("mmlu", everything), ("agieval", agieval)):
-            if all(part in scores for part in parts):
-                found[f"{group}@{k}"] = question_weighted([scores[p] for p in parts])
+        for group, members in (("mmlu", everything), ("agieval", agieval)):
+            if all(member in scores for member in members):
+                found[f"{group}@{k}"] = question_weighted([scores[m] for m in members])
         bbh = [f"bbh_{task}@{k}" for task in BBH_TASKS.split()]
         if all(part in scores for part in bbh):
             found[f"bbh@{k}"] = average([scores[p] for p in bbh])

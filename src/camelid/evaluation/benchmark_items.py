@@ -36,7 +36,7 @@ def _lettered(row: Row) -> tuple[str, list[str], int]:
     if "Answer Key" in row:
         texts = re.split(r"\s*\([A-D]\) ", row["Choices"])[1:]
         return row["Question Stem"], texts, LETTERS.index(row["Answer Key"])
-    question = row.get("question", row.get("question_stem"))
+    question = row["question"] if "question" in row else row["question_stem"]
     inner = question if isinstance(question, dict) else row
     choices = inner["choices"]
     if isinstance(choices, list):

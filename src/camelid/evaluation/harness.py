@@ -197,7 +197,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         """Score continuations of contexts."""
         del disable_tqdm
         return [
-            (answer[0], answer[1])
+            (float(answer[0]), bool(answer[1]))
             for answer in self._answered(requests, self._choices, self._chunk)
         ]
 

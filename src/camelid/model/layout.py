@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from camelid.model.weights import BLOCK, Checkpoint, StoredTensor, empty_model
@@ -56,12 +57,12 @@ def is_rotated(name: str) -> bool:
 
 def interleave(rows: Tensor, head_dim: int) -> Tensor:
     """Put the rows of whole heads from half-split into interleaved order."""
-    return rows.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2)
+    return torch.unflatten(rows, 0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2)
 
 
 def split_halves(rows: Tensor, head_dim: int) -> Tensor:
     """Undo `interleave`."""
-    return rows.unflatten(0, (-1, head_dim // 2, 2)).transpose(1, 2).flatten(0, 2)
+    return torch.unflatten(rows, 0, (-1, head_dim // 2, 2)).transpose(1, 2).flatten(0, 2)
 
 
 def _interleaved(tensor: StoredTensor, head_dim: int) -> StoredTensor:

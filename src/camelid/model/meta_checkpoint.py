@@ -146,11 +146,9 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
     strange = sorted(params.keys() - set(_KNOWN))
     if strange:
         raise CheckpointError(f"{path}: not supported: {', '.join(strange)}.")
-    dim, multiple, multiplier = (
-        params.get("dim"),
-        params.get("multiple_of", 256),
-        params.get("ffn_dim_multiplier"),
-    )
+    dim: Any = params.get("dim")
+    multiple = params.get("multiple_of", 256)
+    multiplier = params.get("ffn_dim_multiplier")
     theta = params.get("rope_theta", 10000.0)
     numbers = type(dim) is int and type(multiple) is int and multiple > 0
     if not numbers or not isinstance(multiplier, int | float | None):

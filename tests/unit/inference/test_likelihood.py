@@ -31,7 +31,7 @@ def plain(model, pair):
     """Sum of log softmax over the continuation, and whether each token is the largest."""
     tokens = [*pair.context, *pair.continuation]
     with torch.no_grad():
-        logits = model.logits(model(torch.tensor([tokens])))[0].double()
+        logits = model.logits(model(torch.tensor([tokens[:-1]])))[0].double()
     total, greedy = 0.0, True
     for index in range(len(pair.context), len(tokens)):
         row = logits[index - 1]

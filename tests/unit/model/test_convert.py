@@ -169,6 +169,9 @@ from camelid.model.convert import read_checkpoint
 from camelid.model.weights import build
 torch.set_num_threads(1)
 (torch.zeros(64, 64) @ torch.zeros(64, 64)).sum()
+# What torch imports when it first builds on the meta device is no part of the weights.
+with torch.device("meta"):
+    torch.nn.Embedding(2, 2), torch.nn.Linear(2, 2), torch.arange(4).float().cos()
 import gguf.quants, safetensors
 def kilobytes(key):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -182,7 +185,7 @@ print((kilobytes("VmHWM") - before) / weights, weights / 1024)
 
 @pytest.fixture(scope="module")
 def large(run_folder):
-    """Save 220 MB of fp32 weights, a quarter of them the embedding table."""
+    """Save 173 MiB of fp32 weights, a quarter of them the embedding table."""
     shape = {
         "dim": 768, "layers": 5, "heads": 12, "kv_heads": 4, "ffn_dim": 2048, "context": 512,
         "vocabulary_size": 18000,
@@ -213,7 +216,7 @@ def test_loading_needs_little_more_than_the_weights(case, large, run_folder, tmp
         check=True,
     )
     ratio, megabytes = map(float, done.stdout.split())
-    assert megabytes > 180
+    assert megabytes > 170
     assert 0.9 < ratio < 1.2
 
 

@@ -11,14 +11,9 @@ import torch
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.inference.scoring import action_log_probabilities, score
 from camelid.model.actor_critic import ActorCritic
+from camelid.model.attention import CacheStep, KVCache
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import (
-    CacheStep,
-    KVCache,
-    ModelConfig,
-    RopeScalingConfig,
-    Transformer,
-)
+from camelid.model.transformer import ModelConfig, RopeScalingConfig, Transformer
 from camelid.model.weights import load_reward_model, load_transformer, save_model
 
 CONFIG = ModelConfig(
