@@ -23,7 +23,7 @@ from camelid.runs import read_json, write_json
 
 PARAMETERS = "params.json"
 SHARDS = (1, 2, 4, 8)
-MAPPED_BYTES = 1 << 24
+MAPPED_BYTES = 1 << 25
 """Mapped pages count as used memory until a file is mapped anew, which is done after so many bytes
 or, of large files, a thirty-second part."""
 _BY_COLUMNS = ("tok_embeddings", "wo", "w2")

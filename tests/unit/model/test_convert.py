@@ -179,7 +179,7 @@ def kilobytes(key):
 before = kilobytes("VmRSS")
 model = build(read_checkpoint(Path(sys.argv[1])))
 weights = sum(p.nbytes for p in model.parameters()) / 1024
-print((kilobytes("VmHWM") - before) / weights, weights / 1024)
+print((kilobytes("VmHWM") - before) / 1024, weights / 1024)
 """
 
 
@@ -215,9 +215,10 @@ def test_loading_needs_little_more_than_the_weights(case, large, run_folder, tmp
         text=True,
         check=True,
     )
-    ratio, megabytes = map(float, done.stdout.split())
-    assert megabytes > 170
-    assert 0.9 < ratio < 1.2
+    peak, weights = map(float, done.stdout.split())
+    assert weights > 170
+    # Beside a share of the weights, what blocks and mapped pages take at any size (MiB).
+    assert 0.9 * weights < peak < 1.2 * weights + 40
 
 
 def small_models(root):
