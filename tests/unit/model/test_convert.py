@@ -217,8 +217,9 @@ def test_loading_needs_little_more_than_the_weights(case, large, run_folder, tmp
     )
     peak, weights = map(float, done.stdout.split())
     assert weights > 170
-    # Beside a share of the weights, what blocks and mapped pages take at any size (MiB).
-    assert 0.9 * weights < peak < 1.2 * weights + 40
+    # Beside a share of the weights, what blocks, mapped pages and the allocator keep at any size
+    # (MiB): 20 to 60 were seen, at 173 and at 413 MiB of weights.
+    assert 0.9 * weights < peak < 1.1 * weights + 80
 
 
 def small_models(root):
