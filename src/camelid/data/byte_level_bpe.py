@@ -18,6 +18,7 @@ from camelid.data.vocabulary import (
     Tokenizer,
     Vocabulary,
 )
+from camelid.errors import CheckpointError
 
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}"
@@ -67,7 +68,11 @@ def byte_level_model(vocabulary: Vocabulary, *, with_special: bool) -> Any:
             ignore_merges=vocabulary.pre_tokenizer == "llama-bpe",
         )
     )
-    assert vocabulary.pre_tokenizer is not None  # noqa: S101  a checked field of this kind
+    if vocabulary.pre_tokenizer is None:
+        raise CheckpointError(
+            f"a vocabulary of the kind {vocabulary.kind!r} names no pre-tokenizer; byte-level BPE "
+            "needs one."
+        )
     if vocabulary.pre_tokenizer == "qwen2":
         model.normalizer = tokenizers.normalizers.NFC()
     model.pre_tokenizer = pre_tokenizer_model(vocabulary.pre_tokenizer)

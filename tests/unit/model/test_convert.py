@@ -185,9 +185,12 @@ print((kilobytes("VmHWM") - before) / 1024, weights / 1024)
 
 @pytest.fixture(scope="module")
 def large(run_folder):
-    """Save 173 MiB of fp32 weights, a quarter of them the embedding table."""
+    """Save 413 MiB of fp32 weights.
+
+    At any size blocks, mapped pages and the allocator keep 20 to 60 MiB, here a small part.
+    """
     shape = {
-        "dim": 768, "layers": 5, "heads": 12, "kv_heads": 4, "ffn_dim": 2048, "context": 512,
+        "dim": 768, "layers": 15, "heads": 12, "kv_heads": 4, "ffn_dim": 2048, "context": 512,
         "vocabulary_size": 18000,
     }  # fmt: skip
     model = Transformer(ModelConfig(**shape, tied_embeddings=True))
@@ -216,10 +219,8 @@ def test_loading_needs_little_more_than_the_weights(case, large, run_folder, tmp
         check=True,
     )
     peak, weights = map(float, done.stdout.split())
-    assert weights > 170
-    # Beside a share of the weights, what blocks, mapped pages and the allocator keep at any size
-    # (MiB): 20 to 60 were seen, at 173 and at 413 MiB of weights.
-    assert 0.9 * weights < peak < 1.1 * weights + 80
+    assert weights > 400
+    assert 0.9 * weights < peak < 1.2 * weights
 
 
 def small_models(root):
