@@ -20,12 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from camelid import __version__
-from camelid.config import flatten, from_json, paper_values, suggestion
+from camelid.config import (
+    flatten,
+    from_json,
+    override,
+    paper_values,
+    suggestion,
+    with_value,
+)
 from camelid.errors import CamelidError, ConfigError, MissingInputError
 from camelid.runs import RECIPE, RunDirectory, explain_full_disk, read_json
 
 if TYPE_CHECKING:
     from camelid.pipeline import Recipe
+    from camelid.recipes.studies import Study
     from camelid.runner import Environment
 
 DATA_FIELD = "from_weights.public_data.directory"
@@ -68,6 +76,13 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
     run.add_argument("--weights", metavar="PATH", type=Path, help="real weights to start from")
     run.set_defaults(call=_run)
+
+    study = commands.add_parser("study", help="train variants of one model and compare them")
+    study.add_argument("study", metavar="STUDY", help="attention or context")
+    study.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/study-NAME)")
+    study.add_argument("--seed", metavar="N", type=int, help="seed of the weights")
+    study.add_argument("--redo", metavar="STAGE", help="make this stage and all after it again")
+    study.set_defaults(call=_study)
 
     show = commands.add_parser("show", help="settings in use beside the paper's")
     show.add_argument("what", metavar="RECIPE|RUN", help="name of a recipe, or a run directory")
@@ -178,20 +193,23 @@ def _named_recipe(name: str) -> Recipe:
     return recipes[name]()
 
 
-def _read_recipe(data: Any, where: str) -> Recipe:
+def _read_recipe(data: Any, where: str) -> Recipe | Study:
     from camelid.pipeline import Recipe
+    from camelid.recipes.studies import Study
 
+    if isinstance(data, dict) and "variants" in data:
+        return from_json(data, Study, where)
     return from_json(data, Recipe, where)
 
 
-def _resolve(known: argparse.Namespace, rest: Sequence[str]) -> Recipe:
+def _resolve(known: argparse.Namespace, rest: Sequence[str]) -> Recipe | Study:
     if (known.recipe is None) == (known.file is None):
         raise ConfigError(
             "Name one recipe: `camelid run NAME` or `camelid run --recipe FILE`. "
             "`camelid list` shows the names."
         )
     if known.file is not None:
-        recipe = _read_recipe(
+        recipe: Recipe | Study = _read_recipe(
             read_json(known.file, "Name a recipe.json, as every run holds one."), str(known.file)
         )
     else:
@@ -205,55 +223,11 @@ def _resolve(known: argparse.Namespace, rest: Sequence[str]) -> Recipe:
                 raise ConfigError(f"--{option}: {path} does not exist.")
             if field not in flatten(recipe):
                 raise ConfigError(f"Recipe {recipe.name} takes no --{option}: it makes its own.")
-            recipe = _with_value(recipe, field, str(path.resolve()))
-    return cast("Recipe", override(recipe, rest))
+            recipe = with_value(recipe, field, str(path.resolve()))
+    return cast("Recipe | Study", override(recipe, rest))
 
 
-def _with_value(config: Any, field: str, value: Any) -> Any:
-    name, _, below = field.partition(".")
-    if below:
-        value = _with_value(getattr(config, name), below, value)
-    return dataclasses.replace(config, **{name: value})
-
-
-def override(recipe: Any, words: Sequence[str]) -> Any:
-    """Apply `--dotted.field value` options to a recipe.
-
-    Args:
-        recipe: A dataclass tree.
-        words: The options that the parser of `run` did not know.
-
-    Returns:
-        A changed copy.
-
-    Raises:
-        ConfigError: A field is unknown (the nearest is named) or a value has the wrong type.
-    """
-    if not words:
-        return recipe
-    fields = list(flatten(recipe))
-    options = ["out", "redo", "until", "data", "weights", "recipe"]
-    if not words[0].startswith("--"):
-        raise ConfigError(f"'{words[0]}' is neither an option nor the value of one.")
-    for word in words:
-        name = word[2:].split("=")[0].replace("-", "_")
-        if word.startswith("--") and name not in fields:
-            hint = suggestion(name, [*options, *fields]) or " `camelid show RECIPE` lists them."
-            raise ConfigError(f"--{name} is no option and no field of the recipe.{hint}")
-    import tyro
-
-    # Tyro prints its own one-screen message about a wrong value and exits with 2.
-    return tyro.cli(
-        type(recipe),
-        default=recipe,
-        args=list(words),
-        prog="camelid run",
-        add_help=False,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-    )
-
-
-def _environment(recipe: Recipe) -> Environment:
+def _environment(recipe: Recipe | Study) -> Environment:
     """Set allocator and threads, as only the command line does, and say what resulted."""
     from camelid.allocator import keep_freed_memory
 
@@ -275,15 +249,16 @@ def _environment(recipe: Recipe) -> Environment:
     )
 
 
-def _execute(recipe: Recipe, root: Path, **choices: str | None) -> None:
+def _execute(recipe: Recipe | Study, root: Path, **choices: str | None) -> None:
     from rich.console import Console
 
     from camelid.pipeline import stages
     from camelid.progress import make_progress
+    from camelid.recipes.studies import Study, study_stages
     from camelid.runner import execute
 
     execute(
-        stages(recipe),
+        study_stages(recipe) if isinstance(recipe, Study) else stages(recipe),
         recipe,
         RunDirectory(root),
         environment=_environment(recipe),
@@ -296,6 +271,20 @@ def _run(known: argparse.Namespace, rest: Sequence[str]) -> None:
     recipe = _resolve(known, rest)
     root = known.out if known.out is not None else Path("runs") / recipe.name
     _execute(recipe, root, redo=known.redo, until=known.until)
+    _print_end(root)
+
+
+def _study(known: argparse.Namespace, _: Sequence[str]) -> None:
+    from camelid.recipes.studies import STUDIES
+
+    if known.study not in STUDIES:
+        hint = suggestion(known.study, STUDIES) or f" Studies: {', '.join(STUDIES)}."
+        raise ConfigError(f"There is no study '{known.study}'.{hint}")
+    study = STUDIES[known.study]()
+    if known.seed is not None:
+        study = dataclasses.replace(study, seed=known.seed)
+    root = known.out if known.out is not None else Path("runs") / f"study-{study.name}"
+    _execute(study, root, redo=known.redo)
     _print_end(root)
 
 
@@ -313,9 +302,13 @@ def _print_end(root: Path) -> None:
         return
     from camelid.report import final_table
 
-    print()
-    _print_rows(final_table(root))
-    print(f"\nReport: {root / 'report' / 'index.html'}\nNext:   camelid chat {root}")
+    rows = final_table(root)
+    if rows:
+        print()
+        _print_rows(rows)
+    print(f"\nReport: {root / 'report' / 'index.html'}")
+    if rows:
+        print(f"Next:   camelid chat {root}")
 
 
 def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
@@ -327,15 +320,18 @@ def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _list(_: argparse.Namespace, __: Sequence[str]) -> None:
     from camelid.pipeline import stages
+    from camelid.recipes.studies import STUDIES
 
     for name, make in _recipes().items():
         print(f"{name}: {(inspect.getdoc(make) or '').splitlines()[0]}")
         print(f"    {' '.join(stage.name for stage in stages(make()))}")
+    for name, make_study in STUDIES.items():
+        print(f"study {name}: {(inspect.getdoc(make_study) or '').splitlines()[0]}")
 
 
 def _show(known: argparse.Namespace, _: Sequence[str]) -> None:
     if known.what in _recipes():
-        recipe = _named_recipe(known.what)
+        recipe: Recipe | Study = _named_recipe(known.what)
     elif Path(known.what).exists():
         run = RunDirectory(Path(known.what))
         recipe = _read_recipe(run.read_recipe(), str(run.root / RECIPE))

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from camelid.errors import ConfigError
@@ -133,6 +133,51 @@ def differences(a: Any, b: Any) -> list[Difference]:
 def paper_values() -> dict[str, str]:
     """Return dotted recipe field -> the paper's value with its section, as text."""
     return {path: f"{value} ({section})" for path, (value, section) in PAPER.items()}
+
+
+def with_value(config: Any, field: str, value: Any) -> Any:
+    """Return a copy of settings with the value of one dotted field path exchanged."""
+    name, _, below = field.partition(".")
+    if below:
+        value = with_value(getattr(config, name), below, value)
+    return dataclasses.replace(config, **{name: value})
+
+
+def override(recipe: Any, words: Sequence[str]) -> Any:
+    """Apply `--dotted.field value` options to a recipe.
+
+    Args:
+        recipe: A dataclass tree.
+        words: The options that the parser of `run` did not know.
+
+    Returns:
+        A changed copy.
+
+    Raises:
+        ConfigError: A field is unknown (the nearest is named) or a value has the wrong type.
+    """
+    if not words:
+        return recipe
+    fields = list(flatten(recipe))
+    options = ["out", "redo", "until", "data", "weights", "recipe"]
+    if not words[0].startswith("--"):
+        raise ConfigError(f"'{words[0]}' is neither an option nor the value of one.")
+    for word in words:
+        name = word[2:].split("=")[0].replace("-", "_")
+        if word.startswith("--") and name not in fields:
+            hint = suggestion(name, [*options, *fields]) or " `camelid show RECIPE` lists them."
+            raise ConfigError(f"--{name} is no option and no field of the recipe.{hint}")
+    import tyro
+
+    # Tyro prints its own one-screen message about a wrong value and exits with 2.
+    return tyro.cli(
+        type(recipe),
+        default=recipe,
+        args=list(words),
+        prog="camelid run",
+        add_help=False,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
 
 
 def _short(value: Any) -> str:

@@ -148,6 +148,19 @@ class GhostDialogue:
     split: Literal["train", "test"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """A text to continue with one of several choices: one item of multiple choice."""
+
+    id: str
+    category: str
+    context: str
+    choices: tuple[str, ...]
+    """Each with the space that parts it from the context."""
+    answer: int
+    """Index of the right choice."""
+
+
 @cache
 def _hints(schema: type) -> dict[str, Any]:
     return typing.get_type_hints(schema)

@@ -105,6 +105,13 @@ def generate(
         return engine.run()
 
 
+def cache_type(model: Transformer, precision: Precision) -> torch.dtype:
+    """Return the number type of the cache: bf16 on an accelerator that computes in it."""
+    if model.device.type != "cpu" and resolve_precision(precision) == "bfloat16":
+        return torch.bfloat16
+    return model.tok_embeddings.weight.dtype
+
+
 class _Engine:
     """State of one `generate` call."""
 
@@ -128,14 +135,8 @@ class _Engine:
         self.slots = min(slots, sum(request.samples for request in requests)) if requests else 0
         longest = max((len(request.tokens) for request in requests), default=0)
         self.capacity = min(model.config.context, longest + sampling.max_new_tokens)
-        weight_type = model.tok_embeddings.weight.dtype
-        bfloat16 = resolve_precision(precision) == "bfloat16"
         self.cache = KVCache(
-            model.config,
-            self.slots,
-            self.capacity,
-            model.device,
-            torch.bfloat16 if bfloat16 and model.device.type != "cpu" else weight_type,
+            model.config, self.slots, self.capacity, model.device, cache_type(model, precision)
         )
         self.rows: list[_Row | None] = [None] * self.slots
         self.lengths = [0] * self.slots

@@ -99,6 +99,12 @@ class KVCache:
         self.keys = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
 
+    @staticmethod
+    def bytes(config: ModelConfig, slots: int, capacity: int, dtype: torch.dtype) -> int:
+        """Return the size of a cache of this shape."""
+        numbers = 2 * config.layers * slots * config.kv_heads * capacity * config.head_dim
+        return numbers * dtype.itemsize
+
     def write(
         self, layer: int, slots_B: Tensor, positions_BL: Tensor, k_BLGK: Tensor, v_BLGK: Tensor
     ) -> None:

@@ -6,16 +6,18 @@ Source: arXiv 2307.09288, whose figures and tables it draws again from the run's
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camelid.report import html
+from camelid.report import html, studies
 from camelid.report.inputs import Run
 from camelid.report.model_card import model_card
 from camelid.report.safety_report import safety_report
-from camelid.report.summary import summarize
+from camelid.report.summary import Measure, summarize
 
-__all__ = ["final_table", "write_report"]
+__all__ = ["final_table", "write_report", "write_study_report"]
 
 
 def write_report(root: Path, out: Path, *, sample_prompts: int = 20) -> dict[str, Any]:
@@ -35,17 +37,38 @@ def write_report(root: Path, out: Path, *, sample_prompts: int = 20) -> dict[str
     run = Run(root)
     measures = summarize(run)
     sections = html.sections(run, sample_prompts)
+    limits = html.limits(run)
+    cards = {
+        "model_card.md": model_card(run, measures),
+        "safety_report.md": safety_report(run, measures, limits),
+    }
+    page = partial(html.render, run, sections, measures, judge=html.judge_of(run), limits=limits)
+    return _write(out, sections, measures, page, cards)
+
+
+def write_study_report(root: Path, out: Path) -> dict[str, Any]:
+    """Write `index.html`, `summary.json` and `tables/*.csv` of a study (as `write_report`)."""
+    run = Run(root)
+    measures, sections = studies.summarize(run), studies.sections(run)
+    judge = "the world's right answers"
+    page = partial(html.render, run, sections, measures, judge=judge, limits=studies.LIMITS)
+    return _write(out, sections, measures, page, {})
+
+
+def _write(
+    out: Path,
+    sections: Sequence[html.Section],
+    measures: Sequence[Measure],
+    page: Callable[..., str],
+    cards: dict[str, str],
+) -> dict[str, Any]:
     (out / "tables").mkdir(parents=True, exist_ok=True)
     for item in (item for section in sections for item in section.items):
         if item.table is not None:
             item.table.write_csv(out / "tables" / f"{item.anchor}.csv")
-    texts = {
-        "index.html": html.render(run, sections, measures),
-        "summary.json": json.dumps([m.as_json() for m in measures], indent=1, allow_nan=False),
-        "model_card.md": model_card(run, measures),
-        "safety_report.md": safety_report(run, measures, html.limits(run)),
-    }
-    for name, text in texts.items():
+    figures = json.dumps([m.as_json() for m in measures], indent=1, allow_nan=False)
+    texts = {"summary.json": figures, **cards}
+    for name, text in {**texts, "index.html": page(files=list(texts))}.items():
         (out / name).write_text(text, encoding="utf-8")
     index = html.paper_index(sections)
     return {

@@ -47,29 +47,30 @@ STYLE: Any = {
 
 
 @contextmanager
-def _figure(
+def figure(
     rows: int = 1, height: float = 2.7, *, shared: bool = False
 ) -> Iterator[tuple[list[Axes], list[str]]]:
     """Panels stacked in one figure; the SVG text is appended to the list at the end."""
     out: list[str] = []
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height * rows), layout=ConstrainedLayoutEngine(h_pad=0.09))
-        FigureCanvasSVG(figure)
-        panels = figure.subplots(rows, 1, squeeze=False, sharex=shared)[:, 0]
+        drawing = Figure(figsize=(WIDTH, height * rows), layout=ConstrainedLayoutEngine(h_pad=0.09))
+        FigureCanvasSVG(drawing)
+        panels = drawing.subplots(rows, 1, squeeze=False, sharex=shared)[:, 0]
         yield list(panels), out
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        drawing.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     out.append(text[text.index("<svg") :])
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
     """A legend above the panel, where it hides no data."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
 
-def _colour(index: int) -> str:
+def colour(index: int) -> str:
+    """The colour of a series."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -107,17 +108,17 @@ def training_loss(run: Run) -> str:
     def tokens(row: Row) -> float:
         return float(row["step"]) * a_step / 1e6
 
-    with _figure(height=3) as ((axes,), out):
+    with figure(height=3) as ((axes,), out):
         loss = [r for r in rows if r.get("loss") is not None]
         axes.plot([tokens(r) for r in loss], np.exp([r["loss"] for r in loss]), label="training")
         checked = [r for r in rows if r.get("validation_loss") is not None]
         if checked:
             values = np.exp([r["validation_loss"] for r in checked])
             axes.plot(
-                [tokens(r) for r in checked], values, "o", color=_colour(1), label="validation"
+                [tokens(r) for r in checked], values, "o", color=colour(1), label="validation"
             )
         axes.set(yscale="log", xlabel="training tokens (millions)", ylabel="perplexity (a token)")
-        _legend(axes)
+        legend(axes)
     return out[0]
 
 
@@ -125,7 +126,7 @@ def accuracy_by_round(run: Run) -> str:
     """Figure 6: reward model accuracy by round, on all pairs and on the clearest."""
     panels = ((None, "all pairs"), ("significantly_better", "significantly better pairs"))
     drawn = 0
-    with _figure(2) as (axes, out):
+    with figure(2) as (axes, out):
         for panel, (strength, title) in zip(axes, panels, strict=True):
             for i, kind in enumerate(("helpfulness", "safety")):
                 points = []
@@ -137,7 +138,7 @@ def accuracy_by_round(run: Run) -> str:
             panel.axhline(50, color="#888888", linewidth=1, linestyle=":")
             panel.set(ylabel=f"accuracy (%),\n{title}", xlabel="round")
             if panel.has_data():
-                _legend(panel)
+                legend(panel)
     if not drawn:
         raise AbsentError(f"recipe {run.name} has no scored held-out pairs")
     return out[0]
@@ -156,7 +157,7 @@ def _intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, l
     values = np.array([100 * e.value for _, e in points])
     ends = np.array([[100 * (e.value - e.low), 100 * (e.high - e.value)] for _, e in points]).T
     axes.errorbar(
-        at, values, np.maximum(ends, 0), fmt="o-", capsize=3, color=_colour(index), label=label
+        at, values, np.maximum(ends, 0), fmt="o-", capsize=3, color=colour(index), label=label
     )
     names = [name.replace("_", " ") for name, _ in points]
     slanted: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
@@ -167,7 +168,7 @@ def _intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, l
 
 def best_of_n(run: Run) -> str:
     """Figure 7: mean of the best and of the median reward of N samples a prompt."""
-    with _figure(height=3.2) as ((axes,), out):
+    with figure(height=3.2) as ((axes,), out):
         for i, name in enumerate(run.rounds):
             if not (run.root / f"{name}/rejection_sampling/samples.jsonl").is_file():
                 continue
@@ -178,11 +179,11 @@ def best_of_n(run: Run) -> str:
                 ("s--", expected_median, "median"),
             ):
                 values = [np.mean([compute(g, n) for g in groups]) for n in counts]
-                axes.plot(counts, values, style, color=_colour(i), label=f"{name} {label}")
+                axes.plot(counts, values, style, color=colour(i), label=f"{name} {label}")
         if not axes.has_data():
             raise AbsentError(run.absence(f"{run.last_round}/rejection_sampling/samples.jsonl"))
         axes.set(xlabel="samples a prompt, N", ylabel="mean reward R_c (0 to 1)")
-        _legend(axes)
+        legend(axes)
     return out[0]
 
 
@@ -205,14 +206,14 @@ def temperatures(run: Run) -> str:
     by_temperature: dict[float, list[Row]] = defaultdict(list)
     for row in run.rows(path):
         by_temperature[float(row["temperature"])].append(row)
-    with _figure(height=3.2) as ((axes,), out):
+    with figure(height=3.2) as ((axes,), out):
         for i, (temperature, rows) in enumerate(sorted(by_temperature.items())):
             groups = _by_prompt(rows)
             counts = _counts(groups)
             values = [np.mean([expected_max(g, n) for g in groups]) for n in counts]
-            axes.plot(counts, values, "o-", color=_colour(i), label=f"T = {temperature:g}")
+            axes.plot(counts, values, "o-", color=colour(i), label=f"T = {temperature:g}")
         axes.set(xlabel="samples a prompt, N", ylabel="mean best reward R_c (0 to 1)")
-        _legend(axes)
+        legend(axes)
     return out[0]
 
 
@@ -226,9 +227,9 @@ def reward_scatter(run: Run) -> str:
     ]
     if len(found) < len(panels):
         raise AbsentError("sft and final were not both evaluated on both sets")
-    with _figure(2, 3.8) as (axes, out):
+    with figure(2, 3.8) as (axes, out):
         for panel, (name, model), (after, before) in zip(axes, panels, found, strict=True):
-            panel.scatter(sigmoid(before), sigmoid(after), s=9, alpha=0.45, color=_colour(0))
+            panel.scatter(sigmoid(before), sigmoid(after), s=9, alpha=0.45, color=colour(0))
             panel.plot([0, 1], [0, 1], color="#888888", linewidth=1)
             label = model.replace("_rm", " RM score")
             panel.set(xlabel=f"{label} of SFT (0 to 1)", ylabel=f"{label} of final (0 to 1)")
@@ -243,11 +244,11 @@ def distillation(run: Run) -> str:
     scores = {
         n: [float(r[f"{n}_score"]) for r in rows if r.get(f"{n}_score") is not None] for n in names
     }
-    with _figure(2, 3) as ((top, bottom), out):
+    with figure(2, 3) as ((top, bottom), out):
         shown = [name for name in names if scores[name]]
         parts: Any = top.violinplot([scores[name] for name in shown], showextrema=False)
         for i, body in enumerate(parts["bodies"]):
-            body.set(facecolor=_colour(i), alpha=0.45)
+            body.set(facecolor=colour(i), alpha=0.45)
         top.boxplot([scores[name] for name in shown], widths=0.12, showfliers=False)
         top.set_xticks(range(1, len(shown) + 1), ["no preprompt", *shown[1:]])
         top.set(ylabel="safety RM score (0 to 1)")
@@ -258,12 +259,12 @@ def distillation(run: Run) -> str:
                 float(row[f"{row['best']}_score"]) - float(row["original_score"]) for row in part
             ]
             at = [float(row["original_score"]) for row in part]
-            bottom.scatter(at, best, s=10, alpha=0.6, color=_colour(i), label=label)
+            bottom.scatter(at, best, s=10, alpha=0.6, color=colour(i), label=label)
         bottom.axhline(0, color="#888888", linewidth=1)
         bottom.set(
             xlabel="safety RM score of the original (0 to 1)", ylabel="gain of the best preprompt"
         )
-        _legend(bottom)
+        legend(bottom)
     return out[0]
 
 
@@ -278,12 +279,12 @@ def reward_ridge(run: Run) -> str:
             series.append((model, np.histogram(sigmoid(values), edges)[0] / len(values), values))
     if not series:
         raise AbsentError("no evaluated reply has a helpfulness score")
-    with _figure(height=0.9 + 0.55 * len(series)) as ((axes,), out):
+    with figure(height=0.9 + 0.55 * len(series)) as ((axes,), out):
         middle = (edges[1:] + edges[:-1]) / 2
         for i, (_, share, values) in enumerate(series):
             base = len(series) - 1 - i
             top = base + 0.85 * share / max(float(share.max()), 1e-9)
-            axes.fill_between(middle, base, top, step="mid", color=_colour(i), alpha=0.55)
+            axes.fill_between(middle, base, top, step="mid", color=colour(i), alpha=0.55)
             at = float(np.median(sigmoid(values)))
             axes.plot([at, at], [base, base + 0.85], color="#222222", linewidth=1)
         axes.set_yticks(
@@ -303,7 +304,7 @@ def rates_by_model(run: Run, series: Sequence[tuple[str, str]], label: str) -> s
     """
     drawn = 0
     wins = series[0][1] == "score"
-    with _figure(height=3) as ((axes,), out):
+    with figure(height=3) as ((axes,), out):
         for i, (name, verdict) in enumerate(series):
             points = []
             for model in run.models:
@@ -321,7 +322,7 @@ def rates_by_model(run: Run, series: Sequence[tuple[str, str]], label: str) -> s
         if wins:
             axes.axhline(50, color="#888888", linewidth=1, linestyle=":")
         axes.set(xlabel="model version", ylabel=label)
-        _legend(axes)
+        legend(axes)
     return out[0]
 
 
@@ -339,7 +340,7 @@ def ppo_curves(run: Run) -> str:
     shown = [p for p in panels if any(row.get(p[0]) is not None for row in rows)]
     if not shown:
         raise AbsentError("ppo/iterations.jsonl has none of the curves")
-    with _figure(len(shown), 1.6, shared=True) as (axes, out):
+    with figure(len(shown), 1.6, shared=True) as (axes, out):
         for panel, (field, label) in zip(axes, shown, strict=True):
             scale = 100 if field == "eos_share" else 1
             for i, name in enumerate((field, f"validation_{field}")):
@@ -349,9 +350,9 @@ def ppo_curves(run: Run) -> str:
                 if points:
                     kind = "validation prompts" if i else "training prompts"
                     panel.plot(
-                        *zip(*points, strict=True), "o" if i else "-", label=kind, color=_colour(i)
+                        *zip(*points, strict=True), "o" if i else "-", label=kind, color=colour(i)
                     )
             panel.set(ylabel=label)
-        _legend(axes[0])
+        legend(axes[0])
         axes[-1].set(xlabel="PPO iteration")
     return out[0]

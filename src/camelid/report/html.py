@@ -50,7 +50,7 @@ class Section:
 Content = str | Table | list[Example]
 
 
-def _item(
+def make_item(
     run: Run,
     anchor: str,
     title: str,
@@ -60,6 +60,7 @@ def _item(
     stands_for: tuple[str, ...] = (),
     folded: bool = False,
 ) -> Item:
+    """Build one item; where the run lacks what it needs, the item says so."""
     found: Content | None = None
     missing = None
     try:
@@ -82,11 +83,13 @@ def _item(
     )
 
 
-def _judge(run: Run) -> str:
+def judge_of(run: Run) -> str:
+    """Who judged the replies of the run."""
     return attempt("none", lambda: judge_name(run.rows("evaluating/replies.jsonl")))
 
 
-def _energy_caption(run: Run) -> str:
+def energy_caption(run: Run) -> str:
+    """How energy and carbon were computed."""
     power = energy.stated_power(run.manifest)
     stated = "The run states no watts, so energy is not computed."
     if power:
@@ -101,8 +104,8 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
         run: The run.
         sample_prompts: How many prompts to show with their replies.
     """
-    item = partial(_item, run)
-    judge = f"Judge: {_judge(run)}; evaluating/replies.jsonl."
+    item = partial(make_item, run)
+    judge = f"Judge: {judge_of(run)}; evaluating/replies.jsonl."
     interval = "Brackets and bars: 95 % intervals."
     pairs = f"Held-out pairs by {run.annotators}; test_scores.jsonl of each round."
     optimised = "Scored by the reward models that training optimised; evaluating/replies.jsonl."
@@ -130,7 +133,7 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
                  figures.training_loss, "Figure 5"),
             item("model", "The model", "recipe.json and config.json of the model.",
                  tables.model_family, "Table 1"),
-            item("energy", "Time, memory, energy and carbon", _energy_caption(run),
+            item("energy", "Time, memory, energy and carbon", energy_caption(run),
                  tables.energy_and_carbon, "Table 2"),
             item("settings", "Settings beside the paper's", "recipe.json and the paper.",
                  tables.hyperparameters, folded=True),
@@ -207,7 +210,7 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
 
 
 def _benchmarks(run: Run) -> list[Item]:
-    item = partial(_item, run)
+    item = partial(make_item, run)
     caption = "± standard error; benchmarks/NAME/scores.json and logs/ beside it."
     return [
         item("benchmark-groups", "Grouped benchmarks", caption, benchmark_tables.grouped,
@@ -241,8 +244,8 @@ def limits(run: Run) -> list[str]:
             "The annotators are simulated: programs that see the exact judge's score through noise "
             "and bias. No person labelled, rated or attacked anything here."
         )
-    found.append(f"Judge of the replies: {_judge(run)}. Figures that people made in the paper are "
-                 "stand-ins here and not comparable with the paper's.")  # fmt: skip
+    found.append(f"Judge of the replies: {judge_of(run)}. Figures that people made in the paper "
+                 "are stand-ins here and not comparable with the paper's.")  # fmt: skip
     found.append(
         "Reward-model scores shown for a model that was trained against them are optimistic; the "
         "judge's and the guard's figures are the evidence."
@@ -258,8 +261,16 @@ def limits(run: Run) -> list[str]:
     return found
 
 
-def render(run: Run, found: Sequence[Section], measures: Sequence[Measure]) -> str:
-    """The whole page."""
+def render(
+    run: Run,
+    found: Sequence[Section],
+    measures: Sequence[Measure],
+    *,
+    judge: str,
+    limits: Sequence[str],
+    files: Sequence[str],
+) -> str:
+    """The whole page; `files` stand beside it."""
     environment = Environment(
         loader=PackageLoader("camelid.report"),
         autoescape=True,
@@ -274,10 +285,11 @@ def render(run: Run, found: Sequence[Section], measures: Sequence[Measure]) -> s
     return environment.get_template("report.html").render(
         run=run,
         manifest=run.manifest,
-        judge=_judge(run),
+        judge=judge,
+        files=files,
         sections=found,
         measures=measures,
         shown=shown,
         index=paper_index(found),
-        limits=limits(run),
+        limits=limits,
     )

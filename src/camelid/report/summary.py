@@ -261,9 +261,15 @@ def summarize(run: Run) -> list[Measure]:
     for field, key in (("reward", "reward_gain"), ("guard_rm", "guard_gain")):
         add(f"final.{key}_over_start", "logit", _gain, field)
     add("final.mean_log_ratio", "nats a judged reply", _mean_of, "final", "log_ratio")
-    add("run.seconds", "seconds", _manifest, "seconds", sum)
-    add("run.peak_memory_gib", "GiB", _manifest, "peak_memory_gib", max)
-    return found
+    return [*found, *costs(run)]
+
+
+def costs(run: Run) -> list[Measure]:
+    """Seconds of all stages and their largest memory."""
+    return [
+        _measure("run.seconds", "seconds", partial(_manifest, run, "seconds", sum)),
+        _measure("run.peak_memory_gib", "GiB", partial(_manifest, run, "peak_memory_gib", max)),
+    ]
 
 
 def own_accuracy(run: Run, name: str, kind: str, strength: str | None) -> Answer:

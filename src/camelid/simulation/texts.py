@@ -36,7 +36,7 @@ from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
 from camelid.simulation.rewriting import REWRITES, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
-_REWRITE_LEADS: dict[str, tuple[str, ...]] = {
+REWRITE_LEADS: dict[str, tuple[str, ...]] = {
     "past": ("Yesterday {}", "In the past: {}", "It happened before: {}"),
     "plural": ("There are more of them: {}", "In the plural: {}"),
     "question": ("Someone asks: {}", "As a question: {}"),
@@ -110,7 +110,7 @@ _ACTS: tuple[tuple[str, str], ...] = (
         ),
     ),
 )
-_TOLD: tuple[tuple[str, str], ...] = (
+TOLD: tuple[tuple[str, str], ...] = (
     ("My name is {a}.", "Your name is {a}."),
     ("I have {a_colour} {item}.", "Your {item} is {colour}."),
     ("I have {number} {things}.", "You have {number} {things}."),
@@ -258,7 +258,8 @@ class Writer:
         generator.shuffle(lines)
         return " ".join(lines)
 
-    def _slots(self, generator: random.Random) -> dict[str, str]:
+    def slots(self, generator: random.Random) -> dict[str, str]:
+        """Words for the slots of stories, acts and interviews."""
         slots = dict(zip("abc", generator.sample(USER_NAMES, 3), strict=True))
         slots |= zip("ghi", generator.sample(GROCERIES, 3), strict=True)
         colour, thing = generator.choice(COLOURS), generator.choice(OBJECTS)[0]
@@ -274,7 +275,7 @@ class Writer:
         return slots | {slot: generator.choice(found) for slot, found in words.items()}
 
     def _story(self, generator: random.Random) -> str:
-        return generator.choice(_STORIES).format(**self._slots(generator))
+        return generator.choice(_STORIES).format(**self.slots(generator))
 
     def _words(self, generator: random.Random) -> list[str]:
         """Unrelated words of every kind, shuffled."""
@@ -311,10 +312,14 @@ class Writer:
             lines.append(f"{first} reads: {listed}. {second} reads it again: {listed}.")
         return " ".join(lines)
 
+    def filler(self, generator: random.Random) -> str:
+        """Text in which nobody says anything of themselves."""
+        return generator.choice((self._facts, self._rhymes, self._sentences))(generator)
+
     def _interviews(self, generator: random.Random) -> str:
         """Many things told, then repeated in another order: each is to be copied from above."""
-        slots = self._slots(generator)
-        told = generator.sample(_TOLD, 5)
+        slots = self.slots(generator)
+        told = generator.sample(TOLD, 5)
         lines = [statement for statement, _ in told]
         generator.shuffle(told)
         lines += [f"{slots['b']} says:", *(answer for _, answer in told)]
@@ -324,7 +329,7 @@ class Writer:
         """Roles and hobbies that are asked for after something else was said."""
         lines = []
         for start, answer in generator.sample(_ACTS, 2):
-            slots = self._slots(generator)
+            slots = self.slots(generator)
             drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
             between = drafter.draft(generator.choice(("factual", "borderline")), generator)
             talk = [between.messages[0].content, generator.choice(between.good)]
@@ -351,7 +356,7 @@ class Writer:
             task = generator.choice(REWRITES)
             source, answers, _ = rewrite(task, generator)
             answer = answers[0]
-            lead = generator.choice(_REWRITE_LEADS[task])
+            lead = generator.choice(REWRITE_LEADS[task])
             if ":" not in lead:
                 answer = answer[0].lower() + answer[1:]
             opening = "Mixed up" if task == "order" else "One says"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.errors import ConfigError
-from camelid.report import write_report
+from camelid.report import write_report, write_study_report
 from camelid.runs import StageContext
 
 
@@ -38,3 +38,8 @@ def run(config: Config, context: StageContext) -> dict[str, Any]:
         Counts of figures and of the paper's artefacts by status.
     """
     return write_report(context.root, context.out, sample_prompts=config.sample_prompts)
+
+
+def run_study(_: None, context: StageContext) -> dict[str, Any]:
+    """Write the report of a study into the stage's directory; counts as `run`."""
+    return write_study_report(context.root, context.out)
