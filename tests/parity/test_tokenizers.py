@@ -98,7 +98,8 @@ def public_texts(folder):
         else:
             lines = strings_of(json.loads(text)) if names.endswith(".json") else text.splitlines()
         # transformers reads markers in the text as special tokens, ours never does.
-        kept = dict.fromkeys(x[:2000] for x in lines if x and "<|" not in x and "<s>" not in x)
+        marks = ("<|", "<s>", "<unk>")
+        kept = dict.fromkeys(x[:2000] for x in lines if x and not any(m in x for m in marks))
         found |= dict.fromkeys(list(kept)[:1000])
     texts = list(found)[:: max(1, len(found) // 20_000)][:20_000]
     assert len(texts) == 20_000
@@ -127,6 +128,8 @@ def test_real_vocabulary_on_public_texts(name, shared_data, tmp_path):
     if name == "llama-spm":
         library = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
         assert differences(texts, ours, library.encode(texts)) == []
+        marked = "In 2006 <unk> starred in <s> a play </s> by Mark <unk>."
+        assert tokenizer.encode(marked) == library.encode(marked)
     if name != "qwen2":
         assert differences(texts, map(tokenizer.decode, ours), texts) == []
 
