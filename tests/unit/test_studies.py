@@ -159,12 +159,15 @@ def _check_scores(out: Path, study: Study) -> None:
         for row in [row for row in rows if row["variant"] == variant.name][::5]:
             question = asked[row["id"]]
             before = [tokenizer.bos_id, *tokenizer.encode(question.context)]
-            for choice, score in zip(question.choices, row["scores"], strict=True):
+            ends = []
+            for choice in question.choices:
                 whole = [tokenizer.bos_id, *tokenizer.encode(question.context + choice)]
                 assert whole[: len(before)] == before
-                kept = whole[-(model.config.context + 1) :]
-                start = len(kept) - (len(whole) - len(before))
-                assert score == pytest.approx(_logprob(model, kept, start), abs=2e-3)
+                ends.append(whole[len(before) :])
+            kept = before[-(model.config.context + 1 - max(map(len, ends))) :]
+            for end, score in zip(ends, row["scores"], strict=True):
+                expected = _logprob(model, [*kept, *end], len(kept))
+                assert score == pytest.approx(expected, abs=2e-3)
             best = max(range(len(row["scores"])), key=row["scores"].__getitem__)
             assert row["right"] == (best == question.answer)
 

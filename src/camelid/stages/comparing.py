@@ -58,11 +58,11 @@ def run(
         pairs, ends = [], iter(wholes)
         cut = 0
         for question, before in zip(asked, contexts, strict=True):
-            for _ in question.choices:
-                choice = [*bos, *next(ends)][len(before) :]
-                kept = before[-(model.config.context - len(choice) + 1) :]
-                pairs.append(Pair(tuple(kept), tuple(choice)))
-            cut += len(kept) < len(before)
+            choices = [[*bos, *next(ends)][len(before) :] for _ in question.choices]
+            # All choices of a question are seen after the same context.
+            room = model.config.context + 1 - max(map(len, choices))
+            pairs += [Pair(tuple(before[-room:]), tuple(choice)) for choice in choices]
+            cut += room < len(before)
         scored = iter(continuation_likelihoods(model, pairs, precision=precision))
         right: dict[str, list[bool]] = defaultdict(list)
         for question, before in zip(asked, contexts, strict=True):

@@ -38,7 +38,7 @@ class Config:
     """Prompt lengths in tokens (Figure 24)."""
     new_tokens: int = 128
     """Tokens of each reply (Figure 24)."""
-    memory_gib: float = 0.5
+    memory_gib: float = 0.25
     """Memory for weights and cache. The paper's is that of eight A100 of 80 GB; this much ends the
     batches of a pocket model after as many doublings, in seconds (Source: choice)."""
     rounds: int = 3
@@ -80,17 +80,19 @@ def run(
             seconds[point].append(found)
             context.progress.update(number * len(points) + done + 1, config.rounds * len(points))
     rows = []
-    for point, found_seconds in seconds.items():
-        if not found_seconds:
+    for point, measured in seconds.items():
+        if not measured:
             continue
-        median = statistics.median(found_seconds)
+        median = statistics.median(measured)
+        tokens = point.context + config.new_tokens
+        held = _cache_bytes(models[point.variant], point.batch, tokens, precision)
         rows.append(
             {
                 **dataclasses.asdict(point),
                 "seconds": median,
                 "latency_ms": 1e3 * median / config.new_tokens,
                 "queries_per_second": point.batch / median,
-                "cache_gib": _cache_bytes(models[point.variant], point, config, precision) / 2**30,
+                "cache_gib": held / 2**30,
             }
         )
     write_records(context.out / "throughput.jsonl", rows)
@@ -103,20 +105,17 @@ def _model(shape: ModelConfig, tokens: int) -> Transformer:
     return model.eval()
 
 
-def _cache_bytes(model: Transformer, point: _Point, config: Config, precision: Precision) -> int:
-    tokens = point.context + config.new_tokens
-    return KVCache.bytes(model.config, point.batch, tokens, cache_type(model, precision))
+def _cache_bytes(model: Transformer, batch: int, tokens: int, precision: Precision) -> int:
+    return KVCache.bytes(model.config, batch, tokens, cache_type(model, precision))
 
 
 def _batches(
     model: Transformer, length: int, config: Config, precision: Precision
 ) -> Iterator[int]:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    room = config.memory_gib * 2**30 - weights
     batch = 1
-    while (
-        weights + _cache_bytes(model, _Point("", length, batch), config, precision)
-        <= config.memory_gib * 2**30
-    ):
+    while _cache_bytes(model, batch, length + config.new_tokens, precision) <= room:
         yield batch
         batch *= 2
 
