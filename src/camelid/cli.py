@@ -124,6 +124,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--shards", metavar="N", type=int, help="files; for meta, processes")
     convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
+    formats = ["llama2", "llama3", "chatml"]
+    convert.add_argument("--chat-format", choices=formats, help="in place of the template's")
     convert.set_defaults(call=_convert)
     return parser
 
@@ -360,7 +362,7 @@ def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
     if known.limit is not None and known.limit < 1:
         raise ConfigError(f"--limit {known.limit}: at least 1 item needed.")
     data = known.data or Path("data")
-    if not data.is_dir():
+    if known.data is not None and not data.is_dir():
         raise ConfigError(f"--data: {data} is no folder. Name the one with the public files.")
     model = find_model(known.model)
     # The harness' progress bars count prompts that are put together, not answers.
@@ -390,6 +392,7 @@ def _convert(known: argparse.Namespace, _: Sequence[str]) -> None:
         dtype=getattr(torch, known.dtype),
         shards=known.shards,
         tokenizer=known.tokenizer,
+        chat_format=known.chat_format,
     )
     count = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
     print(f"{known.destination}: {count:,} parameters as {known.dtype}, format {known.to}")

@@ -334,3 +334,27 @@ def test_an_index_must_agree_with_its_files(tmp_path):
         path.write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(CheckpointError, match=r"index\.json"):
             read_huggingface(folder)
+
+
+def test_a_whole_file_is_read_before_an_index_as_transformers_does(tmp_path):
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    checkpoint = stored(our_model(), tmp_path / "ours")
+    write_huggingface(checkpoint, folder, dtype=torch.float32, special_ids=SPECIAL)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone"}}')
+    build(read_huggingface(folder))
+
+
+def test_our_own_names_in_a_foreign_file_are_refused(tmp_path):
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    checkpoint = stored(our_model(), tmp_path / "ours")
+    write_huggingface(checkpoint, folder, dtype=torch.float32, special_ids=SPECIAL)
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), "norm.weight": torch.ones(64)}, file)
+    with pytest.raises(CheckpointError, match=r"unexpected norm\.weight \(of another format\)"):
+        build(read_huggingface(folder))
+    # Meta's names and order of rows under a Hugging Face configuration.
+    save_file(dict(our_model().state_dict()), file)
+    with pytest.raises(CheckpointError, match=r"missing .*wq"):
+        build(read_huggingface(folder))

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("lm_eval", reason="needs lm-evaluation-harness: pip install 'camelid[eval]'")
 pytest.importorskip("accelerate", reason="the harness' transformers backend imports it")
 
-
-import tokenizers
-import torch
-import transformers
 from lm_eval.evaluator import evaluate
-from lm_eval.models.huggingface import HFLM
 
 from camelid.evaluation.benchmarking import make_task
 from camelid.evaluation.harness import CamelidLM, Log
@@ -38,19 +34,12 @@ pytestmark = [
 
 @functools.cache
 def reference():
-    path = find_weights(None)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, dtype=torch.float32
-    )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    # transformers drops the digit splitting when it reads a GGUF file.
-    tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-        [
-            tokenizers.pre_tokenizers.Digits(individual_digits=True),
-            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    return HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=8, max_length=8192)
+    """The harness' own backend, as the benchmark script sets it up."""
+    path = Path(__file__).parents[2] / "benchmarks" / "loglikelihood.py"
+    spec = importlib.util.spec_from_file_location("loglikelihood", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.peer(find_weights(None))
 
 
 def samples(model, name, shots, limit, data):

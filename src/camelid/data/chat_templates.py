@@ -87,5 +87,5 @@ def detect_chat_format(template: str | None, special_tokens: Collection[str]) ->
         return "llama2"
     raise CheckpointError(
         f"the chat template is of an unknown format (it starts {template[:60]!r}); known are "
-        f"{', '.join(_MARKS)}. Name the one to use, or remove the template."
+        f"{', '.join(_MARKS)}. Name the one to use instead (--chat-format)."
     )

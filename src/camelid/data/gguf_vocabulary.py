@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from camelid.data.chat_templates import chat_template, detect_chat_format
-from camelid.data.vocabulary import CONTROL, UNKNOWN, PreTokenizer, Vocabulary, VocabularyKind
+from camelid.data.vocabulary import (
+    CONTROL,
+    UNKNOWN,
+    USER_DEFINED,
+    ChatFormatName,
+    PreTokenizer,
+    Vocabulary,
+    VocabularyKind,
+)
 from camelid.errors import CheckpointError
 
 _PREFIX = "tokenizer.ggml."
@@ -17,11 +25,14 @@ _TEMPLATE = "tokenizer.chat_template"
 _MODELS: dict[str, VocabularyKind] = {"llama": "sentencepiece", "gpt2": "byte_level_bpe"}
 
 
-def read_gguf_vocabulary(fields: Mapping[str, Any]) -> Vocabulary:
+def read_gguf_vocabulary(
+    fields: Mapping[str, Any], chat_format: ChatFormatName | None = None
+) -> Vocabulary:
     """Return the vocabulary of a file.
 
     Args:
         fields: Name to value.
+        chat_format: Stands in for the one that the file's chat template has.
 
     Raises:
         CheckpointError: A field is missing, damaged or of an unsupported kind.
@@ -44,6 +55,11 @@ def read_gguf_vocabulary(fields: Mapping[str, Any]) -> Vocabulary:
         )
     pieces = kind == "sentencepiece"
     tokens, types = need("tokens", list, str), need("token_type", list, int)
+    if pieces:
+        if fields.get(_PREFIX + "add_space_prefix") is False:
+            raise CheckpointError("a SentencePiece tokenizer without a space in front.")
+        # SentencePiece finds user-defined pieces in any text, where special strings stay text.
+        types = [CONTROL if type_ == USER_DEFINED else type_ for type_ in types]
     special = {token for token, type_ in zip(tokens, types, strict=False) if type_ == CONTROL}
     template = fields.get(_TEMPLATE)
     if not isinstance(template, str | None):
@@ -58,7 +74,7 @@ def read_gguf_vocabulary(fields: Mapping[str, Any]) -> Vocabulary:
         pre_tokenizer=None if pieces else split,
         bos_id=need("bos_token_id", int) if opened else None,
         eos_id=need("eos_token_id", int),
-        chat_format=detect_chat_format(template, special),
+        chat_format=chat_format or detect_chat_format(template, special),
     )
 
 

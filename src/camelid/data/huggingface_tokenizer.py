@@ -74,11 +74,18 @@ def _id_of(tokens: tuple[str, ...], name: str) -> int:
     return tokens.index(name)
 
 
-def _added_tokens(data: dict[str, Any], config: dict[str, Any]) -> dict[int, tuple[str, bool]]:
-    """Return id -> (token, is special) of the tokens beside the model's own."""
+def _added_tokens(
+    data: dict[str, Any], config: dict[str, Any], by_name: dict[str, Any]
+) -> dict[int, tuple[str, bool]]:
+    """Return id -> (token, is special) of the tokens beside the model's own.
+
+    Those of `added_tokens.json` (name to id, of old slow tokenizers) count as special.
+    """
     listed = [(entry["id"], entry) for entry in data.get("added_tokens") or []]
     listed += (config.get("added_tokens_decoder") or {}).items()
-    return {int(index): (entry["content"], bool(entry["special"])) for index, entry in listed}
+    found = {int(index): (str(token), True) for token, index in by_name.items()}
+    found |= {int(index): (entry["content"], bool(entry["special"])) for index, entry in listed}
+    return found
 
 
 def _pre_tokenizer_of(data: dict[str, Any]) -> PreTokenizer:
@@ -213,7 +220,7 @@ def read_huggingface_tokenizer(
     names = _read_object(directory / "special_tokens_map.json") | config
     try:
         bos, eos = _token_name(names, "bos_token"), _token_name(names, "eos_token")
-        added = _added_tokens(data, config)
+        added = _added_tokens(data, config, _read_object(directory / "added_tokens.json"))
         if model_file.is_file() and (not data or data["model"].get("byte_fallback")):
             vocabulary = _from_model_file(model_file, added)
         else:

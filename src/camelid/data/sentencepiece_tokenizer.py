@@ -7,6 +7,7 @@ fields that matter are written here, which spares the package `protobuf`.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,14 @@ def read_sentencepiece(path: Path) -> Vocabulary:
     """
     if not path.is_file():
         raise MissingInputError(f"{path}: no such tokenizer model.")
+    data = path.read_bytes()
+    if re.match(rb"[A-Za-z0-9+/=]+ \d+\n", data):
+        raise CheckpointError(
+            f"{path}: a tiktoken file, as Meta ships Llama 3's tokenizer, is not read. Name a "
+            "folder with the same tokenizer as tokenizer.json (--tokenizer)."
+        )
     try:
-        model: Any = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        model: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
         ids = range(model.get_piece_size())
         tests = (
             (UNKNOWN, model.is_unknown),

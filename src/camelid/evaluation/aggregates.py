@@ -26,6 +26,8 @@ class Score(NamedTuple):
     """Items behind it."""
     items: int
     """Items that the benchmark has; more than `n` under a limit."""
+    note: str = ""
+    """What makes it another figure than the benchmark's: a limit, a subset, thin examples."""
 
 
 def score(values: Sequence[float], items: int | None = None) -> Score:
@@ -50,6 +52,7 @@ def average(scores: Sequence[Score], weights: Sequence[float] | None = None) -> 
         math.sqrt(sum((w * s.standard_error) ** 2 for w, s in zip(shares, scores, strict=True))),
         sum(s.n for s in scores),
         sum(s.items for s in scores),
+        "; ".join(dict.fromkeys(s.note for s in scores if s.note)),
     )
 
 
@@ -151,9 +154,11 @@ def with_groups(scores: Mapping[str, Score]) -> dict[str, Score]:
         for group, members in (("mmlu", everything), ("agieval", agieval)):
             if all(member in scores for member in members):
                 found[f"{group}@{k}"] = question_weighted([scores[m] for m in members])
-        bbh = [f"bbh_{task}@{k}" for task in BBH_TASKS.split()]
-        if all(part in scores for part in bbh):
-            found[f"bbh@{k}"] = average([scores[p] for p in bbh])
+        for group in ("bbh", "bbh-chain"):
+            # The plain mean of all files, each size of a task by itself, as the harness has it.
+            parts = tuple(f"{group}_{task}@{k}" for task in BBH_TASKS.split())
+            if all(part in scores for part in parts):
+                found[f"{group}@{k}"] = average([scores[p] for p in parts])
     return found
 
 
@@ -168,11 +173,12 @@ def table3(scores: Mapping[str, Score]) -> dict[str, Score | None]:
 def read_scores(table: Mapping[str, Any]) -> dict[str, Score]:
     """Return the scores by task of a `scores.json`."""
     return {
-        name: Score(**{field: entry[field] for field in Score._fields})
+        name: Score(**{field: entry[field] for field in Score._fields if field in entry})
         for name, entry in table["tasks"].items()
     }
 
 
 def shown(score: Score) -> str:
-    """Return a share in % with its standard error."""
-    return f"{100 * score.value:.1f} ± {100 * score.standard_error:.1f}"
+    """Return a share in % with its standard error, and a mark where there is a note."""
+    mark = " †" if score.note else ""
+    return f"{100 * score.value:.1f} ± {100 * score.standard_error:.1f}{mark}"

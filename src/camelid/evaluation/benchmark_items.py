@@ -25,7 +25,14 @@ LETTERS = "ABCDEFGHIJ"
 def _choice(query: str, choices: Sequence[str], gold: int) -> Item:
     if not 0 <= gold < len(choices):
         raise ValueError(f"the right choice is number {gold + 1} of {len(choices)}")
+    if not all(choices):
+        raise ValueError("a choice is empty")
     return {"query": query, "choices": list(choices), "gold": gold, "answer": choices[gold]}
+
+
+def _place(letters: str, letter: str) -> int:
+    """Number of a letter; unlike in a text, the empty one is nowhere in a list."""
+    return list(letters).index(letter)
 
 
 def _lettered(row: Row) -> tuple[str, list[str], int]:
@@ -35,7 +42,7 @@ def _lettered(row: Row) -> tuple[str, list[str], int]:
         return plain["question"], plain["choices"], plain["gold"]
     if "Answer Key" in row:
         texts = re.split(r"\s*\([A-D]\) ", row["Choices"])[1:]
-        return row["Question Stem"], texts, LETTERS.index(row["Answer Key"])
+        return row["Question Stem"], texts, _place(LETTERS, row["Answer Key"])
     question = row["question"] if "question" in row else row["question_stem"]
     inner = question if isinstance(question, dict) else row
     choices = inner["choices"]
@@ -67,9 +74,12 @@ def hellaswag(row: Row) -> Item:
         text = text.strip().replace(" [title]", ". ")
         return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
 
+    context = row["ctx"]
+    if "ctx_a" in row and "ctx_b" in row:
+        context = f"{row['ctx_a']} {row['ctx_b'].capitalize()}"
     activity = f"{row['activity_label']}: " if "activity_label" in row else ""
     endings = [clean(ending) for ending in row["endings"]]
-    return _choice(clean(activity + row["ctx"]), endings, int(row["label"]))
+    return _choice(clean(activity + context), endings, int(row["label"]))
 
 
 def winogrande(row: Row) -> Item:
@@ -126,7 +136,12 @@ def agieval(row: Row) -> Item:
         f"{passage + chr(10) if passage else ''}Q: {row['question']}\n"
         f"Answer choices: {' '.join(options)}\nA: Among A through {letters[-1]}, the answer is"
     )
-    return _choice(query, letters, letters.index(row["label"]))
+    return _choice(query, letters, _place(letters, row["label"]))
+
+
+def agieval_without_passage(row: Row) -> Item:
+    """AGI Eval's task that leaves out the passages, in its examples too."""
+    return agieval({**row, "passage": ""})
 
 
 def open_question(row: Row) -> Item:
@@ -135,6 +150,7 @@ def open_question(row: Row) -> Item:
     if isinstance(found, dict):
         lower = {key.lower(): value for key, value in found.items()}
         found = [lower["value"], *lower["aliases"]]
+    found = [found] if isinstance(found, str) else found
     asked = row.get("question", row.get("Question"))
     if not asked or not found:
         raise KeyError("question" if not asked else "answer")
@@ -168,13 +184,18 @@ def gsm8k(row: Row) -> Item:
 def math(row: Row) -> Item:
     """MATH."""
     solution = row.get("solution") or f"The answer is ${row['answer']}$."
-    final = row["answer"] if "answer" in row else answers.final_answer(solution)
+    final = str(row["answer"]) if "answer" in row else answers.final_answer(solution)
     query = f"Problem:\n{row['problem']}\n\nSolution:"
     return {"query": query, "answer": solution, "answers": [final]}
 
 
 def bbh(row: Row) -> Item:
-    """BIG-Bench Hard."""
+    """BIG-Bench Hard, answered at once."""
+    return {"query": f"Q: {row['input']}\nA:", "answer": row["target"], "answers": [row["target"]]}
+
+
+def bbh_chain(row: Row) -> Item:
+    """BIG-Bench Hard with a chain of thought."""
     query = f"Q: {row['input']}\nA: Let's think step by step.\n"
     return {"query": query, "answer": row["target"], "answers": [row["target"]]}
 
@@ -212,6 +233,11 @@ def mbpp(row: Row) -> Item:
 def exact_match(item: Item, found: Sequence[str]) -> float:
     """Exact match."""
     return answers.exact_match(found[0], item["answers"])
+
+
+def bbh_answer(item: Item, found: Sequence[str]) -> float:
+    """The first line is the answer."""
+    return float(found[0].strip().rstrip(".") == item["answers"][0].rstrip("."))
 
 
 def quac_f1(item: Item, found: Sequence[str]) -> float:

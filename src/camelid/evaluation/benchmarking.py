@@ -7,8 +7,9 @@ Source: arXiv 2307.09288, Section 2.3 (the paper's evaluation library is not pub
 
 from __future__ import annotations
 
-import json
 import logging
+import random
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,10 +27,15 @@ from camelid.evaluation.benchmark_items import Item
 from camelid.evaluation.benchmarks import BENCHMARKS, Benchmark, tasks_of
 from camelid.evaluation.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
-from camelid.runs import write_json
+from camelid.runs import read_json, write_json
 
 TOP_P = 0.95
 """Where answers are sampled (Table 21)."""
+_CHAIN = re.compile(
+    r"\nA: Let's think step by step\.\s(?:(?!\n\nQ: ).)*?answer is:? *([^\n]*?)\.?(?=\n\nQ: |\Z)",
+    re.DOTALL,
+)
+"""The chain of thought of an example of BIG-Bench Hard, its answer as the group."""
 
 
 def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict[str, Any]]:
@@ -41,14 +47,16 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
         data: Folder of the public files.
 
     Returns:
-        The task, and what to say of it beside its score.
+        The task, and what to say of it beside its score. Its items stand in an order that is drawn
+        once, so that a limit takes a random part.
 
     Raises:
         MissingInputError: A file is missing and the hub does not answer.
         DataError: A file is malformed.
     """
     benchmark = BENCHMARKS[name]
-    found = _items(benchmark, read(data, benchmark.test), benchmark.test_ids)
+    places = read(data, benchmark.test)
+    found = _items(benchmark, places, benchmark.test_ids)
     shown: list[Item] = []
     origin = "none"
     if benchmark.preamble is not None:
@@ -66,6 +74,10 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
         shown = shown[:shots]
     if not found:
         raise DataError(f"{name}: no item is left to score.")
+    random.Random(0).shuffle(found)
+    notes = [f"test file {_file(places)}"] if "subset" in _file(places) else []
+    if name == "math" and shown and all("The answer is $" in item["answer"] for item in shown):
+        notes.append("examples without solutions")
     choice = benchmark.kind != "generation"
     config: dict[str, Any] = {
         "task": f"{name}@{shots}",
@@ -107,7 +119,12 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
             },
         }
     about = {"metric": benchmark.metric, "shots": len(shown) or shots, "examples": origin}
-    return ConfigurableTask(config=config), {**about, "items": len(found)}
+    about |= {"test": _file(places), "note": "; ".join(notes), "items": len(found)}
+    return ConfigurableTask(config=config), about
+
+
+def _file(places: Sequence[Place]) -> str:
+    return places[0].where.rpartition(", ")[0]
 
 
 def _score(benchmark: Benchmark, item: Item, answers: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -137,7 +154,7 @@ def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
         return [], ""
     if benchmark.column is not None:
         places = few_shot_column(places, benchmark.column)
-    return _items(benchmark, places, benchmark.example_ids), places[0].where.rpartition(", ")[0]
+    return _items(benchmark, places, benchmark.example_ids), _file(places) if places else ""
 
 
 def _preamble(data: Path, benchmark: Benchmark) -> str:
@@ -147,7 +164,8 @@ def _preamble(data: Path, benchmark: Benchmark) -> str:
             f"{path}: no such file. The public gets it from {benchmark.test.public}."
         )
     # A notice for crawlers stands above a line of dashes.
-    return path.read_text(encoding="utf-8").partition("-----\n")[2].strip()
+    text = path.read_text(encoding="utf-8").partition("-----\n")[2].strip()
+    return text if benchmark.chain else _CHAIN.sub(r"\nA: \1", text)
 
 
 def evaluate(
@@ -190,8 +208,11 @@ def evaluate(
     path = out / "scores.json"
     table: dict[str, Any] = {"model": owner, "tasks": {}}
     if path.is_file():
-        table = json.loads(path.read_text(encoding="utf-8"))
-        if table["model"] != owner:
+        stored: Any = read_json(path, "Remove the file; its logs hold the answers.")
+        if not isinstance(stored, dict) or not isinstance(stored.get("tasks"), dict):
+            raise DataError(f"{path}: no table of scores. Remove the file; the logs hold all.")
+        table = stored
+        if table.get("model") != owner:
             raise ConfigError(f"{path}: scores of another model. Choose another --out.")
     missing = []
     for name, shots in tasks_of(suite):
@@ -210,6 +231,9 @@ def evaluate(
         )
         values = [float(sample[about["metric"]]) for sample in result["samples"][key]]
         score = aggregates.score(values, about["items"])
+        if score.n < score.items:
+            about["note"] = "; ".join(filter(None, [about["note"], "a random part of the items"]))
+        score = score._replace(note=about["note"])
         about |= score._asdict() | {"truncated": log(key).truncated}
         table["tasks"][key] = about
         write_json(path, table)

@@ -46,6 +46,8 @@ class Benchmark:
     description: str = ""
     preamble: str | None = None
     """File of the text that stands before every question, with the examples in it."""
+    chain: bool = False
+    """Whether the examples of the preamble keep their chains of thought."""
     column: str | None = None
     """Column of `examples` that holds the rows."""
     test_ids: range | None = None
@@ -104,6 +106,8 @@ _MBPP = partial(
     ("google-research-datasets/mbpp", "full", "test"), examples="mbpp/mbpp.jsonl",
     example_split="prompt", shots=3, test_ids=range(11, 511), example_ids=range(2, 5),
 )  # fmt: skip
+_PHRASE = ("\n", ".", ",")
+"""What ends the answer to a closed-book question, as the field has it."""
 _ADAPTERS = "commonsense-instruction-format"
 _AI2 = "https://allenai.org/data"
 _NQ = "https://github.com/google-research-datasets/natural-questions (nq_open)"
@@ -114,10 +118,10 @@ _AGIEVAL = "https://github.com/ruixiangcui/AGIEval (data)"
 BENCHMARKS: dict[str, Benchmark] = {
     "piqa": _make(
         items.piqa, "piqa/valid.jsonl", "https://github.com/ybisk/ybisk.github.io (piqa/data)",
-        ("ybisk/piqa", None, "validation"), metric="acc_norm"),
+        ("baber/piqa", None, "validation"), metric="acc_norm"),
     "siqa": _make(
         items.siqa, f"siqa/dev.jsonl {_ADAPTERS}/social_i_qa_test.json",
-        "https://leaderboard.allenai.org/socialiqa", ("allenai/social_i_qa", None, "validation"),
+        "https://leaderboard.allenai.org/socialiqa", ("lighteval/siqa", None, "validation"),
         metric="acc_norm"),
     "hellaswag": _make(
         items.hellaswag, "hellaswag/hellaswag_val.jsonl hellaswag-val/hellaswag_val_full.txt",
@@ -149,17 +153,21 @@ BENCHMARKS: dict[str, Benchmark] = {
     "naturalquestions": _make(
         items.open_question, "nq-open/NQ-open.dev.jsonl", _NQ,
         ("google-research-datasets/nq_open", None, "validation"),
-        examples="nq-open/NQ-open.train.jsonl", shots=5, **_generated(items.exact_match)),
+        examples="nq-open/NQ-open.train.jsonl", shots=5,
+        **_generated(items.exact_match, *_PHRASE)),
     "triviaqa": _make(
         items.open_question,
         "triviaqa/wikipedia-dev.json triviaqa-subset/triviaqa_test_subset.jsonl",
         "https://nlp.cs.washington.edu/triviaqa",
         ("mandarjoshi/trivia_qa", "rc.wikipedia.nocontext", "validation"),
-        examples="triviaqa/wikipedia-train.json", shots=5, **_generated(items.exact_match)),
+        examples="triviaqa/wikipedia-train.json", shots=5,
+        **_generated(items.exact_match, *_PHRASE)),
     "squad": _make(
         items.squad, "squad/dev-v2.0.json squad-subset/test.json",
         "https://rajpurkar.github.io/SQuAD-explorer", ("rajpurkar/squad_v2", None, "validation"),
         examples="squad/train-v2.0.json squad-subset/valid.json",
+        description="Answer with words of the passage, or with \"unanswerable\" where it holds no "
+        "answer.\n\n",
         **_generated(items.exact_match)),
     "quac": _make(
         items.quac, "quac/val_v0.2.json", "https://quac.ai", examples="quac/train_v0.2.json",
@@ -190,12 +198,20 @@ BENCHMARKS: dict[str, Benchmark] = {
         f"bbh_{task}": _make(
             items.bbh, f"big-bench-hard/bbh/{task}.json", _BBH, shots=3,
             preamble=f"big-bench-hard/cot-prompts/{task}.txt",
-            **_generated(items.chain_answer, "\n\n", tokens=512))
+            **_generated(items.bbh_answer, tokens=64))
+        for task in BBH_TASKS.split()
+    },
+    **{
+        f"bbh-chain_{task}": _make(
+            items.bbh_chain, f"big-bench-hard/bbh/{task}.json", _BBH, shots=3,
+            preamble=f"big-bench-hard/cot-prompts/{task}.txt", chain=True,
+            **_generated(items.chain_answer, "\n\n", tokens=1024))
         for task in BBH_TASKS.split()
     },
     **{
         f"agieval_{task}": _make(
-            items.agieval, f"agieval-english/{task}.jsonl", _AGIEVAL, shots=5,
+            items.agieval_without_passage if task.endswith("-without-passage") else items.agieval,
+            f"agieval-english/{task}.jsonl", _AGIEVAL, shots=5,
             examples="agieval-english/few_shot_prompts.csv",
             column=task.removesuffix("-without-passage"))
         for task in AGIEVAL_TASKS.values()
@@ -203,10 +219,12 @@ BENCHMARKS: dict[str, Benchmark] = {
 }  # fmt: skip
 _MMLU_NAMES = tuple(name for name in BENCHMARKS if name.startswith("mmlu_"))
 _BBH_NAMES = tuple(name for name in BENCHMARKS if name.startswith("bbh_"))
+_BBH_CHAIN_NAMES = tuple(name for name in BENCHMARKS if name.startswith("bbh-chain_"))
 _AGIEVAL_NAMES = tuple(name for name in BENCHMARKS if name.startswith("agieval_"))
 SUITES: dict[str, tuple[str, ...]] = {
     "mmlu": _MMLU_NAMES,
     "bbh": _BBH_NAMES,
+    "bbh-chain": _BBH_CHAIN_NAMES,
     "agieval": _AGIEVAL_NAMES,
     "table3": tuple(name for tasks in CATEGORIES.values() for name in tasks),
     "table4": ("mmlu@5", "triviaqa@1", "naturalquestions@1", "gsm8k@8", "humaneval@0", "bbh@3"),

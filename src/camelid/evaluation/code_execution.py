@@ -2,14 +2,16 @@
 
 Source: arXiv 2307.09288, Section 2.3 (pass@k). The sandbox is Source: choice: see
 `sandboxed_child` for what a program may do. It runs on x86-64 Linux; elsewhere programs are not
-run at all. Limits: a program shares its process with the code that reports its end, so one written
-to forge a pass could; it cannot harm anything outside.
+run at all. Limits: a program shares its process with the code that reports its end. The known ways
+of looking at that code fail by their names; one written to forge a pass could still find another,
+and any program can define what equals everything. It cannot harm anything outside.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -24,6 +26,10 @@ from camelid.evaluation import sandboxed_child
 MEMORY_BYTES = 1 << 30
 SECONDS = 5
 """Wall time of one program; processor time is limited to the same."""
+_INSIDE = re.compile(
+    "_getframe|_current_frames|currentframe|f_back|(?:tb|gi|cr|ag)_frame|get_objects|get_referrers|/proc/"
+)
+"""What looks at the code around a program, of which no solution has need."""
 
 
 class Outcome(NamedTuple):
@@ -31,7 +37,7 @@ class Outcome(NamedTuple):
 
     passed: bool
     reason: str
-    """`passed`, `timeout`, `killed`, or the name of the exception."""
+    """`passed`, `timeout`, `killed`, `forbidden: WORD`, or the name of the exception."""
 
 
 def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BYTES) -> Outcome:
@@ -45,6 +51,8 @@ def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BY
     Raises:
         ConfigError: This system cannot contain a program; nothing was run.
     """
+    if found := _INSIDE.search(program):
+        return Outcome(False, f"forbidden: {found[0]}")
     secret = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="camelid-") as folder:
         path = Path(folder) / "program.py"
@@ -61,6 +69,7 @@ def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BY
             env={},
             start_new_session=True,
         )
+        lines: list[str] = []
         reason = "killed"
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -68,15 +77,17 @@ def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BY
                     process.stdin.write(f"{secret}\n".encode())
                     process.stdin.close()
             code = process.wait(timeout=seconds + 1)
-            if code == sandboxed_child.UNCONTAINED:
+            if process.stdout is not None:
+                # The program may have filled the pipe; a verdict is short.
+                lines = os.read(process.stdout.fileno(), 256).decode(errors="replace").split("\n")
+            if lines[:1] != [sandboxed_child.LOCKED]:
                 raise ConfigError(
                     "This system cannot contain generated programs (x86-64 Linux with seccomp is "
                     "needed), so they are not run. Leave out humaneval and mbpp, or score them on "
                     "such a system: the answers are in the log."
                 )
-            # The program may have filled the pipe; a verdict is short.
-            if code == 0 and process.stdout is not None:
-                reason = os.read(process.stdout.fileno(), 256).decode(errors="replace").strip()
+            if code == 0:
+                reason = "\n".join(lines[1:]).strip()
         except subprocess.TimeoutExpired:
             reason = "timeout"
         finally:

@@ -7,7 +7,8 @@ time and open files are limited besides. Uses the standard library only: the fol
 all that is on its path.
 
 Usage: python -I -S sandboxed_child.py PROGRAM MEMORY_BYTES CPU_SECONDS, with a secret line on the
-standard input. Prints the secret when the program reached its end, else what it raised.
+standard input. Prints `locked`, then the secret when the program reached its end, else what it
+raised.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import runpy
 import struct
 import sys
 
-UNCONTAINED = 77
-"""Exit code where the limits cannot be set; the program has not been started then."""
+LOCKED = "locked"
+"""First line of the report, written once the limits are set; without it no program was started."""
 
 # System calls of x86-64 Linux by number (<asm/unistd_64.h>).
 # Writing goes only to what is open: /dev/null and the pipe of the verdict.
@@ -100,7 +101,8 @@ def main(path: str, memory: str, seconds: str) -> None:
         os.dup2(nothing, descriptor)
     os.close(nothing)
     if not lock(int(memory), int(seconds)):
-        os._exit(UNCONTAINED)
+        os._exit(1)
+    os.write(verdict, f"{LOCKED}\n".encode())
     outcome = secret
     try:
         runpy.run_path(path, run_name="__main__")

@@ -43,7 +43,8 @@ class NamedModel:
         model = build(read_checkpoint(self.path))
         if not isinstance(model, Transformer):
             raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
-        return model.to(default_device()).eval(), read_tokenizer(self.path)
+        # Benchmarks hold no dialogues: a chat template of an unknown format does no harm.
+        return model.to(default_device()).eval(), read_tokenizer(self.path, "llama2")
 
 
 def find_model(name: str) -> NamedModel:

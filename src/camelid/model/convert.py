@@ -24,7 +24,7 @@ from camelid.data.huggingface_tokenizer import (
     write_huggingface_tokenizer,
 )
 from camelid.data.tokenizer import Tokenizer, tokenizer_from_vocabulary
-from camelid.data.vocabulary import CONTROL, UNKNOWN
+from camelid.data.vocabulary import CONTROL, UNKNOWN, ChatFormatName
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.model.gguf_file import open_gguf, read_gguf, write_gguf
 from camelid.model.huggingface import read_huggingface, write_huggingface
@@ -53,31 +53,47 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: no model here. Needed a GGUF file, or a folder with config.json (Hugging "
             f"Face, or a model of a run such as RUN/ppo/model) or {PARAMETERS} (Meta)."
         )
+    return read_folder(path) if _is_ours(path) else read_huggingface(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell a folder of a run from one of Hugging Face; both have a `config.json`."""
+    if not (path / "config.json").is_file():
+        return False
     description = read_json(path / "config.json", "Get the folder again from where it came.")
-    ours = isinstance(description, dict) and "kind" in description
-    return read_folder(path) if ours else read_huggingface(path)
+    return isinstance(description, dict) and "kind" in description
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tokenizer:
     """Read the tokenizer that belongs to a model of any format.
 
     Args:
-        path: As for `read_checkpoint`; a model of a run has its tokenizer in the run's folder.
+        path: As for `read_checkpoint`, or the tokenizer's folder or `tokenizer.model`. A model of a
+            run has its tokenizer in the run's folder, one of Meta's often beside its own folder.
+        chat_format: Stands in for the one that the chat template has.
 
     Raises:
         MissingInputError: There is none.
         CheckpointError: It is damaged or of an unsupported kind.
     """
+    if path.name == MODEL_FILE:
+        path = path.parent
     if path.is_file():
         try:
-            return tokenizer_from_vocabulary(read_gguf_vocabulary(open_gguf(path).fields))
+            vocabulary = read_gguf_vocabulary(open_gguf(path).fields, chat_format)
+            return tokenizer_from_vocabulary(vocabulary)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
-    inside_run = [up / place for up in path.absolute().parents[:4] for place in _TOKENIZER_PLACES]
-    for folder in (path, *inside_run):
+    above = path.absolute().parents[:4] if _is_ours(path) else []
+    inside_run = [up / place for up in above for place in _TOKENIZER_PLACES]
+    beside = [path.absolute().parent] if (path / PARAMETERS).is_file() else []
+    for folder in (path, *inside_run, *beside):
         if (folder / MODEL_FILE).is_file() or (folder / TOKENIZER_FILE).is_file():
-            return read_huggingface_tokenizer(folder)
-    raise MissingInputError(f"{path}: no tokenizer here or in its run. Name it with --tokenizer.")
+            return read_huggingface_tokenizer(folder, chat_format)
+    raise MissingInputError(
+        f"{path}: no tokenizer here or in its run. Name it: --tokenizer PATH of `camelid convert`, "
+        "--from_weights.weights.tokenizer PATH of `camelid run`."
+    )
 
 
 def convert(
@@ -88,6 +104,7 @@ def convert(
     dtype: torch.dtype = torch.float32,
     shards: int | None = None,
     tokenizer: Path | None = None,
+    chat_format: ChatFormatName | None = None,
 ) -> Checkpoint:
     """Write a model in another format, whole or not at all.
 
@@ -98,6 +115,7 @@ def convert(
         dtype: Number type of the weights.
         shards: Number of files of a Hugging Face folder, of model-parallel processes of Meta's.
         tokenizer: Where the tokenizer is, if not beside the model.
+        chat_format: Stands in for the one of the model's chat template.
 
     Returns:
         What was read.
@@ -111,9 +129,8 @@ def convert(
         raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
     with _appearing(destination) as folder:
         checkpoint = read_checkpoint(source)
-        vocabulary = read_tokenizer(tokenizer or source).vocabulary.padded(
-            checkpoint.config.vocabulary_size
-        )
+        read = read_tokenizer(tokenizer or source, chat_format)
+        vocabulary = read.vocabulary.padded(checkpoint.config.vocabulary_size)
         whole = tokenizer_from_vocabulary(vocabulary)
         if to == "gguf":
             name = source.stem if source.is_file() else source.absolute().name
@@ -123,7 +140,7 @@ def convert(
             write_meta(checkpoint, folder, dtype=dtype, shards=shards or 1)
             write_huggingface_tokenizer(whole, folder)
         else:
-            ids = _special_ids(chat_format_of(whole), checkpoint)
+            ids = _special_ids(chat_format_of(whole), checkpoint, source)
             write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
             write_huggingface_tokenizer(whole, folder)
             _set_padding(folder / CONFIG_FILE, vocabulary.tokens[ids["pad_token_id"]])
@@ -135,20 +152,31 @@ def _set_padding(config_file: Path, token: str) -> None:
     write_json(config_file, config | {"pad_token": token})
 
 
-def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
+def _special_ids(chat: ChatFormat, checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
     vocabulary = chat.tokenizer.vocabulary
-    eos = pad = chat.end_id
+    pad = chat.end_id
+    # A reply's end, a text's end, and what else the source stops at.
+    ends = list(dict.fromkeys([chat.end_id, vocabulary.eos_id, *_stated_ends(source)]))
     if checkpoint.kind == "reward_model":
         # Transformers scores the last token that is not padding: no end of a text may be padding.
         free = [
             (index == vocabulary.bos_id, index)
             for index, kind in enumerate(vocabulary.types)
-            if kind in (CONTROL, UNKNOWN) and index not in (chat.end_id, vocabulary.eos_id)
+            if kind in (CONTROL, UNKNOWN) and index not in ends
         ]
         if not free:
             raise CheckpointError("the vocabulary has no special token that could be padding.")
         pad = min(free)[1]
+    eos = ends if len(ends) > 1 else ends[0]
     return {"bos_token_id": vocabulary.bos_id, "eos_token_id": eos, "pad_token_id": pad}
+
+
+def _stated_ends(source: Path) -> list[int]:
+    """Return the end tokens of a Hugging Face folder's `generation_config.json`."""
+    file = source / "generation_config.json"
+    stated = read_json(file, "Remove the file.") if file.is_file() else {}
+    found = stated.get("eos_token_id") if isinstance(stated, dict) else None
+    return [i for i in (found if isinstance(found, list) else [found]) if type(i) is int]
 
 
 @contextlib.contextmanager

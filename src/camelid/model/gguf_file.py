@@ -193,7 +193,11 @@ def _row_reader(
         data = np.fromfile(path, np.uint8, count * row_bytes, offset=at).reshape(count, row_bytes)
         # Damaged scales give numbers that are not finite, which is reported with the tensor's name.
         with np.errstate(all="ignore"):
-            rows = torch.from_numpy(library().quants.dequantize(data, kind))
+            rows = torch.from_numpy(
+                data.view(np.float64)
+                if kind.name == "F64"
+                else library().quants.dequantize(data, kind)
+            )
         return rows[0, start:stop] if vector else rows
 
     return read
@@ -229,6 +233,9 @@ def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None
 
     unsupported = {
         f"rotary scaling {get('rope.scaling.type')!r}": get("rope.scaling.type", "none") != "none",
+        # A factor without a type means `linear` to llama.cpp.
+        "linear rotary scaling": get("rope.scaling.type") is None
+        and any(get(key, 0) not in (0, 1) for key in ("rope.scaling.factor", "rope.scale_linear")),
         "a mixture of experts": bool(get("expert_count")),
         "a sliding window": bool(get("attention.sliding_window")),
     }

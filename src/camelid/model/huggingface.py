@@ -91,13 +91,14 @@ def read_huggingface(directory: Path) -> Checkpoint:
 
 def _read_files(directory: Path) -> dict[str, StoredTensor]:
     single = directory / "model.safetensors"
-    if not (directory / INDEX).is_file():
-        if not single.is_file():
-            raise CheckpointError(
-                f"{directory}: neither model.safetensors nor {INDEX} is here (pickled weights are "
-                "not read: convert them to safetensors)."
-            )
+    if single.is_file():
+        # Where there is an index too, transformers does not look at it either.
         return read_safetensors(single)
+    if not (directory / INDEX).is_file():
+        raise CheckpointError(
+            f"{directory}: neither model.safetensors nor {INDEX} is here (pickled weights are "
+            "not read: convert them to safetensors)."
+        )
     index = read_json(directory / INDEX, _ADVICE)
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):
@@ -188,7 +189,7 @@ def write_huggingface(
     *,
     dtype: torch.dtype,
     files: int | None = None,
-    special_ids: dict[str, int | None],
+    special_ids: dict[str, int | list[int] | None],
 ) -> None:
     """Write `config.json`, `generation_config.json` and safetensors.
 
@@ -197,7 +198,7 @@ def write_huggingface(
         directory: An empty folder.
         dtype: Number type of the weights.
         files: About how many files; None: as many as `SHARD_BYTES` needs.
-        special_ids: `bos_token_id`, `eos_token_id` and `pad_token_id`.
+        special_ids: `bos_token_id`, `eos_token_id` (several as a list) and `pad_token_id`.
 
     Raises:
         CheckpointError: The model is not whole, or its values do not fit `dtype`.
@@ -238,7 +239,7 @@ def write_huggingface(
 
 
 def _describe(
-    checkpoint: Checkpoint, dtype: torch.dtype, special_ids: dict[str, int | None]
+    checkpoint: Checkpoint, dtype: torch.dtype, special_ids: dict[str, int | list[int] | None]
 ) -> dict[str, Any]:
     config = checkpoint.config
     family = "Qwen2" if config.qkv_bias else "Llama"

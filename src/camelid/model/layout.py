@@ -43,7 +43,9 @@ def under_our_names(found: Checkpoint, names: Names, *, half_split: bool) -> Che
         half_split: Whether the format rotates halves of a head.
     """
     ours = {names.theirs(name): name for name in empty_model(found).state_dict()}
-    tensors = {ours.get(name, name): tensor for name, tensor in found.tensors.items()}
+    # Under our own names too: a foreign tensor that happens to have one is no tensor of ours.
+    taken = {name: f"{name} (of another format)" for name in ours.values() if name not in ours}
+    tensors = {ours.get(n, taken.get(n, n)): tensor for n, tensor in found.tensors.items()}
     if half_split:
         size = found.config.head_dim
         tensors = {n: _interleaved(t, size) if is_rotated(n) else t for n, t in tensors.items()}

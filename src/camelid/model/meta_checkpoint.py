@@ -25,7 +25,7 @@ PARAMETERS = "params.json"
 SHARDS = (1, 2, 4, 8)
 MAPPED_BYTES = 1 << 25
 """Mapped pages count as used memory until a file is mapped anew, which is done after so many bytes
-or, of large files, a thirty-second part."""
+of all shards or, of large files, a thirty-second part."""
 _BY_COLUMNS = ("tok_embeddings", "wo", "w2")
 _BY_ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
 _KNOWN = (
@@ -35,6 +35,11 @@ _KNOWN = (
 )
 _SCALED_ROPE = {"factor": 8.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0}
 """What `use_scaled_rope` means where no number is given, with an original context of 8192."""
+_LLAMA_3_2 = ((2048, 16), (3072, 28))
+"""Width and layers of Llama 3.2's 1B and 3B, which mean a factor of 32 and do not say so."""
+_LLAMA_2_THETA = 10_000.0
+_LLAMA_3_THETA = 500_000.0
+"""Rotary bases of Llama 2 and of Llama 3, whose code divides the rows of the embedding table."""
 _TYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -46,9 +51,9 @@ _TYPES = {
 class _Shard:
     """One `.pth` file, mapped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, count: int) -> None:
         self._path, self._used = path, 0
-        self._limit = max(MAPPED_BYTES, path.stat().st_size // 32)
+        self._limit = max(MAPPED_BYTES // count, path.stat().st_size // 32)
         self.tensors = self._map()
 
     def _map(self) -> dict[str, Tensor]:
@@ -89,7 +94,7 @@ def read_meta(directory: Path) -> Checkpoint:
         raise CheckpointError(f"{directory}: the numbers of consolidated.NN.pth have gaps.")
     if len(files) not in SHARDS:
         raise CheckpointError(f"{directory}: {len(files)} shards; needed one of {SHARDS}.")
-    shards = [_Shard(file) for file in files]
+    shards = [_Shard(file, len(files)) for file in files]
     shapes = [{name: tuple(t.shape) for name, t in shard.tensors.items()} for shard in shards]
     problems = [
         f"{name} differs from shard 0"
@@ -102,7 +107,7 @@ def read_meta(directory: Path) -> Checkpoint:
     params = read_json(directory / PARAMETERS, "Get the directory again from where it came.")
     if not isinstance(params, dict):
         raise CheckpointError(f"{directory / PARAMETERS}: must hold an object.")
-    tensors = {name: _joined(shards, name, params.get("dim")) for name in shapes[0]}
+    tensors = {name: _joined(shards, name, params.get("dim"), directory) for name in shapes[0]}
     embedding, output = (tensors.get(f"{name}.weight") for name in ("tok_embeddings", "output"))
     tied = bool(embedding and output and same_values(embedding, output))
     if tied:
@@ -112,7 +117,7 @@ def read_meta(directory: Path) -> Checkpoint:
     return Checkpoint(where=directory, config=config, tensors=tensors)
 
 
-def _joined(shards: list[_Shard], name: str, dim: Any) -> StoredTensor:
+def _joined(shards: list[_Shard], name: str, dim: Any, where: Path) -> StoredTensor:
     first = shards[0].tensors[name]
     part, count = name.split(".")[-2:][0], len(shards)
     dtype = _TYPES.get(first.dtype, str(first.dtype))
@@ -135,8 +140,10 @@ def _joined(shards: list[_Shard], name: str, dim: Any) -> StoredTensor:
 
     def same(start: int, stop: int) -> Tensor:
         parts = [s.rows(name, start, stop) for s in shards]
-        if not all(p.equal(parts[0]) for p in parts):
-            raise CheckpointError(f"{name} must be the same in every shard and is not.")
+        # As bits: what is not a number equals nothing, and is reported with the other problems.
+        bits = [p.contiguous().view(torch.uint8) for p in parts]
+        if not all(p.equal(bits[0]) for p in bits):
+            raise CheckpointError(f"{where}: {name} must be the same in every shard and is not.")
         return parts[0]
 
     return StoredTensor(tuple(first.shape), dtype, same)
@@ -149,7 +156,7 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
     dim: Any = params.get("dim")
     multiple = params.get("multiple_of", 256)
     multiplier = params.get("ffn_dim_multiplier")
-    theta = params.get("rope_theta", 10000.0)
+    theta = params.get("rope_theta", _LLAMA_2_THETA)
     numbers = type(dim) is int and type(multiple) is int and multiple > 0
     if not numbers or not isinstance(multiplier, int | float | None):
         raise CheckpointError(f"{path}: dim, multiple_of, ffn_dim_multiplier must be numbers.")
@@ -161,7 +168,10 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
                 "factor": params.get("rope_scaling_factor"),
                 "high_frequency_factor": params.get("rope_high_freq_factor"),
             }
-            scaling = {**_SCALED_ROPE, **{k: v for k, v in given.items() if v is not None}}
+            usual = _SCALED_ROPE | (
+                {"factor": 32.0} if (dim, params.get("n_layers")) in _LLAMA_3_2 else {}
+            )
+            scaling = usual | {k: v for k, v in given.items() if v is not None}
             scaling["original_context"], context = 8192, 131_072
         values = {
             "dim": dim,
@@ -221,7 +231,8 @@ def write_meta(
         # One pass a shard: the memory of one shard, not of the model.
         state: dict[str, Tensor] = {}
         for name, tensor in stream(checkpoint, dtype):
-            state[name] = _share(name, tensor, shard, shards)
+            by_rows = config.rope_theta == _LLAMA_3_THETA and name == "tok_embeddings.weight"
+            state[name] = _share("output.weight" if by_rows else name, tensor, shard, shards)
             if config.tied_embeddings and name == "tok_embeddings.weight":
                 state["output.weight"] = _share("output.weight", tensor, shard, shards)
         torch.save(state, directory / f"consolidated.{shard:02}.pth")
@@ -234,8 +245,10 @@ def write_meta(
         "vocab_size": config.vocabulary_size,
         "multiple_of": multiple,
         "norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
     }
+    if config.rope_theta != _LLAMA_2_THETA:
+        # Llama 2's own code knows no such entry.
+        params["rope_theta"] = config.rope_theta
     if multiplier is not None:
         params["ffn_dim_multiplier"] = multiplier
     if scaling is not None:

@@ -151,14 +151,15 @@ def grouped(run: Run) -> Table:
 def scored(scores: Mapping[str, Score]) -> Table:
     """Every task and group with a score; what has a limit shows fewer items than there are."""
     rows: list[tuple[Cell, ...]] = [
-        (name, shown(score), score.n, score.items) for name, score in scores.items()
+        (name, shown(score), score.n, score.items, score.note) for name, score in scores.items()
     ]
     rows += [
-        (f"Table 3: {name}", shown(found), found.n, found.items)
+        (f"Table 3: {name}", shown(found), found.n, found.items, found.note)
         for name, found in table3(scores).items()
         if found is not None
     ]
-    return Table(columns=("task@shots", "% ± standard error", "items scored", "items"), rows=rows)
+    names = ("task@shots", "% ± standard error", "items scored", "items", "† note")
+    return Table(columns=names, rows=rows)
 
 
 def by_task(run: Run) -> Table:
@@ -173,8 +174,9 @@ def by_task(run: Run) -> Table:
         for name, score in read_scores(table).items():
             entry = table["tasks"][name]
             known = (entry["metric"], shown(score), score.n, score.items)
-            rows.append((path.parent.name, name, *known, entry["truncated"], entry["examples"]))
+            origin = (entry["examples"], score.note)
+            rows.append((path.parent.name, name, *known, entry["truncated"], *origin))
     if not rows:
         raise AbsentError("no model of this run was evaluated on public benchmarks")
     names = ("model", "task@shots", "metric", "% ± standard error", "items scored", "items")
-    return Table(columns=(*names, "prompts cut", "examples from"), rows=rows)
+    return Table(columns=(*names, "prompts cut", "examples from", "† note"), rows=rows)

@@ -211,7 +211,10 @@ def sections(run: Run, sample_prompts: int) -> list[Section]:
 
 def _benchmarks(run: Run) -> list[Item]:
     item = partial(make_item, run)
-    caption = "± standard error; benchmarks/NAME/scores.json and logs/ beside it."
+    caption = (
+        "± standard error; † not on the whole benchmark as it is: see the last table. "
+        "benchmarks/NAME/scores.json and logs/ beside it."
+    )
     return [
         item("benchmark-groups", "Grouped benchmarks", caption, benchmark_tables.grouped,
              "Table 3"),

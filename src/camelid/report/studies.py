@@ -98,12 +98,13 @@ def variants(run: Run) -> Table:
                 model["context"],
                 f"{found['parameters']:,}",
                 f"{learned['tokens']:,}",
+                learned["steps"],
                 found["validation_perplexity"],
                 found["contexts_cut"],
             )
         )
     names = ("variant", "heads / key-value heads", "feed-forward width", "context", "parameters",
-             "tokens trained on", "validation perplexity", "contexts cut")  # fmt: skip
+             "tokens trained on", "steps", "validation perplexity", "contexts cut")  # fmt: skip
     return Table(columns=names, rows=rows)
 
 
@@ -201,7 +202,8 @@ def sections(run: Run) -> list[Section]:
     )
     quality: list[Item] = [
         item("variants", "The variants", "recipe.json, comparing/result.json. Contexts cut: "
-             "questions longer than the context, of which the end is kept.", variants),
+             "questions longer than the context, of which the end is kept. Perplexity: documents "
+             "cut to the context; the first token of a piece is not predicted.", variants),
         item("losses", "Pretraining", "metrics.jsonl of each variant.", losses),
     ]  # fmt: skip
     if long:

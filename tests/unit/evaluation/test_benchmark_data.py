@@ -30,7 +30,7 @@ def items(data, name):
     ("name", "count", "query", "answer"),
     [
         ("piqa", 1838, "Question: How do I ready a guinea pig cage for it's new occupants?", 0),
-        ("hellaswag", 10042, "Roof shingle removal: A man is sitting on a roof. he", 3),
+        ("hellaswag", 10042, "Roof shingle removal: A man is sitting on a roof. He", 3),
         ("siqa", 1954, "Q: Tracy didn't go home that evening and resisted", 2),
         ("arc_easy", 2376, "Question: Which statement best explains why photosynthesis", 0),
         ("arc_challenge", 1150, "Question: An astronomer observes that a planet rotates", 2),
@@ -196,3 +196,41 @@ def test_suites():
         tasks_of("piqua")
     with pytest.raises(ConfigError, match="whole number"):
         tasks_of("piqa@two")
+
+
+@pytest.mark.parametrize("letter", ["", "AB", "BC", "E"])
+def test_a_letter_that_is_none_is_refused(letter, tmp_path):
+    (tmp_path / "x.csv").write_text(f"question,a,b,c,d,{letter}\n")
+    with pytest.raises(DataError, match="a letter A to D"):
+        read(tmp_path, source("x.csv"))
+    row = {"question": "q", "passage": "", "options": ["(A)1", "(B)2", "(C)3"], "label": letter}
+    with pytest.raises(ValueError, match="is not in list"):
+        BENCHMARKS["agieval_sat-math"].item(row)
+
+
+def test_one_answer_as_a_text_is_one_reference():
+    item = BENCHMARKS["naturalquestions"].item({"question": "where?", "answer": "Paris"})
+    assert item["answers"] == ["Paris"]
+
+
+def test_files_in_another_layout_are_named(tmp_path):
+    for content in (
+        {"data": [{"paragraphs": [{"context": "c"}]}]},
+        {"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q"}]}]}]},
+    ):
+        (tmp_path / "x.json").write_text(json.dumps(content))
+        with pytest.raises(DataError, match=r"x\.json: not in its public layout"):
+            read(tmp_path, source("x.json"))
+    (tmp_path / "few_shot_prompts.csv").write_text("")
+    with pytest.raises(DataError, match="no column"):
+        few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
+    (tmp_path / "few_shot_prompts.csv").write_text("a,x\nsample\n")
+    with pytest.raises(DataError, match="1 cells, needed 2"):
+        few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
+
+
+def test_sat_without_passages_shows_none(shared_data):
+    benchmark = BENCHMARKS["agieval_sat-en-without-passage"]
+    places = few_shot_column(read(shared_data, benchmark.examples), benchmark.column)
+    assert any(place.row["passage"] for place in places)
+    assert all(benchmark.item(place.row)["query"].startswith("Q: ") for place in places)

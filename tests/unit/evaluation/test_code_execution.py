@@ -35,6 +35,10 @@ contained = pytest.mark.skipif(
         ("raise SystemExit(0)", "SystemExit"),
         ("import os\nos._exit(0)", "killed"),
         ("import os\nos.write(1, b'passed')\nos._exit(0)", "killed"),
+        # No exit code stops the evaluation.
+        ("import os\nos._exit(77)", "killed"),
+        ("import sys\nsys._getframe().f_back", "forbidden: _getframe"),
+        ("open('/proc/self/mem', 'rb')", "forbidden: /proc/"),
     ],
 )
 def test_a_program_passes_when_it_reaches_its_end(program, reason):

@@ -353,3 +353,34 @@ def test_headers_that_claim_much_take_little_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 * 2**20
+
+
+def test_ends_of_the_source_and_of_the_tokenizer_are_kept(run_folder, tmp_path):
+    """A chat model may stop at several tokens, and a base model at another than its template."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    convert(run_folder / "ppo" / "model", first, to="hf")
+    generation = first / "generation_config.json"
+    assert json.loads(generation.read_text())["eos_token_id"] == 2
+    generation.write_text(json.dumps({"eos_token_id": [2, 7, 9]}))
+    convert(first, second, to="hf")
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((second / name).read_text())["eos_token_id"] == [2, 7, 9]
+    assert transformers.AutoModelForCausalLM.from_pretrained(second).generation_config
+    convert(first, tmp_path / "third", to="hf", chat_format="chatml")
+    assert read_tokenizer(tmp_path / "third").vocabulary.chat_format == "chatml"
+
+
+def test_a_tokenizer_above_a_meta_folder_or_named_as_a_file(run_folder, tmp_path):
+    convert(run_folder / "ppo" / "model", tmp_path / "llama" / "7b", to="meta")
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        (tmp_path / "llama" / "7b" / name).rename(tmp_path / "llama" / name)
+    (tmp_path / "llama" / "7b" / "tokenizer.json").unlink()
+    expected = read_tokenizer(run_folder / "ppo" / "model").encode("The Work")
+    above = tmp_path / "llama" / "tokenizer.model"
+    for place in (tmp_path / "llama" / "7b", above):
+        assert read_tokenizer(place).encode("The Work") == expected
+    # A folder of Hugging Face's does not take what lies about.
+    (tmp_path / "llama" / "hf").mkdir()
+    (tmp_path / "llama" / "hf" / "config.json").write_text("{}")
+    with pytest.raises(CamelidError, match=r"no tokenizer .*weights\.tokenizer"):
+        read_tokenizer(tmp_path / "llama" / "hf")

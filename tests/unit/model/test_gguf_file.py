@@ -11,6 +11,7 @@ import torch
 from gguf.quants import dequantize, quantize
 
 from camelid.data.gguf_vocabulary import read_gguf_vocabulary
+from camelid.data.tokenizer import tokenizer_from_vocabulary
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import CheckpointError, MissingInputError
 from camelid.model.gguf_file import open_gguf, read_gguf, write_gguf
@@ -229,6 +230,8 @@ def test_refused_vocabularies(field, value, message, tmp_path):
     [
         ("general.architecture", "gemma3", "architecture 'gemma3'"),
         ("llama.rope.scaling.type", "yarn", "rotary scaling 'yarn'"),
+        ("llama.rope.scaling.factor", 4.0, "linear rotary scaling"),
+        ("llama.rope.scale_linear", 2.0, "linear rotary scaling"),
         ("llama.expert_count", 8, "mixture of experts"),
         ("llama.attention.sliding_window", 512, "sliding window"),
         ("llama.attention.key_length", 128, "key_length is 128, needed 64"),
@@ -279,3 +282,39 @@ def test_damage(tmp_path):
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 2**61, 2**61) + b"\0" * 200)
     with pytest.raises(CheckpointError, match="the header does not end"):
         open_gguf(path)
+
+
+def test_user_defined_pieces_are_not_found_in_text(tmp_path):
+    """Old converters mark chat tokens so; SentencePiece would find them in what a user writes."""
+    fields = dict(open_gguf(write(make_model(vocabulary_size=262), tmp_path / "m.gguf",
+                                  vocabulary=PIECES)).fields)  # fmt: skip
+    fields["tokenizer.ggml.tokens"] = [*PIECES.tokens[:-1], "<|im_start|>"]
+    fields["tokenizer.ggml.token_type"] = [*PIECES.types[:-1], 4]
+    del fields["tokenizer.chat_template"]
+    vocabulary = read_gguf_vocabulary(fields)
+    assert vocabulary.chat_format == "chatml"
+    assert 261 not in tokenizer_from_vocabulary(vocabulary).encode("a <|im_start|> a")
+    fields["tokenizer.ggml.add_space_prefix"] = False
+    with pytest.raises(CheckpointError, match="without a space in front"):
+        read_gguf_vocabulary(fields)
+
+
+def test_a_named_chat_format_stands_in_for_an_unknown_template(tmp_path):
+    fields = dict(open_gguf(write(make_model(), tmp_path / "m.gguf")).fields)
+    fields["tokenizer.chat_template"] = "{{ '<|user|>' }}"
+    with pytest.raises(CheckpointError, match="--chat-format"):
+        read_gguf_vocabulary(fields)
+    assert read_gguf_vocabulary(fields, "chatml").chat_format == "chatml"
+
+
+def test_double_precision_is_read(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "d.gguf", "llama")
+    values = np.linspace(0, 1, 6).reshape(2, 3)
+    writer.add_tensor("x", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    tensor = open_gguf(tmp_path / "d.gguf").tensors["x"]
+    assert tensor.type == "F64"
+    assert np.array_equal(tensor.read(0, 2).numpy(), values)

@@ -106,8 +106,11 @@ def test_round_trip_is_exact(shards, changes, tmp_path):
     state = torch.load(out / "consolidated.00.pth", weights_only=True)
     for name in ("output", "tok_embeddings", "layers.1.attention.wo", "layers.0.attention.wk"):
         whole = model.state_dict().get(f"{name}.weight", model.tok_embeddings.weight.detach())
-        expected = share(f"{name}.weight", whole, 0, shards, llama3=False)
+        expected = share(f"{name}.weight", whole, 0, shards, llama3=model.config.rope_theta == 5e5)
         assert torch.equal(state[f"{name}.weight"], expected)
+    # Llama 2's code knows no such entry.
+    params = json.loads((out / "params.json").read_text())
+    assert ("rope_theta" in params) == (model.config.rope_theta != 10000.0)
     again = build(read_meta(out))
     assert again.config == model.config
     assert_same(model, again)
@@ -139,6 +142,12 @@ def test_damage_is_named(tmp_path):
     torch.save({**state, "norm.weight": state["norm.weight"] + 1}, second)
     with pytest.raises(CheckpointError, match=r"norm\.weight must be the same in every shard"):
         build(read_meta(tmp_path))
+    first = torch.load(tmp_path / "consolidated.00.pth", weights_only=True)
+    for path, shard in ((tmp_path / "consolidated.00.pth", first), (second, state)):
+        torch.save({**shard, "norm.weight": torch.full((64,), float("nan"))}, path)
+    with pytest.raises(CheckpointError, match=r"norm\.weight holds values that are not finite"):
+        build(read_meta(tmp_path))
+    torch.save(first, tmp_path / "consolidated.00.pth")
     state["layers.0.attention.wq.weight"][0, 0] = float("inf")
     torch.save(state, second)
     with pytest.raises(CheckpointError, match=r"wq\.weight holds values that are not finite"):
@@ -173,3 +182,16 @@ def test_params_that_do_not_fit(params, message, tmp_path):
     folder = write_by_hand(tmp_path, make_model(), 1, **params)
     with pytest.raises(CheckpointError, match=message):
         build(read_meta(folder))
+
+
+@pytest.mark.parametrize(
+    ("dim", "layers", "factor"), [(2048, 16, 32.0), (3072, 28, 32.0), (4096, 32, 8.0)]
+)
+def test_llama_32_means_a_larger_factor(dim, layers, factor, tmp_path):
+    params = {
+        "dim": dim, "n_layers": layers, "n_heads": 32 if dim != 3072 else 24, "n_kv_heads": 8,
+        "rope_theta": 500000.0, "use_scaled_rope": True,
+    }  # fmt: skip
+    torch.save({"tok_embeddings.weight": torch.zeros(4, dim)}, tmp_path / "consolidated.00.pth")
+    (tmp_path / "params.json").write_text(json.dumps(params))
+    assert read_meta(tmp_path).config.rope_scaling.factor == factor
