@@ -119,6 +119,8 @@ def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ},
+        # A shell that starts the tests in the background has Ctrl-C ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # Stopped in the middle: as soon as the first reward models are being trained.
     while not (other / "v1" / "preference_collection").is_dir() and process.poll() is None:
