@@ -114,14 +114,15 @@ def test_a_second_run_finds_everything_done(finished: Path) -> None:
 def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     command = [sys.executable, "-m", "camelid", "run", "smoke", "--out", str(other)]
+    # A shell that starts the tests in the background has Ctrl-C ignored, which would be inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--threads", "1"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ},
-        # A shell that starts the tests in the background has Ctrl-C ignored, which is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    signal.signal(signal.SIGINT, before)
     # Stopped in the middle: as soon as the first reward models are being trained.
     while not (other / "v1" / "preference_collection").is_dir() and process.poll() is None:
         time.sleep(0.05)
