@@ -17,7 +17,7 @@ MODULES = {
     str(path.relative_to(SOURCE)): ast.parse(path.read_text(encoding="utf-8")) for path in FILES
 }
 MAX_FILE_LINES = 400
-MAX_CODE_LINES = 15_000
+MAX_CODE_LINES = 15_700
 
 
 def lines(path: Path) -> int:

@@ -30,7 +30,7 @@ def items(data, name):
     ("name", "count", "query", "answer"),
     [
         ("piqa", 1838, "Question: How do I ready a guinea pig cage for it's new occupants?", 0),
-        ("hellaswag", 10042, "Roof shingle removal: A man is sitting on a roof. He", 3),
+        ("hellaswag", 10042, "Roof shingle removal: A man is sitting on a roof. he", 3),
         ("siqa", 1954, "Q: Tracy didn't go home that evening and resisted", 2),
         ("arc_easy", 2376, "Question: Which statement best explains why photosynthesis", 0),
         ("arc_challenge", 1150, "Question: An astronomer observes that a planet rotates", 2),
@@ -206,6 +206,15 @@ def test_a_letter_that_is_none_is_refused(letter, tmp_path):
     row = {"question": "q", "passage": "", "options": ["(A)1", "(B)2", "(C)3"], "label": letter}
     with pytest.raises(ValueError, match="is not in list"):
         BENCHMARKS["agieval_sat-math"].item(row)
+
+
+def test_hellaswag_begins_its_second_part_with_a_capital():
+    row = {
+        "activity_label": "Roof", "ctx_a": "A man sits.", "ctx_b": "he", "ctx": "A man sits. he",
+        "endings": ["x", "y"], "label": 1,
+    }  # fmt: skip
+    item = BENCHMARKS["hellaswag"].item(row)
+    assert (item["query"], item["gold"]) == ("Roof: A man sits. He", 1)
 
 
 def test_one_answer_as_a_text_is_one_reference():

@@ -366,8 +366,18 @@ def test_ends_of_the_source_and_of_the_tokenizer_are_kept(run_folder, tmp_path):
     for name in ("config.json", "generation_config.json"):
         assert json.loads((second / name).read_text())["eos_token_id"] == [2, 7, 9]
     assert transformers.AutoModelForCausalLM.from_pretrained(second).generation_config
-    convert(first, tmp_path / "third", to="hf", chat_format="chatml")
-    assert read_tokenizer(tmp_path / "third").vocabulary.chat_format == "chatml"
+
+
+def test_a_named_chat_format_stands_in_for_the_template(run_folder, tmp_path):
+    """Zephyr's, of TinyLlama-Chat, is not ours."""
+    convert(run_folder / "ppo" / "model", tmp_path / "hf", to="hf")
+    file = tmp_path / "hf" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": "<|user|>"}))
+    words = ["convert", str(tmp_path / "hf"), str(tmp_path / "out"), "--to", "gguf"]
+    assert main(words) == 2
+    assert main([*words, "--chat-format", "llama2"]) == 0
+    with pytest.raises(CamelidError, match=r"im_start.* is no special token"):
+        convert(tmp_path / "hf", tmp_path / "other", to="hf", chat_format="chatml")
 
 
 def test_a_tokenizer_above_a_meta_folder_or_named_as_a_file(run_folder, tmp_path):

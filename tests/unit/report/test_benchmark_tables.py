@@ -57,7 +57,7 @@ def test_tables_show_scores_with_errors_beside_the_papers(tmp_path):
     assert groups.rows[0] == ("final", None, None, None, None, "15.0 ± 1.4", None, None, None)
     assert len(groups.columns) == len(groups.rows[1]) == 1 + len(CATEGORIES)
     everything = by_task(run).rows
-    assert ("final", "gsm8k@8", "acc", "25.0 ± 2.0", 20, 1319, 3, "none") in everything
+    assert ("final", "gsm8k@8", "acc", "25.0 ± 2.0", 20, 1319, 3, "none", "") in everything
 
 
 def test_all_tables_are_filled_when_everything_was_evaluated(tmp_path):
@@ -90,7 +90,16 @@ def test_the_page_shows_benchmarks_and_the_index_links_them(run_directory):
     assert "camelid evaluate RUN --data DIR --suite table25" in index["Table 25"].note
 
 
+def test_a_note_marks_the_score_and_its_group(tmp_path):
+    part = entry(0.25) | {"note": "a random part of the items"}
+    run = evaluated(tmp_path, **{"gsm8k@8": part, "math@4": entry(0.05)})
+    assert benchmark_table(run, "Table 25").rows[0][1:] == ("25.0 ± 2.0 †", "5.0 ± 2.0")
+    assert grouped(run).rows[0][5] == "15.0 ± 1.4 †"
+    notes = {row[1]: row[-1] for row in by_task(run).rows}
+    assert notes == {"gsm8k@8": "a random part of the items", "math@4": ""}
+
+
 def test_the_terminal_shows_tasks_groups_and_categories(tmp_path):
     run = evaluated(tmp_path, **{"gsm8k@8": entry(0.25), "math@4": entry(0.05)})
     rows = scored(benchmark_tables.evaluated(run)["final"]).rows
-    assert rows[-1] == ("Table 3: Math", "15.0 ± 1.4", 200, 200)
+    assert rows[-1] == ("Table 3: Math", "15.0 ± 1.4", 200, 200, "")
