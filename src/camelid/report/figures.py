@@ -17,9 +17,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from camelid.evaluation.statistics import Estimate
 from camelid.report import summary
@@ -67,6 +69,13 @@ def legend(axes: Axes) -> None:
     """A legend above the panel, where it hides no data."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis at 1, 2, 5, 10, ..., as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def colour(index: int) -> str:
@@ -118,6 +127,7 @@ def training_loss(run: Run) -> str:
                 [tokens(r) for r in checked], values, "o", color=colour(1), label="validation"
             )
         axes.set(yscale="log", xlabel="training tokens (millions)", ylabel="perplexity (a token)")
+        plain_numbers(axes.yaxis)
         legend(axes)
     return out[0]
 

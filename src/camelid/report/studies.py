@@ -120,6 +120,7 @@ def losses(run: Run) -> str:
             axes.plot(tokens, values, "o-", color=figures.colour(index), label=name)
         label = "validation perplexity (a token)"
         axes.set(yscale="log", xlabel="training tokens (millions)", ylabel=label)
+        figures.plain_numbers(axes.yaxis)
         figures.legend(axes)
     return out[0]
 
@@ -144,6 +145,7 @@ def throughput(run: Run) -> str:
                 xlabel="latency (ms a new token)",
                 ylabel=f"replies a second,\nprompts of {context:,} tokens",
             )
+            figures.plain_numbers(axes.xaxis)
             figures.legend(axes)
     return out[0]
 
