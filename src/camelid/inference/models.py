@@ -43,8 +43,9 @@ class NamedModel:
         model = build(read_checkpoint(self.path))
         if not isinstance(model, Transformer):
             raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
-        # Benchmarks hold no dialogues: a chat template of an unknown format does no harm.
-        return model.to(default_device()).eval(), read_tokenizer(self.path, "llama2")
+        # Benchmarks hold no dialogues: whatever the chat template, a format that any vocabulary can
+        # have does no harm.
+        return model.to(default_device()).eval(), read_tokenizer(self.path, "chatml")
 
 
 def find_model(name: str) -> NamedModel:

@@ -23,6 +23,7 @@ from camelid.data.chat import load_chat_format
 from camelid.data.records import Message
 from camelid.data.tokenizer_training import train_sentencepiece
 from camelid.errors import CamelidError
+from camelid.inference.models import find_model
 from camelid.model.convert import convert, read_checkpoint, read_tokenizer
 from camelid.model.huggingface import write_huggingface
 from camelid.model.reward_model import RewardModel
@@ -373,6 +374,7 @@ def test_a_named_chat_format_stands_in_for_the_template(run_folder, tmp_path):
     convert(run_folder / "ppo" / "model", tmp_path / "hf", to="hf")
     file = tmp_path / "hf" / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": "<|user|>"}))
+    assert find_model(str(tmp_path / "hf")).load()[1].encode("The Work")
     words = ["convert", str(tmp_path / "hf"), str(tmp_path / "out"), "--to", "gguf"]
     assert main(words) == 2
     assert main([*words, "--chat-format", "llama2"]) == 0

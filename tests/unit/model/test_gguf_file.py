@@ -14,6 +14,7 @@ from camelid.data.gguf_vocabulary import read_gguf_vocabulary
 from camelid.data.tokenizer import tokenizer_from_vocabulary
 from camelid.data.vocabulary import Vocabulary
 from camelid.errors import CheckpointError, MissingInputError
+from camelid.inference.models import find_model
 from camelid.model.gguf_file import open_gguf, read_gguf, write_gguf
 from camelid.model.layout import split_halves
 from camelid.model.reward_model import RewardModel
@@ -305,6 +306,14 @@ def test_a_named_chat_format_stands_in_for_an_unknown_template(tmp_path):
     with pytest.raises(CheckpointError, match="--chat-format"):
         read_gguf_vocabulary(fields)
     assert read_gguf_vocabulary(fields, "chatml").chat_format == "chatml"
+
+
+def test_a_model_to_evaluate_needs_no_known_chat_format(tmp_path):
+    for name, vocabulary in (("bytes", VOCABULARY), ("pieces", PIECES)):
+        model = make_model(vocabulary_size=len(vocabulary.tokens))
+        path = write(model, tmp_path / f"{name}.gguf", vocabulary=vocabulary)
+        _, tokenizer = find_model(str(path)).load()
+        assert tokenizer.decode(tokenizer.encode("ab")) == "ab"
 
 
 def test_double_precision_is_read(tmp_path):
