@@ -75,8 +75,9 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     if not found:
         raise DataError(f"{name}: no item is left to score.")
     random.Random(0).shuffle(found)
-    notes = [f"test file {_file(places)}"] if "subset" in _file(places) else []
-    if name == "math" and shown and all("The answer is $" in item["answer"] for item in shown):
+    test = Path(_file(places))
+    notes = [f"test file {test}"] if "subset" in test.parent.name else []
+    if name == "math" and any(item["answer"].startswith("The answer is $") for item in shown):
         notes.append("examples without solutions")
     choice = benchmark.kind != "generation"
     config: dict[str, Any] = {
@@ -119,7 +120,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
             },
         }
     about = {"metric": benchmark.metric, "shots": len(shown) or shots, "examples": origin}
-    about |= {"test": _file(places), "note": "; ".join(notes), "items": len(found)}
+    about |= {"test": str(test), "note": "; ".join(notes), "items": len(found)}
     return ConfigurableTask(config=config), about
 
 

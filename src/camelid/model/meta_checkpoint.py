@@ -25,7 +25,7 @@ PARAMETERS = "params.json"
 SHARDS = (1, 2, 4, 8)
 MAPPED_BYTES = 1 << 25
 """Mapped pages count as used memory until a file is mapped anew, which is done after so many bytes
-of all shards or, of large files, a thirty-second part."""
+or, of large files, a thirty-second part."""
 _BY_COLUMNS = ("tok_embeddings", "wo", "w2")
 _BY_ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
 _KNOWN = (
@@ -51,9 +51,9 @@ _TYPES = {
 class _Shard:
     """One `.pth` file, mapped."""
 
-    def __init__(self, path: Path, count: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path, self._used = path, 0
-        self._limit = max(MAPPED_BYTES // count, path.stat().st_size // 32)
+        self._limit = max(MAPPED_BYTES, path.stat().st_size // 32)
         self.tensors = self._map()
 
     def _map(self) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ def read_meta(directory: Path) -> Checkpoint:
         raise CheckpointError(f"{directory}: the numbers of consolidated.NN.pth have gaps.")
     if len(files) not in SHARDS:
         raise CheckpointError(f"{directory}: {len(files)} shards; needed one of {SHARDS}.")
-    shards = [_Shard(file, len(files)) for file in files]
+    shards = [_Shard(file) for file in files]
     shapes = [{name: tuple(t.shape) for name, t in shard.tensors.items()} for shard in shards]
     problems = [
         f"{name} differs from shard 0"

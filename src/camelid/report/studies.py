@@ -60,16 +60,14 @@ def comparison(run: Run, *, long: bool) -> Table:
         raise AbsentError("this study asks nothing that was told long before")
     variants = run.result("comparing")["variants"]
     first, *others = variants
-    rows: list[tuple[Cell, ...]] = [
-        (name, *(percent(_accuracy(found[name])) for found in answers.values()))
-        for name in variants
-    ]
     everything = {name: [row for v in answers.values() for row in v[name]] for name in variants}
-    rows = [(*row, percent(_accuracy(everything[str(row[0])]))) for row in rows]
+    columns = [*answers.values(), everything]
+    rows: list[tuple[Cell, ...]] = [
+        (name, *(percent(_accuracy(found[name])) for found in columns)) for name in variants
+    ]
     for name in others:
         changes = [
-            paired_difference(_right(found[name]), _right(found[first]))
-            for found in (*answers.values(), everything)
+            paired_difference(_right(found[name]), _right(found[first])) for found in columns
         ]
         rows.append((f"{name} less {first}, points", *map(_points, changes)))
     one_of = {c: next(iter(v.values()))[0]["choices"] for c, v in answers.items()}
