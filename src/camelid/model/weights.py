@@ -186,7 +186,11 @@ def _raise_problems(where: Path, problems: Sequence[str]) -> None:
 
 
 def stream(
-    checkpoint: Checkpoint, dtype: torch.dtype, vectors: torch.dtype | None = None
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    vectors: torch.dtype | None = None,
+    *,
+    kept: bool = False,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield name and values of every tensor, one at a time.
 
@@ -194,6 +198,8 @@ def stream(
         checkpoint: Where the tensors are.
         dtype: Number type of what is yielded.
         vectors: Number type of norms and biases where it is another.
+        kept: Whether all are kept. Their memory is then taken first: blocks that are read between
+            two of them would leave holes.
 
     Raises:
         CheckpointError: At the start if tensors are missing, superfluous, of another shape or of an
@@ -201,11 +207,16 @@ def stream(
     """
     model = empty_model(checkpoint)
     _check(checkpoint, model)
-    problems = []
-    for name in model.state_dict():
-        stored = checkpoint.tensors[name]
-        kind = dtype if vectors is None or len(stored.shape) > 1 else vectors
-        tensor, finite = torch.empty(stored.shape, dtype=kind), True
+
+    def empty(name: str) -> Tensor:
+        shape = checkpoint.tensors[name].shape
+        return torch.empty(shape, dtype=vectors if vectors and len(shape) == 1 else dtype)
+
+    names, problems = list(model.state_dict()), []
+    tensors = {name: empty(name) for name in names} if kept else {}
+    for name in names:
+        stored, finite = checkpoint.tensors[name], True
+        tensor = tensors[name] if kept else empty(name)
         width = max(1, tensor[:1].numel())
         step = max(1, BLOCK // width // stored.unit) * stored.unit
         for start in range(0, stored.shape[0], step):
@@ -213,7 +224,7 @@ def stream(
             rows.copy_(stored.read(start, start + len(rows)))
             finite = finite and bool(torch.isfinite(rows).all())
         if not finite:
-            problems.append(f"{name} holds values that are not finite in {kind}")
+            problems.append(f"{name} holds values that are not finite in {tensor.dtype}")
         yield name, tensor
     _raise_problems(checkpoint.where, problems)
 
@@ -221,7 +232,7 @@ def stream(
 def build(checkpoint: Checkpoint) -> Transformer | RewardModel:
     """Return the model with its weights in fp32 (errors as `stream`)."""
     model = empty_model(checkpoint)
-    model.load_state_dict(dict(stream(checkpoint, torch.float32)), assign=True)
+    model.load_state_dict(dict(stream(checkpoint, torch.float32, kept=True)), assign=True)
     (model.trunk if isinstance(model, RewardModel) else model).reset_rotary()
     return model.requires_grad_(True)
 

@@ -130,6 +130,23 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path):
             write_meta(read_folder(tmp_path / "two"), out, dtype=torch.float32, shards=shards)
 
 
+def test_views_of_a_larger_table_are_read(tmp_path):
+    model = make_model()
+    write_by_hand(tmp_path, model, 1)
+    path = tmp_path / "consolidated.00.pth"
+    state = torch.load(path, weights_only=True)
+    for name, tensor in state.items():
+        if tensor.ndim == 2:
+            table = torch.full((len(tensor) + 3, tensor.shape[1] + 5), torch.nan)
+            state[name] = table[1:-2, 2:-3].copy_(tensor)
+    # Two names of one storage.
+    state["norm.weight"] = state["layers.0.attention_norm.weight"]
+    torch.save(state, path)
+    loaded = build(read_meta(tmp_path)).state_dict()
+    expected = {**model.state_dict(), "norm.weight": state["norm.weight"]}
+    assert all(loaded[name].equal(expected[name]) for name in expected)
+
+
 def test_damage_is_named(tmp_path):
     model = make_model()
     write_by_hand(tmp_path, model, 2)
@@ -152,10 +169,16 @@ def test_damage_is_named(tmp_path):
     torch.save(state, second)
     with pytest.raises(CheckpointError, match=r"wq\.weight holds values that are not finite"):
         build(read_meta(tmp_path))
-    for bad in (whole[:-30], whole[:100], b"", b"\x80\x02cos\nsystem\n", whole[:300] + b"\0" * 500):
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    short = (whole[:-30], whole[:100], b"", b"\x80\x02cos\nsystem\n", whole[:300] + b"\0" * 500)
+    for bad in (flipped, *short):
         second.write_bytes(bad)
         with pytest.raises(CheckpointError, match=r"consolidated\.01\.pth: no readable checkpoint"):
             read_meta(tmp_path)
+    second.write_bytes(flipped)
+    with pytest.raises(CheckpointError, match=r"wrong checksum of consolidated\.01/data/\d+"):
+        read_meta(tmp_path)
     torch.save({"a": 1}, second)
     with pytest.raises(CheckpointError, match="must hold tensors by name"):
         read_meta(tmp_path)
