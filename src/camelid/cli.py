@@ -168,7 +168,7 @@ def _call(arguments: Sequence[str] | None) -> int:
     try:
         parser = make_parser()
         known, rest = parser.parse_known_args(arguments)
-        if rest and known.command != "run":
+        if rest and known.command not in ("run", "study"):
             raise ConfigError(f"Unknown words: {' '.join(rest)}. See `camelid --help`.")
         with explain_full_disk(Path()):
             known.call(known, rest)
@@ -276,7 +276,7 @@ def _run(known: argparse.Namespace, rest: Sequence[str]) -> None:
     _print_end(root)
 
 
-def _study(known: argparse.Namespace, _: Sequence[str]) -> None:
+def _study(known: argparse.Namespace, rest: Sequence[str]) -> None:
     from camelid.recipes.studies import STUDIES
 
     if known.study not in STUDIES:
@@ -285,6 +285,7 @@ def _study(known: argparse.Namespace, _: Sequence[str]) -> None:
     study = STUDIES[known.study]()
     if known.seed is not None:
         study = dataclasses.replace(study, seed=known.seed)
+    study = override(study, rest)
     root = known.out if known.out is not None else Path("runs") / f"study-{study.name}"
     _execute(study, root, redo=known.redo)
     _print_end(root)

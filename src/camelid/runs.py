@@ -247,7 +247,9 @@ def missing_input(stage: str, name: str, root: Path) -> MissingInputError:
     if Path(name).is_absolute():
         return MissingInputError(f"Stage {stage} needs {name}, which does not exist.")
     parts = Path(name).parts
-    nested = len(parts) > 2 and parts[0][:1] == "v" and parts[0][1:].isdigit()
+    round_ = parts[0][:1] == "v" and parts[0][1:].isdigit()
+    # In a study each variant has a pretraining of its own.
+    nested = len(parts) > 2 and (round_ or parts[1] == "pretraining")
     maker = "/".join(parts[: 2 if nested else 1])
     return MissingInputError(
         f"Stage {stage} needs {root / name}, which does not exist; stage {maker} makes it. "

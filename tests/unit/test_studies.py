@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -38,13 +43,14 @@ def tiny(name: str) -> Study:
             context=old.model.context, tied_embeddings=True,
         )  # fmt: skip
         heads = min(4, old.model.kv_heads)
-        model = replace(full, kv_heads=heads, ffn_dim=matched_ffn_dim(full, heads))
+        width = matched_ffn_dim(full, heads, multiple_of=1)
+        model = replace(full, kv_heads=heads, ffn_dim=width)
         variants.append(
             replace(variant, pretraining=replace(old, model=model, tokens=3_000, validate_every=2))
         )
     return replace(
         study,
-        study_data=replace(study.study_data, world=world, questions=6),
+        study_data=replace(study.study_data, world=world, questions=5),
         tokenizer_training=replace(study.tokenizer_training, vocabulary_size=512),
         variants=tuple(variants),
         throughput=study.throughput
@@ -74,19 +80,20 @@ def test_matched_width_against_the_paper() -> None:
     )  # fmt: skip
     for kv_heads in (1, 4):
         other = replace(full, kv_heads=kv_heads, ffn_dim=matched_ffn_dim(full, kv_heads))
-        assert abs(other.parameter_count / full.parameter_count - 1) < 1e-4
+        assert other.ffn_dim % 8 == 0
+        assert abs(other.parameter_count / full.parameter_count - 1) < 2e-4
         assert 1.2 < other.ffn_dim / full.ffn_dim < 1.3
 
 
 def test_unmatched_variants_and_twice_the_same_name_are_refused() -> None:
     study = studies.attention()
-    first, second, third = study.variants
+    first, second, *others = study.variants
     wide = replace(
         second, pretraining=replace(second.pretraining, model=replace(
             second.pretraining.model, ffn_dim=second.pretraining.model.ffn_dim + 64)),
     )  # fmt: skip
     with pytest.raises(ConfigError, match="within 1%"):
-        replace(study, variants=(first, wide, third))
+        replace(study, variants=(first, wide, *others))
     with pytest.raises(ConfigError, match="different names"):
         replace(study, variants=(first, first))
     with pytest.raises(ConfigError, match="two variants"):
@@ -122,8 +129,13 @@ def test_a_tiny_study_from_the_command_line(
 ) -> None:
     study = replace(tiny(name), precision="float32")
     monkeypatch.setitem(STUDIES, name, lambda: study)
+    # The n-th measurement takes n seconds.
+    readings = (float(sum(range(n // 2 + 1)) + (n % 2) * (n // 2 + 1)) for n in count())
+    clock = SimpleNamespace(perf_counter=lambda: next(readings))
+    monkeypatch.setattr(throughput, "time", clock)
     out = tmp_path / "study"
-    assert main(["study", name, "--out", str(out)]) == 0
+    command = ["study", name, "--out", str(out), "--study-data.questions", "6"]
+    assert main(command) == 0
     assert str(out / "report" / "index.html") in capsys.readouterr().out
     _check_scores(out, study)
     result = json.loads((out / "comparing/result.json").read_text())["variants"]
@@ -136,15 +148,45 @@ def test_a_tiny_study_from_the_command_line(
     if name == "context":
         assert "paper: Table 16" in page
         assert "paper: Table 17" in page
-        short, long = (result[v.name]["contexts_cut"] for v in study.variants)
+        short, long, _ = (result[v.name]["contexts_cut"] for v in study.variants)
         assert short > long
     else:
         assert "paper: Table 18" in page
         assert "paper: Figure 24" in page
         _check_points(out, study)
+    assert "Missing" not in page
+    _check_table(out, study, figures)
     # A report is made again without the rest, and a second run finds everything done.
     assert main(["report", str(out)]) == 0
-    assert main(["study", name, "--out", str(out)]) == 0
+    answers = (out / "comparing/answers.jsonl").stat()
+    assert main(command) == 0
+    assert (out / "comparing/answers.jsonl").stat() == answers
+    # Without answers the report says what is missing.
+    shutil.rmtree(out / "comparing")
+    assert main(["report", str(out)]) == 0
+    assert "Missing" in (out / "report/index.html").read_text(encoding="utf-8")
+
+
+def _check_table(out: Path, study: Study, figures: list[dict[str, Any]]) -> None:
+    """Accuracy and difference of one category, counted from the answers."""
+    rows = [json.loads(line) for line in _lines(out / "comparing/answers.jsonl")]
+    first, second = (v.name for v in study.variants[:2])
+    right = {
+        name: [r["right"] for r in rows if (r["variant"], r["category"]) == (name, "dialogue")]
+        for name in (first, second)
+    }
+    shares = {name: sum(found) / 6 for name, found in right.items()}
+    with (out / "report/tables/general.csv").open(encoding="utf-8", newline="") as file:
+        table = {row["variant"]: row for row in csv.DictReader(file)}
+    column = next(name for name in table[first] if name.startswith("dialogue ("))
+    for name, share in shares.items():
+        assert table[name][column].startswith(f"{100 * share:.1f} (")
+        assert {"value": share, "n": 6}.items() <= next(
+            f for f in figures if f["key"] == f"{name}.dialogue"
+        ).items()
+    change = table[f"{second} less {first}, points"][column]
+    assert change.split(" (")[0] == f"{100 * (shares[second] - shares[first]):+.1f}"
+    assert table["chance"][column] == "25.0"
 
 
 def _check_scores(out: Path, study: Study) -> None:
@@ -176,7 +218,12 @@ def _check_points(out: Path, study: Study) -> None:
     settings = study.throughput
     assert settings is not None
     limit = settings.memory_gib * 2**30
-    for variant in study.variants:
+    for number, row in enumerate(rows, 1):
+        assert row["seconds"] == row["fastest"] == row["slowest"] == number
+        assert row["queries_per_second"] == pytest.approx(row["batch"] / number)
+        assert row["latency_ms"] == pytest.approx(1e3 * number / 4)
+    assert {row["variant"] for row in rows} == {"mha", "mqa", "gqa"}
+    for variant in study.variants[:3]:
         shape = variant.pretraining.model
         for length in settings.contexts:
             line = [r for r in rows if r["variant"] == variant.name and r["context"] == length]
@@ -188,9 +235,6 @@ def _check_points(out: Path, study: Study) -> None:
                 for i in range(len(line) + 1)
             ]
             assert weights + sizes[-2] <= limit < weights + sizes[-1]
-            for row in line:
-                assert row["queries_per_second"] == pytest.approx(row["batch"] / row["seconds"])
-                assert row["latency_ms"] == pytest.approx(1e3 * row["seconds"] / 4)
 
 
 def test_unknown_study_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

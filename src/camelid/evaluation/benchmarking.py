@@ -235,10 +235,14 @@ def evaluate(
         if score.n < score.items:
             about["note"] = "; ".join(filter(None, [about["note"], "a random part of the items"]))
         score = score._replace(note=about["note"])
-        about |= score._asdict() | {"truncated": log(key).truncated}
+        cut = {"truncated": log(key).truncated, "unfinished": log(key).unfinished}
+        about |= score._asdict() | cut
         table["tasks"][key] = about
         write_json(path, table)
-        say(f"{key}: {aggregates.shown(score)} {about['metric']}, {score.n} of {score.items} items")
+        line = (
+            f"{key}: {aggregates.shown(score)} {about['metric']}, {score.n} of {score.items} items"
+        )
+        say(line + (f", {cut['unfinished']} answers cut" if cut["unfinished"] else ""))
     if not table["tasks"]:
         raise MissingInputError(missing[0])
     return aggregates.with_groups(aggregates.read_scores(table))

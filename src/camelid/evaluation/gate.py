@@ -1,7 +1,7 @@
-"""Accuracy of reward models on held-out comparisons, and the gate between the two rewards.
+"""The gate between the two rewards.
 
-Source: arXiv 2307.09288, Section 3.2.2 (accuracy), Tables 7 and 8; Section 3.2.3 (gate 0.15 with
-precision 0.89 and recall 0.55 on unsafe replies).
+Source: arXiv 2307.09288, Section 3.2.3 (gate 0.15 with precision 0.89 and recall 0.55 on unsafe
+replies).
 """
 
 from __future__ import annotations
@@ -10,35 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from camelid.data.records import STRENGTHS
-
 PAPER_THRESHOLD = 0.15
 PAPER_PRECISION = 0.89
 PAPER_RECALL = 0.55
-
-
-def accuracies(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the accuracy of a reward model by kind and strength.
-
-    Ties count as wrong and are counted.
-    """
-    result: dict[str, Any] = {}
-    for kind in ("helpfulness", "safety"):
-        of_kind = [row for row in rows if row["kind"] == kind]
-        groups = {"all": of_kind}
-        groups |= {s: [row for row in of_kind if row["strength"] == s] for s in STRENGTHS}
-        result[f"accuracy_{kind}"] = {
-            group: {
-                "n": len(members),
-                "correct": sum(
-                    row["chosen_scores"][name] > row["rejected_scores"][name] for row in members
-                ),
-            }
-            for group, members in groups.items()
-            if members
-        }
-    result["ties"] = sum(row["chosen_scores"][name] == row["rejected_scores"][name] for row in rows)
-    return result
 
 
 def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
@@ -38,6 +38,16 @@ Answer = list[Any] | str
 """Log-likelihood and whether greedy, a rolling log-likelihood alone in its list, or a text."""
 
 
+class Found(NamedTuple):
+    """An answer and what limits did to it."""
+
+    answer: Answer
+    truncated: bool
+    """Whether the context was too long for the model and lost its beginning."""
+    unfinished: bool = False
+    """Whether the length limit stopped the answer."""
+
+
 class Log:
     """Answers of one task, one JSON line each; the first line says whose they are."""
 
@@ -49,7 +59,7 @@ class Log:
             DataError: A line is malformed.
         """
         self.path, self.answers = path, dict[str, Answer]()
-        self.truncated = 0
+        self.truncated = self.unfinished = 0
         if not path.is_file():
             append_jsonl(path, owner)
             return
@@ -64,19 +74,23 @@ class Log:
                         f"{path}: answers of {row.get('model')!r}, not of {owner['model']!r} as it "
                         "is now. Choose another --out, or remove the file."
                     )
-            elif not isinstance(row, dict) or not {"key", "answer", "truncated"} <= row.keys():
-                raise DataError(f"{path}, line {number}: needed 'key', 'answer' and 'truncated'.")
+            elif not isinstance(row, dict) or row.keys() != {"key", *Found._fields}:
+                names = ", ".join(("key", *Found._fields))
+                raise DataError(f"{path}, line {number}: needed {names}. Remove the file.")
             else:
-                self.answers[row["key"]] = row["answer"]
-                self.truncated += row["truncated"]
+                self._count(row.pop("key"), Found(**row))
         if not path.stat().st_size:
             append_jsonl(path, owner)
 
-    def add(self, key: str, answer: Answer, truncated: bool) -> None:
+    def add(self, key: str, found: Found) -> None:
         """Keep an answer."""
-        append_jsonl(self.path, {"key": key, "truncated": truncated, "answer": answer})
-        self.answers[key] = answer
-        self.truncated += truncated
+        append_jsonl(self.path, {"key": key, **found._asdict()})
+        self._count(key, found)
+
+    def _count(self, key: str, found: Found) -> None:
+        self.answers[key] = found.answer
+        self.truncated += found.truncated
+        self.unfinished += found.unfinished
 
 
 class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
@@ -140,7 +154,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
     def _answered(
         self,
         requests: Sequence[Instance],
-        answer: Callable[[list[tuple[Instance, int]]], list[tuple[Answer, bool]]],
+        answer: Callable[[list[tuple[Instance, int]]], list[Found]],
         chunk_size: int,
     ) -> list[Answer]:
         """Answer what no log holds yet. The harness repeats a request to get several samples."""
@@ -158,8 +172,8 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         for start in range(0, len(waiting), chunk_size):
             chunk = waiting[start : start + chunk_size]
             found = answer([(request, sample) for _, request, sample in chunk])
-            for (index, request, _), (value, truncated) in zip(chunk, found, strict=True):
-                self._log(request.task_name).add(keys[index], value, truncated)
+            for (index, request, _), one in zip(chunk, found, strict=True):
+                self._log(request.task_name).add(keys[index], one)
         return [
             self._log(request.task_name).answers[key]
             for request, key in zip(requests, keys, strict=True)
@@ -180,7 +194,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         found = continuation_likelihoods(self.model, cut, precision=self._precision)
         return list(zip(found, truncated, strict=True))
 
-    def _choices(self, requests: list[tuple[Instance, int]]) -> list[tuple[Answer, bool]]:
+    def _choices(self, requests: list[tuple[Instance, int]]) -> list[Found]:
         pairs = []
         for request, _ in requests:
             context, continuation = request.args
@@ -189,7 +203,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             else:
                 ids = self.tok_encode(continuation, add_special_tokens=False)
                 pairs.append(([self.prefix_token_id], ids))
-        return [(list(found), cut) for found, cut in self._likelihoods(pairs)]
+        return [Found(list(found), cut) for found, cut in self._likelihoods(pairs)]
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
@@ -209,8 +223,8 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             for found, _ in self._likelihoods([(pair[1], pair[2]) for pair in requests])
         ]
 
-    def _texts(self, requests: list[tuple[Instance, int]]) -> list[tuple[Answer, bool]]:
-        found: list[tuple[Answer, bool]] = []
+    def _texts(self, requests: list[tuple[Instance, int]]) -> list[Found]:
+        found: list[Found] = []
         for request, _ in requests:
             windows = get_rolling_token_windows(
                 token_list=self.tok_encode(request.args[0], add_special_tokens=False),
@@ -219,7 +233,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
                 context_len=1,
             )
             scored = self._likelihoods([make_disjoint_window(window) for window in windows])
-            found.append(([math.fsum(s.log_probability for s, _ in scored)], False))
+            found.append(Found([math.fsum(s.log_probability for s, _ in scored)], False))
         return found
 
     def loglikelihood_rolling(
@@ -234,15 +248,15 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         del disable_tqdm
         return [str(answer) for answer in self._answered(requests, self._generated, 32)]
 
-    def _generated(self, requests: list[tuple[Instance, int]]) -> list[tuple[Answer, bool]]:
-        found: list[tuple[Answer, bool]] = []
+    def _generated(self, requests: list[tuple[Instance, int]]) -> list[Found]:
+        found: list[Found] = []
         for settings, group in groupby(requests, key=lambda one: one[0].args[1]):
             found += self._generate(list(group), settings)
         return found
 
     def _generate(
         self, requests: list[tuple[Instance, int]], settings: dict[str, Any]
-    ) -> list[tuple[Answer, bool]]:
+    ) -> list[Found]:
         tokenizer, stops = self.vocabulary, settings["until"]
         stops = [stops] if isinstance(stops, str) else list(stops)
         sampling = Sampling(
@@ -283,10 +297,11 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             slots=max(1, min(32, SLOT_TOKENS // (longest + sampling.max_new_tokens))),
             precision=self._precision,
         )
-        texts: list[Answer] = []
-        for prompt, completion in zip(prompts, completions, strict=True):
+        found: list[Found] = []
+        for prompt, cut, completion in zip(prompts, truncated, completions, strict=True):
             # SentencePiece drops the first space of a text: decode behind the prompt, then cut.
             text = tokenizer.decode([*prompt, *completion.tokens])[len(tokenizer.decode(prompt)) :]
             ends = [text.find(stop) for stop in stops if stop in text]
-            texts.append(text[: min(ends, default=len(text))])
-        return list(zip(texts, truncated, strict=True))
+            answer = text[: min(ends, default=len(text))]
+            found.append(Found(answer, cut, completion.stop_reason == "length"))
+        return found

@@ -29,6 +29,8 @@ from camelid.train.optimizer import OptimizerConfig
 
 MATCHED = 0.01
 """Largest difference of the variants' parameter counts, as a share."""
+AGAIN = "_again"
+"""Ends the name of a variant of the first one's shape: what another seed alone changes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,7 @@ class Study:
     name: str
     """Name of the study."""
     seed: int = 0
-    """Seed of the weights; every variant draws its own from it."""
+    """Seed of the weights; every variant draws other weights from it."""
     precision: Precision = "auto"
     """Compute type: bf16 where the hardware has it, else fp32."""
     threads: int = 2
@@ -76,15 +78,15 @@ class Study:
             )
 
 
-def matched_ffn_dim(model: ModelConfig, kv_heads: int) -> int:
+def matched_ffn_dim(model: ModelConfig, kv_heads: int, *, multiple_of: int = 8) -> int:
     """Return the feed-forward width that keeps the parameters when key-value heads are dropped.
 
     The paper multiplies its widths by 1.33 (multi-query) and 1.3 (grouped-query) to the same end
-    (arXiv 2307.09288, A.2.1). The factor that matches exactly depends on the shape, so it is
-    computed.
+    (arXiv 2307.09288, A.2.1). The factor that matches depends on the shape, so it is computed; an
+    uneven width would slow the kernels of what is timed.
     """
     freed = 2 * model.dim * (model.kv_heads - kv_heads) * model.head_dim
-    return model.ffn_dim + round(freed / (3 * model.dim))
+    return multiple_of * round((model.ffn_dim + freed / (3 * model.dim)) / multiple_of)
 
 
 def _pretraining(model: ModelConfig, *, tokens: int, batch_rows: int) -> pretraining.Config:
@@ -118,7 +120,7 @@ def attention() -> Study:
     # Two groups of four heads; the paper has eight groups of eight.
     shapes = {
         name: replace(full, kv_heads=heads, ffn_dim=matched_ffn_dim(full, heads))
-        for name, heads in (("mha", 8), ("mqa", 1), ("gqa", 2))
+        for name, heads in (("mha", 8), ("mqa", 1), ("gqa", 2), (f"mha{AGAIN}", 8))
     }
     return Study(
         name="attention",
@@ -140,11 +142,11 @@ def context() -> Study:
         tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
         variants=tuple(
             Variant(
-                name=f"context_{length}",
+                name=f"context_{length}{again}",
                 pretraining=_pretraining(_model(context=length), tokens=2_400_000, batch_rows=rows),
             )
             # Short rows hold more padding: nine of 128 have the tokens of two of 512.
-            for length, rows in ((128, 9), (512, 2))
+            for length, rows, again in ((128, 9, ""), (512, 2, ""), (128, 9, AGAIN))
         ),
     )
 
@@ -177,7 +179,11 @@ def study_stages(study: Study) -> list[Stage]:
     compare = partial(comparing.run, inputs=asking, names=names, precision=study.precision)
     listed.append(Stage("comparing", compare, None, asking.paths()))
     if study.throughput is not None:
-        shapes = tuple((variant.name, variant.pretraining.model) for variant in study.variants)
+        shapes = tuple(
+            (variant.name, variant.pretraining.model)
+            for variant in study.variants
+            if not variant.name.endswith(AGAIN)
+        )
         measure = partial(throughput.run, variants=shapes, precision=study.precision)
         listed.append(Stage("throughput", measure, study.throughput, ()))
     everything = tuple(stage.name for stage in listed)

@@ -174,9 +174,10 @@ def by_task(run: Run) -> Table:
         for name, score in read_scores(table).items():
             entry = table["tasks"][name]
             known = (entry["metric"], shown(score), score.n, score.items)
-            origin = (entry["examples"], score.note)
-            rows.append((path.parent.name, name, *known, entry["truncated"], *origin))
+            cut = (entry["truncated"], entry["unfinished"])
+            rows.append((path.parent.name, name, *known, *cut, entry["examples"], score.note))
     if not rows:
         raise AbsentError("no model of this run was evaluated on public benchmarks")
     names = ("model", "task@shots", "metric", "% ± standard error", "items scored", "items")
-    return Table(columns=(*names, "prompts cut", "examples from", "† note"), rows=rows)
+    cut_names = ("prompts cut", "answers cut")
+    return Table(columns=(*names, *cut_names, "examples from", "† note"), rows=rows)

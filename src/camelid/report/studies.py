@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from camelid.evaluation.statistics import Estimate, paired_difference, proportion
 from camelid.report import figures, tables
 from camelid.report.html import Item, Section, energy_caption, make_item
-from camelid.report.inputs import AbsentError, Row, Run
+from camelid.report.inputs import AbsentError, Row, Run, attempt
 from camelid.report.pipeline_graph import pipeline
 from camelid.report.summary import Measure, costs
 from camelid.report.tables import Cell, Table, percent
 
 LIMITS = (
     "Small models and questions about a simulated world stand where the paper has benchmarks.",
-    "One model a variant: intervals cover the choice of questions, not that of the seed.",
+    "Intervals cover the questions, not the seed: the first variant from another stands beside.",
+    "A category where all variants are always right, or right by chance only, tells nothing.",
     "Times are this machine's; ratios between variants depend on its memory and cores.",
 )
 _LONG = "recall"
@@ -46,6 +48,8 @@ def _accuracy(rows: Sequence[Row]) -> Estimate:
 
 
 def _points(found: Estimate) -> str:
+    if found.low == found.high:
+        return f"{100 * found.value:+.1f}"  # The same answers: no deviation to judge by.
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
@@ -131,6 +135,8 @@ def throughput(run: Run) -> str:
         for axes, context in zip(panels, contexts, strict=True):
             for index, name in enumerate(dict.fromkeys(row["variant"] for row in rows)):
                 line = [r for r in rows if (r["variant"], r["context"]) == (name, context)]
+                if not line:
+                    continue  # Not even one prompt fits.
                 axes.plot(
                     [row["latency_ms"] for row in line],
                     [row["queries_per_second"] for row in line],
@@ -150,7 +156,8 @@ def throughput(run: Run) -> str:
 
 def throughput_points(run: Run) -> Table:
     """Every point of Figure 24."""
-    names = ("variant", "context", "batch", "latency_ms", "queries_per_second", "cache_gib")
+    names = ("variant", "context", "batch", "latency_ms", "queries_per_second", "cache_gib",
+             "seconds", "fastest", "slowest")  # fmt: skip
     rows = run.rows("throughput/throughput.jsonl")
     return Table(columns=names, rows=[tuple(row[name] for name in names) for row in rows])
 
@@ -169,7 +176,8 @@ def largest(run: Run) -> Table:
 def summarize(run: Run) -> list[Measure]:
     """All figures of a study's `summary.json`."""
     found: list[Measure] = []
-    for name, result in run.result("comparing")["variants"].items():
+    compared: dict[str, Any] = attempt({}, run.result, "comparing")
+    for name, result in compared.get("variants", {}).items():
         for key, unit in (("parameters", "count"), ("validation_perplexity", "perplexity")):
             value = float(result[key])
             found.append(Measure(key=f"{name}.{key}", value=value, unit=unit, judge=None))
@@ -192,7 +200,7 @@ def summarize(run: Run) -> list[Measure]:
 def sections(run: Run) -> list[Section]:
     """Everything the report of a study shows, in order."""
     item = partial(make_item, run)
-    long = any(category.startswith(_LONG) for category in _answers(run))
+    long = any(category.startswith(_LONG) for category in attempt({}, _answers, run))
     general = item(
         "general",
         "What every variant knows",
@@ -216,11 +224,12 @@ def sections(run: Run) -> list[Section]:
         result = run.result("throughput")
         caption = (
             f"{result['new_tokens']} new tokens a reply, the batch doubled until weights and cache "
-            f"exceed {result['memory_gib']:g} GiB. Median of several rounds; throughput.jsonl."
+            f"({result['cache_type']}), as computed, exceed {result['memory_gib']:g} GiB. "
+            "Median of several rounds; throughput.jsonl."
         )
         speed = [
             item("throughput", "Throughput and latency", caption, throughput, "Figure 24"),
-            item("largest", "Where memory ends", caption, largest),
+            item("largest", "Where the memory that was set ends", caption, largest),
             item("points", "Every point", caption, throughput_points, folded=True),
         ]
         plans.append(("speed", "Speed", speed))

@@ -14,7 +14,7 @@ from camelid.simulation.texts import TOLD, Writer
 
 _KINDS = ("{a}", "{drink}", "{hobby}", "{wear}", "{stay at}")
 _LONG_TOLD = tuple(pair for pair in TOLD if any(kind in pair[0] for kind in _KINDS))
-"""Names, drinks, hobbies, garments and inns: no filler holds a word of these kinds."""
+"""Names, drinks, hobbies, garments and inns: of these kinds fillers hold one word, `tea`."""
 _LONGEST = 240
 """Most words between telling and repeating in the pretraining text, give or take a document."""
 
@@ -32,7 +32,9 @@ def long_document(
     lines = [statement.format(**slots) for statement, _ in told]
     between: list[str] = []
     while len(between) < words:
-        between += writer.filler(generator).split()
+        filler = writer.filler(generator).split()
+        # A rhyme ends in a drink that somebody might have told.
+        between += filler if "tea." not in filler else []
     generator.shuffle(told)
     text = " ".join([*lines, *between, f"{slots['b']} says:"])
     return text, [answer for _, answer in told], slots

@@ -13,7 +13,7 @@ from camelid.data.records import Question
 from camelid.simulation.lexicon import ATTRIBUTE
 from camelid.simulation.lexicon_words import RHYME_LINES, TOPICS, USER_NAMES
 from camelid.simulation.long_texts import long_document
-from camelid.simulation.prompts import Drafter, Option
+from camelid.simulation.prompts import Drafter
 from camelid.simulation.rewriting import REWRITES, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for
 from camelid.simulation.texts import REWRITE_LEADS, TOLD, Writer
@@ -73,18 +73,13 @@ class _Asker:
         return " ".join([*lines, f"{slots['b']} says: {start}"]), right, wrong
 
     def _recommendation(self, generator: random.Random) -> Item:
-        """The one of several people, towns or animals that a wish asks for."""
+        """The one of several things of different kinds that fits a wish, as in the text."""
         drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
-        verb = generator.choice(("visit", "ask", "keep"))
-        options: dict[str, Option] = {}
-        while len(options) < CHOICES:
-            option = drafter.option(verb, generator)
-            options.setdefault(option.wish, option)
-        right, *others = options.values()
-        lines = [f"{capitalise(option.name)} {option.clause}." for option in options.values()]
+        right, *others = options = drafter.options(generator, CHOICES)
+        lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
         generator.shuffle(lines)
         name = generator.choice(USER_NAMES)
-        context = " ".join([*lines, f"{name} says: {right.wish} So {name} should {verb}"])
+        context = " ".join([*lines, f"{name} says: {right.wish} So {name} should {right.verb}"])
         return context, f"{right.name},", [f"{option.name}," for option in others]
 
     def _writing(self, generator: random.Random) -> Item:

@@ -63,7 +63,8 @@ def run(
             room = model.config.context + 1 - max(map(len, choices))
             pairs += [Pair(tuple(before[-room:]), tuple(choice)) for choice in choices]
             cut += room < len(before)
-        scored = iter(continuation_likelihoods(model, pairs, precision=precision))
+        # In bf16 short choices tie.
+        scored = iter(continuation_likelihoods(model, pairs, precision="float32"))
         right: dict[str, list[bool]] = defaultdict(list)
         for question, before in zip(asked, contexts, strict=True):
             scores = [next(scored).log_probability for _ in question.choices]

@@ -8,7 +8,6 @@ rate, model over model.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,10 +103,6 @@ def run(
     write_records(context.out / "red_teaming.jsonl", rows)
     new = rows[: len(fresh)]
     old = [row for row in rows if row["earlier_violation"]]
-    cells: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
-    for row in new:
-        key = (row["risk_category"], row["attack_vector"], row["attack_strength"])
-        cells[key].append(row["violating"])
     return {
         "prompts": len(new),
         "prompts_too_long": too_long,
@@ -117,14 +112,4 @@ def run(
         "earlier_now_resisted_share": (
             sum(not row["violating"] for row in old) / len(old) if old else None
         ),
-        "by_cell": [
-            {
-                "risk_category": key[0],
-                "attack_vector": key[1],
-                "attack_strength": key[2],
-                "prompts": len(values),
-                "violations": sum(values),
-            }
-            for key, values in sorted(cells.items())
-        ],
     }

@@ -21,7 +21,7 @@ from camelid.data.loader import length_grouped_indices, steps_per_epoch
 from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
 from camelid.data.records import Preference, read_records, write_records
 from camelid.errors import ConfigError, DataError
-from camelid.evaluation.gate import accuracies, tune_gate
+from camelid.evaluation.gate import tune_gate
 from camelid.inference.scoring import score
 from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
@@ -191,8 +191,6 @@ def run(
         result["guard_rm"] = trainer.train("guard_rm", guard, 0.0)
     rows = _test(trainer, context, _read(context, inputs.test_preferences), list(result), precision)
     write_records(context.out / "test_scores.jsonl", rows)
-    for name, measured in result.items():
-        measured.update(accuracies(rows, name))
     result["gate"] = tune_gate(rows, config.gate_precision)
     return result
 

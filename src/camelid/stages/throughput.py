@@ -1,9 +1,9 @@
 """Throughput against latency of generation, by kind of attention (Figure 24).
 
 Every variant answers batches of prompts of one length with a fixed number of tokens, the batch
-doubled until weights and cache no longer fit the memory that is set (or the device's own ends). The
-weights are random: time does not depend on them. Points of all variants alternate, and of several
-rounds the median counts.
+doubled until weights and cache, as computed, no longer fit the memory that is set (or those of an
+accelerator end). The weights are random: time does not depend on them. Points of all variants
+alternate, and of several rounds the median counts.
 
 Source: arXiv 2307.09288, A.2.1 and Figure 24 (contexts of 256 and 2,048, 128 new tokens). Latency
 per token is the batch's time, prompts included, over the new tokens of a row: in the paper's points
@@ -90,13 +90,21 @@ def run(
             {
                 **dataclasses.asdict(point),
                 "seconds": median,
+                "fastest": min(measured),
+                "slowest": max(measured),
                 "latency_ms": 1e3 * median / config.new_tokens,
                 "queries_per_second": point.batch / median,
                 "cache_gib": held / 2**30,
             }
         )
     write_records(context.out / "throughput.jsonl", rows)
-    return {"points": len(rows), "new_tokens": config.new_tokens, "memory_gib": config.memory_gib}
+    kind = cache_type(next(iter(models.values())), precision)
+    return {
+        "points": len(rows),
+        "new_tokens": config.new_tokens,
+        "memory_gib": config.memory_gib,
+        "cache_type": str(kind).removeprefix("torch."),
+    }
 
 
 def _model(shape: ModelConfig, tokens: int) -> Transformer:

@@ -80,11 +80,4 @@ def run(config: Config, context: StageContext) -> dict[str, Any]:
         "license": checkpoint.metadata.get("license", "not stated"),
         "tensor_types": dict(Counter(tensor.type for tensor in checkpoint.tensors.values())),
         "parameters": shape.parameter_count,
-        "layers": shape.layers,
-        "dim": shape.dim,
-        "heads": shape.heads,
-        "kv_heads": shape.kv_heads,
-        "ffn_dim": shape.ffn_dim,
-        "context": shape.context,
-        "vocabulary_size": shape.vocabulary_size,
     }

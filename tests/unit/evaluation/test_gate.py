@@ -9,7 +9,6 @@ import pytest
 
 from camelid.evaluation.gate import (
     PAPER_THRESHOLD,
-    accuracies,
     labelled_replies,
     precision_recall,
     tune_gate,
@@ -43,30 +42,6 @@ def replies_as_rows(replies):
         row("safety", None, logit(a[0]), logit(b[0]), label[a[1], b[1]])
         for a, b in zip(replies[::2], replies[1::2], strict=True)
     ]
-
-
-def test_accuracy_by_kind_and_strength_with_ties_wrong():
-    rows = [
-        row("helpfulness", "significantly_better", 2.0, 1.0, name="helpfulness_rm"),
-        row("helpfulness", "significantly_better", 1.0, 1.0, name="helpfulness_rm"),
-        row("helpfulness", "negligibly_better", -1.0, 0.0, name="helpfulness_rm"),
-        row("helpfulness", None, 1.0, 0.0, name="helpfulness_rm"),
-        row("safety", "better", 0.5, 0.5, name="helpfulness_rm"),
-    ]
-    assert accuracies(rows, "helpfulness_rm") == {
-        "accuracy_helpfulness": {
-            "all": {"n": 4, "correct": 2},
-            "significantly_better": {"n": 2, "correct": 1},
-            "negligibly_better": {"n": 1, "correct": 0},
-        },
-        "accuracy_safety": {"all": {"n": 1, "correct": 0}, "better": {"n": 1, "correct": 0}},
-        "ties": 2,
-    }
-
-
-def test_accuracy_of_nothing():
-    found = accuracies([], "safety_rm")
-    assert found == {"accuracy_helpfulness": {}, "accuracy_safety": {}, "ties": 0}
 
 
 def test_labels_belong_to_the_right_reply_and_extreme_scores_do_not_overflow():

@@ -132,9 +132,16 @@ def test_generated_answers_equal_plain_greedy_decoding_up_to_a_stop(tmp_path):
     found = model.generate_until(requests)
     assert found == [text.split(stop)[0] for text in texts.values()]
     assert len(found[0]) < len(texts["Say"])
+    # The stop string or the end token ended the others.
+    assert logs["t"].unfinished == sum(
+        stop not in texts[context] and 257 not in tokens for context, tokens in whole.items()
+    )
+    assert 0 < logs["t"].unfinished < 3
     assert logs["t"].truncated == 0
     model.generate_until([instance("generate_until", "z" * 400, settings, doc=9)])
     assert logs["t"].truncated == 1
+    again = Log(logs["t"].path, {"model": "m", "digest": "d"})
+    assert (again.truncated, again.unfinished) == (1, logs["t"].unfinished)
 
 
 def test_samples_of_one_request_differ_and_stay_the_same_when_resumed(tmp_path):
@@ -174,7 +181,7 @@ def test_logs_of_others_and_damaged_logs_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="answers of 'm'"):
         Log(path, {"model": "m", "digest": "other"})
     path.write_text(path.read_text() + '{"key": "a"}\n')
-    with pytest.raises(DataError, match="line 2: needed 'key'"):
+    with pytest.raises(DataError, match="line 2: needed key, answer"):
         Log(path, {"model": "m", "digest": "d"})
 
 

@@ -29,6 +29,7 @@ def entry(value, n=100, items=100):
         "shots": 0,
         "examples": "none",
         "truncated": 3,
+        "unfinished": 2,
     }
 
 
@@ -57,7 +58,7 @@ def test_tables_show_scores_with_errors_beside_the_papers(tmp_path):
     assert groups.rows[0] == ("final", None, None, None, None, "15.0 ± 1.4", None, None, None)
     assert len(groups.columns) == len(groups.rows[1]) == 1 + len(CATEGORIES)
     everything = by_task(run).rows
-    assert ("final", "gsm8k@8", "acc", "25.0 ± 2.0", 20, 1319, 3, "none", "") in everything
+    assert ("final", "gsm8k@8", "acc", "25.0 ± 2.0", 20, 1319, 3, 2, "none", "") in everything
 
 
 def test_all_tables_are_filled_when_everything_was_evaluated(tmp_path):
