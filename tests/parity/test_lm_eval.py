@@ -34,13 +34,16 @@ pytestmark = [
 
 
 @functools.cache
-def reference():
-    """The harness' own backend, as the benchmark script sets it up."""
+def reference(*, double=False):
+    """The harness' own backend, as the benchmark script sets it up, in fp32 or float64."""
     path = Path(__file__).parents[2] / "benchmarks" / "loglikelihood.py"
     spec = importlib.util.spec_from_file_location("loglikelihood", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    return script.peer(find_weights(None))
+    found = script.peer(find_weights(None))
+    if double:
+        found.model.double()
+    return found
 
 
 def samples(model, name, shots, limit, data):
@@ -65,13 +68,11 @@ def both(name, shots, limit, data, tmp_path):
 
 def in_float64(arguments):
     """Log-likelihoods by the harness' own backend with the same weights in float64."""
-    peer = reference()
+    if not arguments:
+        return []
+    peer = reference(double=True)
     requests = [Instance("loglikelihood", {}, tuple(one), 0) for one in arguments]
-    peer.model.double()
-    try:
-        return [found[0] for found in peer.loglikelihood(requests, disable_tqdm=True)]
-    finally:
-        peer.model.float()
+    return [found[0] for found in peer.loglikelihood(requests, disable_tqdm=True)]
 
 
 @pytest.mark.parametrize(
