@@ -79,9 +79,12 @@ def test_matched_width_against_the_paper() -> None:
         context=4096,
     )  # fmt: skip
     for kv_heads in (1, 4):
-        other = replace(full, kv_heads=kv_heads, ffn_dim=matched_ffn_dim(full, kv_heads))
-        assert other.ffn_dim % 8 == 0
-        assert abs(other.parameter_count / full.parameter_count - 1) < 2e-4
+        exact = matched_ffn_dim(full, kv_heads, multiple_of=1)
+        other = replace(full, kv_heads=kv_heads, ffn_dim=exact)
+        assert abs(other.parameter_count / full.parameter_count - 1) < 1e-4
+        even = matched_ffn_dim(full, kv_heads)
+        assert even % 8 == 0
+        assert abs(even - exact) <= 4
         assert 1.2 < other.ffn_dim / full.ffn_dim < 1.3
 
 
