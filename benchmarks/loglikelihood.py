@@ -23,12 +23,12 @@ import torch
 import transformers
 from lm_eval.models.huggingface import HFLM
 
-from camelid.data.tokenizer import Tokenizer
-from camelid.evaluation.benchmarking import make_task
-from camelid.evaluation.harness import CamelidLM, Log
+from camelid.benchmarks.evaluating import make_task
+from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
 from camelid.model.transformer import Transformer
 from camelid.stages.weights import find_weights
+from camelid.tokenization.tokenizer import Tokenizer
 
 TASKS = {"piqa": 16, "hellaswag": 10, "arc_challenge": 16, "mmlu_miscellaneous": 10}
 """Benchmark to items a run."""

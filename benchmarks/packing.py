@@ -17,9 +17,10 @@ import time
 import numpy as np
 import torch
 
-from camelid.data.chat import Rendered
 from camelid.data.packing import PackedRows, pack
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.data.rendered import Rendered
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 from camelid.train.objectives import NextToken, TokenBatch
 
 ROW, BATCH_ROWS, DIALOGUES, ROUNDS = 512, 4, 128, 5

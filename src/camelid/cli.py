@@ -20,21 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from camelid import __version__
-from camelid.config import (
-    flatten,
-    from_json,
-    override,
-    paper_values,
-    suggestion,
-    with_value,
-)
 from camelid.errors import CamelidError, ConfigError, MissingInputError
-from camelid.runs import RECIPE, RunDirectory, explain_full_disk, read_json
+from camelid.run.directory import RECIPE, RunDirectory
+from camelid.run.files import explain_full_disk, read_json
+from camelid.settings import flatten, from_json, override, paper_values, suggestion, with_value
 
 if TYPE_CHECKING:
-    from camelid.pipeline import Recipe
+    from camelid.plan import Recipe
     from camelid.recipes.studies import Study
-    from camelid.runner import Environment
+    from camelid.run.runner import Environment
 
 DATA_FIELD = "from_weights.public_data.directory"
 """Recipe field that `--data` sets."""
@@ -196,7 +190,7 @@ def _named_recipe(name: str) -> Recipe:
 
 
 def _read_recipe(data: Any, where: str) -> Recipe | Study:
-    from camelid.pipeline import Recipe
+    from camelid.plan import Recipe
     from camelid.recipes.studies import Study
 
     if isinstance(data, dict) and "variants" in data:
@@ -236,8 +230,8 @@ def _environment(recipe: Recipe | Study) -> Environment:
     keep_freed_memory()
     import torch
 
-    from camelid.model.precision import default_device, resolve_precision
-    from camelid.runner import Environment
+    from camelid.run.runner import Environment
+    from camelid.runtime import default_device, resolve_precision
 
     torch.set_num_threads(recipe.threads)
     device = default_device().type
@@ -254,10 +248,10 @@ def _environment(recipe: Recipe | Study) -> Environment:
 def _execute(recipe: Recipe | Study, root: Path, **choices: str | None) -> None:
     from rich.console import Console
 
-    from camelid.pipeline import stages
-    from camelid.progress import make_progress
+    from camelid.plan import stages
     from camelid.recipes.studies import Study, study_stages
-    from camelid.runner import execute
+    from camelid.run.progress import make_progress
+    from camelid.run.runner import execute
 
     execute(
         study_stages(recipe) if isinstance(recipe, Study) else stages(recipe),
@@ -322,7 +316,7 @@ def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _list(_: argparse.Namespace, __: Sequence[str]) -> None:
-    from camelid.pipeline import stages
+    from camelid.plan import stages
     from camelid.recipes.studies import STUDIES
 
     for name, make in _recipes().items():
@@ -355,9 +349,9 @@ def _chat(known: argparse.Namespace, _: Sequence[str]) -> None:
 
 
 def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
-    from camelid.evaluation.benchmarks import tasks_of
+    from camelid.benchmarks import tables as benchmark_tables
+    from camelid.benchmarks.suites import tasks_of
     from camelid.inference.models import find_model
-    from camelid.report import benchmark_tables
 
     tasks_of(known.suite)
     if known.limit is not None and known.limit < 1:
@@ -369,7 +363,7 @@ def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
     # The harness' progress bars count prompts that are put together, not answers.
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        from camelid.evaluation.benchmarking import evaluate
+        from camelid.benchmarks.evaluating import evaluate
     except ImportError as error:
         raise MissingInputError(
             f"Benchmarks need lm-evaluation-harness ({error}): pip install 'camelid[eval]'."
@@ -384,7 +378,7 @@ def _evaluate(known: argparse.Namespace, _: Sequence[str]) -> None:
 def _convert(known: argparse.Namespace, _: Sequence[str]) -> None:
     import torch
 
-    from camelid.model.convert import convert
+    from camelid.formats.convert import convert
 
     checkpoint = convert(
         known.source,

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from camelid.inference.chat import chat_loop
-from camelid.pipeline import stages
-from camelid.progress import RunProgress
+from camelid.plan import stages
 from camelid.recipes import RECIPES
 from camelid.recipes.pocket import smoke
-from camelid.runs import StageContext, derive_seed, hash_file
+from camelid.run.files import hash_file
+from camelid.run.progress import RunProgress
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext
 from camelid.stages import rejection_sampling, sft
 
 STAGES = [stage.name for stage in stages(RECIPES["smoke"]())]

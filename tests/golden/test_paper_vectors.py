@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from camelid import losses
-from camelid.model.transformer import ModelConfig, ffn_width
+from camelid.model.config import ModelConfig, ffn_width
 from camelid.recipes import llama2
 from camelid.report.energy import carbon_tonnes
-from camelid.train.optimizer import OptimizerConfig, cosine_with_warmup, warmup_steps
+from camelid.train.config import OptimizerConfig
+from camelid.train.optimizer import cosine_with_warmup, warmup_steps
 
 # (dim, layers, heads, key-value heads, multiplier, multiple of) -> width, parameters (Section 2.2).
 SHAPES = {

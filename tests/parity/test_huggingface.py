@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, Qwen2Config
 
 from camelid.errors import CheckpointError
-from camelid.model.huggingface import read_huggingface, write_huggingface
+from camelid.formats.folder import build, read_folder, save_model
+from camelid.formats.huggingface import read_huggingface, write_huggingface
+from camelid.model.config import ModelConfig, RopeScalingConfig
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import ModelConfig, RopeScalingConfig, Transformer, rotary_table
-from camelid.model.weights import build, read_folder, save_model
+from camelid.model.transformer import Transformer, rotary_table
 
 LLAMA3 = {
     "rope_type": "llama3",

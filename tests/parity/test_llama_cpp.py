@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from camelid.data.chat import ChatMLFormat, Message
+from camelid.formats.convert import convert, read_checkpoint, read_tokenizer
+from camelid.formats.folder import build
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
-from camelid.model.convert import convert, read_checkpoint, read_tokenizer
-from camelid.model.weights import build
 from camelid.stages.weights import find_weights
+from camelid.tokenization.chat import ChatMLFormat, Message
 
 MODULES = os.environ.get("CAMELID_NODE_LLAMA_CPP")
 PROMPTS = [

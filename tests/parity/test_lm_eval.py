@@ -17,8 +17,8 @@ pytest.importorskip("accelerate", reason="the harness' transformers backend impo
 from lm_eval.api.instance import Instance
 from lm_eval.evaluator import evaluate
 
-from camelid.evaluation.benchmarking import make_task
-from camelid.evaluation.harness import CamelidLM, Log
+from camelid.benchmarks.evaluating import make_task
+from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
 from camelid.stages.weights import find_weights
 

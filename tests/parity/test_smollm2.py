@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from camelid.data.chat import ChatMLFormat
 from camelid.data.records import Message
 from camelid.errors import MissingInputError
+from camelid.formats.convert import read_checkpoint, read_tokenizer
+from camelid.formats.folder import build, load_transformer
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
-from camelid.model.convert import read_checkpoint, read_tokenizer
-from camelid.model.weights import build, load_transformer
-from camelid.progress import RunProgress
-from camelid.runs import StageContext
+from camelid.run.progress import RunProgress
+from camelid.run.stage import StageContext
 from camelid.stages.weights import Config, find_weights, run
+from camelid.tokenization.chat import ChatMLFormat
 
 ROOT = Path(__file__).parents[2]
 needs_weights = pytest.mark.skipif(

@@ -22,12 +22,12 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from camelid.data.huggingface_tokenizer import write_huggingface_tokenizer
-from camelid.data.tokenizer import tokenizer_from_vocabulary
-from camelid.data.tokenizer_training import train_sentencepiece
-from camelid.data.vocabulary import Vocabulary
-from camelid.model.convert import read_tokenizer
+from camelid.formats.convert import read_tokenizer
 from camelid.stages.weights import find_weights
+from camelid.tokenization.huggingface import write_huggingface_tokenizer
+from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
+from camelid.tokenization.training import train_sentencepiece
+from camelid.tokenization.vocabulary import Vocabulary
 
 VOCABULARIES = os.environ.get("CAMELID_GGUF_VOCABULARIES", "")
 needs_vocabularies = pytest.mark.skipif(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 
 NAMES = {
     "tok_embeddings": "model.embed_tokens",

@@ -16,11 +16,12 @@ import pytest
 
 import camelid
 import camelid.recipes.studies  # the stand-in for camelid.recipes is no package
-from camelid import cli, runner
+from camelid import cli
 from camelid.cli import main, make_parser
-from camelid.config import override
 from camelid.errors import ConfigError, TrainingError
-from camelid.runner import Environment, Stage
+from camelid.run import runner
+from camelid.run.runner import Environment, Stage
+from camelid.settings import override
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_options.txt"
 SOURCE = str(Path(camelid.__file__).parents[1])
@@ -81,7 +82,7 @@ class World:
         self.seen: list[Recipe] = []
         self.table = [("stage", "helpful"), ("sft", "0.6")]
         modules = {
-            "camelid.pipeline": types.SimpleNamespace(Recipe=Recipe, stages=self.stages),
+            "camelid.plan": types.SimpleNamespace(Recipe=Recipe, stages=self.stages),
             "camelid.recipes": types.SimpleNamespace(RECIPES={"toy": toy, "real": real}),
             "camelid.report": types.SimpleNamespace(final_table=lambda root: self.table),
             "camelid.inference.chat": types.SimpleNamespace(chat_loop=self.chat),

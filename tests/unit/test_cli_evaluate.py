@@ -28,7 +28,7 @@ def test_mistakes(words, message, capsys, tmp_path, monkeypatch):
 
 def test_the_extra_is_named_where_it_is_missing(capsys, tmp_path, monkeypatch):
     for name in list(sys.modules):
-        if name.startswith(("lm_eval", "camelid.evaluation.benchmarking")):
+        if name.startswith(("lm_eval", "camelid.benchmarks.evaluating")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert main(["evaluate", str(tmp_path), "--suite", "piqa", "--data", str(tmp_path)]) == 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from camelid.config import flatten, from_json, paper_values, to_json
-from camelid.pipeline import Recipe, stages
+from camelid.plan import Recipe, stages
 from camelid.recipes import RECIPES
+from camelid.settings import flatten, from_json, paper_values, to_json
 
 
 @pytest.mark.parametrize("name", RECIPES)

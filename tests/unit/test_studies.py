@@ -16,18 +16,19 @@ import torch
 
 from camelid import cli
 from camelid.cli import main
-from camelid.config import from_json, to_json
-from camelid.data.chat import load_chat_format
 from camelid.data.records import Question, read_records
 from camelid.errors import ConfigError
+from camelid.formats.folder import load_transformer
 from camelid.inference.generation import cache_type
 from camelid.model.attention import KVCache
-from camelid.model.transformer import ModelConfig, Transformer
-from camelid.model.weights import load_transformer
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 from camelid.recipes import studies
 from camelid.recipes.studies import STUDIES, Study, matched_ffn_dim, study_stages
+from camelid.settings import from_json, to_json
 from camelid.simulation.world import WorldConfig
 from camelid.stages import throughput
+from camelid.tokenization.chat import load_chat_format
 
 
 def tiny(name: str) -> Study:

@@ -1,1 +1,1 @@
-"""Records, tokenizers, chat formats and packing: all that is text or token ids, without torch."""
+"""Records that stages exchange, readers of public data, packing and mixes; knows no tokenizer."""

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from camelid.runs import StageContext
+from camelid.run.stage import StageContext
 
 
 def load_held_out(context: StageContext, path: str | None) -> list[str]:

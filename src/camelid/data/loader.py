@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from camelid.errors import DataError
-from camelid.runs import derive_seed
+from camelid.run.seeds import derive_seed
 
 
 def steps_per_epoch(items: int, batch: int) -> int:

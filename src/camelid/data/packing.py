@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camelid.data.chat import Rendered
-
-Packing = Literal["isolated", "crossing"]
-"""Whether a token attends to its own document only, or to all of its row before it."""
+from camelid.data.rendered import Packing, Rendered
 
 
 @dataclass(frozen=True, slots=True)

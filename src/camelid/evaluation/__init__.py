@@ -1,1 +1,1 @@
-"""Measures of models and replies."""
+"""Statistics, the gate between two reward models, judges of real text."""

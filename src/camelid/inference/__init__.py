@@ -1,1 +1,1 @@
-"""Generation and scoring with trained models."""
+"""Generation, scores and likelihoods of given tokens, chat."""

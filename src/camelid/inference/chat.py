@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from camelid.config import suggestion
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.records import Message, Prompt
-from camelid.data.vocabulary import StreamingDecoder
 from camelid.errors import MissingInputError
+from camelid.formats.folder import load_transformer
 from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_transformer
+from camelid.runtime import default_device
+from camelid.settings import suggestion
+from camelid.tokenization.chat import ChatFormat, load_chat_format
+from camelid.tokenization.vocabulary import StreamingDecoder
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=256)
 """Settings of the released reference code."""

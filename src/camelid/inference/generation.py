@@ -19,11 +19,12 @@ from torch import Tensor
 
 from camelid.data.records import StopReason
 from camelid.errors import DataError
-from camelid.inference.sampling import Sampling, draw, uniforms
+from camelid.inference.drawing import draw, uniforms
+from camelid.inference.sampling import Sampling
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.padding import pad_right
-from camelid.model.precision import Precision, compute, resolve_precision
 from camelid.model.transformer import Transformer
+from camelid.runtime import Precision, compute, resolve_precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from torch import Tensor
 from camelid.inference.scoring import length_batches
 from camelid.model.attention import SHARED
 from camelid.model.padding import pad_right
-from camelid.model.precision import Precision, compute
 from camelid.model.transformer import Transformer
+from camelid.runtime import Precision, compute
 
 ROW_TOKENS = 1024
 """Longest row made by joining sequences: attention inside a row costs its length squared."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from camelid.data.tokenizer import Tokenizer
 from camelid.errors import CheckpointError
+from camelid.formats.convert import read_checkpoint, read_tokenizer
+from camelid.formats.folder import build
 from camelid.inference.chat import pick_model
-from camelid.model.convert import read_checkpoint, read_tokenizer
-from camelid.model.precision import default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import build
-from camelid.runs import hash_path
+from camelid.run.files import hash_path
+from camelid.runtime import default_device
+from camelid.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

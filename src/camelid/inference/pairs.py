@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from camelid.data.annotation import Pair
-from camelid.data.chat import ChatFormat
 from camelid.data.records import Kind, Prompt
 from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import Precision
 from camelid.model.transformer import Transformer
-from camelid.runs import derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.runtime import Precision
+from camelid.tokenization.chat import ChatFormat
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from camelid.data.chat import ChatFormat
 from camelid.data.records import Prompt, StopReason
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import Precision
 from camelid.model.transformer import Transformer
+from camelid.runtime import Precision
+from camelid.tokenization.chat import ChatFormat
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import torch
 from camelid.inference.replies import Reply
 from camelid.inference.scoring import score
 from camelid.losses import gated_reward, logit
-from camelid.model.precision import Precision
 from camelid.model.reward_model import RewardModel
+from camelid.runtime import Precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from camelid.losses import log_probabilities
 from camelid.model.padding import pad_right, select_padded
-from camelid.model.precision import Precision, compute
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.runtime import Precision, compute
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

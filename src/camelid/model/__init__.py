@@ -1,1 +1,1 @@
-"""The transformer, the reward model and the actor-critic, with their weight files."""
+"""The transformer and the modules built on it; knows no file format."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from camelid.model.transformer import ModelConfig
+    from camelid.model.config import ModelConfig
 
 
 SHARED = -2

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 
 HEAD_DEVIATION = 0.02
 """Standard deviation of a new head's weights."""

@@ -13,119 +13,24 @@ Source: arXiv 2307.09288, Section 2.2 (architecture) and A.2.1 (grouped-query at
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camelid.errors import ConfigError
 from camelid.model.attention import CacheStep, attention_mask, plain_attention
+from camelid.model.config import ModelConfig, RopeScalingConfig
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RopeScalingConfig:
-    """Llama 3's slower rotary frequencies for a context longer than the one of pretraining.
-
-    Source: the released reference code of Llama 3.1 (not in the paper).
-    """
-
-    factor: float
-    """Divides the low frequencies."""
-    low_frequency_factor: float
-    """A frequency with fewer turns than this over the original context is low."""
-    high_frequency_factor: float
-    """One with more turns than this stays; in between the change is gradual."""
-    original_context: int
-    """Context of pretraining, in tokens."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low_frequency_factor < self.high_frequency_factor < math.inf:
-            raise ConfigError("model: rope scaling needs 0 < low < high frequency factor.")
-        if not 1 <= self.factor < math.inf or self.original_context < 1:
-            raise ConfigError("model: rope scaling needs a factor and a context of at least 1.")
-
-    def apply(self, frequencies: Tensor) -> Tensor:
-        """Scale frequencies, in radians per token."""
-        low, high = self.low_frequency_factor, self.high_frequency_factor
-        # The order of operations is that of the references: it decides the last bit.
-        turns = self.original_context / (2 * math.pi / frequencies)
-        share = (turns - low) / (high - low)
-        between = (1 - share) * frequencies / self.factor + share * frequencies
-        scaled = torch.where(turns < low, frequencies / self.factor, between)
-        return torch.where(turns > high, frequencies, scaled)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig:
-    """Shape of a transformer. Presets of the paper's sizes are in `camelid.recipes`."""
-
-    dim: int
-    """Model width D."""
-    layers: int
-    """Number of blocks."""
-    heads: int
-    """Query heads H."""
-    kv_heads: int
-    """Key-value heads G; H for multi-head attention, 1 for multi-query (A.2.1)."""
-    ffn_dim: int
-    """Feed-forward width F; the paper's rule is `ffn_width`."""
-    vocabulary_size: int
-    """Number of token ids V."""
-    context: int
-    """Longest sequence in tokens."""
-    norm_eps: float = 1e-5
-    """Added to the mean square in RMSNorm."""
-    rope_theta: float = 10000.0
-    """Base of the rotary frequencies."""
-    tied_embeddings: bool = False
-    """Whether the output projection is the embedding table (not in Llama 2)."""
-    qkv_bias: bool = False
-    """Whether query, key and value projections have biases (Qwen2; not in Llama 2)."""
-    rope_scaling: RopeScalingConfig | None = None
-    """Scaled rotary frequencies (Llama 3.1 and later; not in Llama 2)."""
-
-    def __post_init__(self) -> None:
-        sizes = (self.dim, self.layers, self.heads, self.kv_heads, self.ffn_dim)
-        if min(*sizes, self.vocabulary_size, self.context) < 1:
-            raise ConfigError("model: every size must be at least 1.")
-        if not (0 < self.rope_theta < math.inf and 0 <= self.norm_eps < math.inf):
-            raise ConfigError("model: rope_theta and norm_eps must be positive and finite.")
-        if self.dim % self.heads or (self.dim // self.heads) % 2:
-            raise ConfigError(
-                f"model: dim {self.dim} over {self.heads} heads must give an even head size."
-            )
-        if self.heads % self.kv_heads:
-            raise ConfigError(
-                f"model: heads {self.heads} must be a multiple of kv_heads {self.kv_heads}."
-            )
-
-    @property
-    def head_dim(self) -> int:
-        """Head size K."""
-        return self.dim // self.heads
-
-    @property
-    def parameter_count(self) -> int:
-        """Exact number of parameters."""
-        attention = 2 * self.dim * self.dim + 2 * self.dim * self.kv_heads * self.head_dim
-        if self.qkv_bias:
-            attention += self.dim + 2 * self.kv_heads * self.head_dim
-        block = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
-        tables = 1 if self.tied_embeddings else 2
-        return tables * self.vocabulary_size * self.dim + self.layers * block + self.dim
-
-
-def ffn_width(dim: int, *, multiplier: float | None = None, multiple_of: int = 256) -> int:
-    """Return the feed-forward width of Llama 2 for a model width.
-
-    Source: arXiv 2307.09288, A.2.1 (the factor 1.3 under grouped-query attention); rule of the
-    released reference code.
-    """
-    width = 2 * (4 * dim) // 3
-    if multiplier is not None:
-        width = int(multiplier * width)
-    return multiple_of * math.ceil(width / multiple_of)
+def scale_frequencies(frequencies: Tensor, scaling: RopeScalingConfig) -> Tensor:
+    """Scale rotary frequencies, in radians per token, as Llama 3.1 does."""
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    # The order of operations is that of the references: it decides the last bit.
+    turns = scaling.original_context / (2 * math.pi / frequencies)
+    share = (turns - low) / (high - low)
+    between = (1 - share) * frequencies / scaling.factor + share * frequencies
+    scaled = torch.where(turns < low, frequencies / scaling.factor, between)
+    return torch.where(turns > high, frequencies, scaled)
 
 
 def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -133,7 +38,7 @@ def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tup
     exponents = torch.arange(0, config.head_dim, 2, device=device, dtype=torch.float32)
     frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
     if config.rope_scaling is not None:
-        frequencies = config.rope_scaling.apply(frequencies)
+        frequencies = scale_frequencies(frequencies, config.rope_scaling)
     angles = torch.outer(torch.arange(config.context, device=device).float(), frequencies)
     cosines = angles.cos().repeat_interleave(2, -1)
     sines = torch.stack((-angles.sin(), angles.sin()), -1).flatten(-2)

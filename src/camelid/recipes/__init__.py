@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from camelid.pipeline import Recipe
+from camelid.plan import Recipe
 from camelid.recipes.pocket import pocket, smoke
 from camelid.recipes.smollm2 import smollm2
 

@@ -7,7 +7,7 @@ attention) and A.2.1.
 
 from __future__ import annotations
 
-from camelid.model.transformer import ModelConfig, ffn_width
+from camelid.model.config import ModelConfig, ffn_width
 
 
 def _shape(dim: int, layers: int, heads: int, kv_heads: int, ffn_dim: int) -> ModelConfig:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from camelid.inference.sampling import Sampling
-from camelid.model.transformer import ModelConfig
-from camelid.pipeline import FromText, Recipe
+from camelid.model.config import ModelConfig
+from camelid.plan import FromText, Recipe
 from camelid.simulation.annotators import AnnotatorConfig
 from camelid.simulation.world import WorldConfig
 from camelid.stages import (
@@ -30,7 +30,7 @@ from camelid.stages import (
     sft,
     tokenizer_training,
 )
-from camelid.train.optimizer import OptimizerConfig
+from camelid.train.config import OptimizerConfig
 
 REPLY = Sampling(temperature=0.8, max_new_tokens=48)
 """How replies are drawn for judging. The whole distribution counts, poor tail and all: what the

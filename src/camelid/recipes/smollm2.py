@@ -9,7 +9,7 @@ most 256 tokens.
 from __future__ import annotations
 
 from camelid.inference.sampling import Sampling
-from camelid.pipeline import FromWeights, Recipe
+from camelid.plan import FromWeights, Recipe
 from camelid.stages import (
     evaluating,
     ppo,
@@ -21,7 +21,7 @@ from camelid.stages import (
     sft,
     weights,
 )
-from camelid.train.optimizer import OptimizerConfig
+from camelid.train.config import OptimizerConfig
 
 REPLY = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=96)
 """How replies are drawn for judging."""

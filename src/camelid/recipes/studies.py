@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from camelid.errors import ConfigError
-from camelid.model.precision import Precision
-from camelid.model.transformer import ModelConfig
-from camelid.runner import Stage
+from camelid.model.config import ModelConfig
+from camelid.run.runner import Stage
+from camelid.runtime import Precision
 from camelid.simulation.world import WorldConfig
 from camelid.stages import (
     comparing,
@@ -25,7 +25,7 @@ from camelid.stages import (
     throughput,
     tokenizer_training,
 )
-from camelid.train.optimizer import OptimizerConfig
+from camelid.train.config import OptimizerConfig
 
 MATCHED = 0.01
 """Largest difference of the variants' parameter counts, as a share."""

@@ -13,7 +13,8 @@ from functools import partial
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from camelid.report import benchmark_tables, energy, examples, figures, paper, tables
+from camelid.benchmarks import tables as benchmark_tables
+from camelid.report import energy, examples, figures, paper, tables
 from camelid.report.examples import Example
 from camelid.report.inputs import RISK_AXES, AbsentError, Run, attempt, judge_name
 from camelid.report.pipeline_graph import pipeline

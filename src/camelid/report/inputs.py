@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from camelid.config import flatten
 from camelid.data.records import iterate_json_lines
 from camelid.errors import DataError
+from camelid.settings import flatten
 
 Row = dict[str, Any]
 D = TypeVar("D")

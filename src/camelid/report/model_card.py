@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from camelid.config import flatten
 from camelid.report import energy, tables
 from camelid.report.inputs import AbsentError, Run, attempt
 from camelid.report.summary import Measure
 from camelid.report.tables import Table
+from camelid.settings import flatten
 
 
 def markdown(run: Run, build: Callable[[Run], Table]) -> str:

@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from camelid.data.records import STRENGTHS
-from camelid.evaluation.statistics import (
-    Estimate,
-    mean,
-    paired_difference,
-    proportion,
-    win_rate,
-)
+from camelid.evaluation.statistics import Estimate, mean, paired_difference, proportion, win_rate
 from camelid.report.inputs import AbsentError, Row, Run, attempt, flags, judge_name, paired
 
 REPLY_SETS = ("helpful", "dialogue")

@@ -13,19 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from camelid.config import flatten, paper_values
 from camelid.data.records import STRENGTHS
 from camelid.evaluation.statistics import Estimate, mean, proportion
 from camelid.report import energy, summary
-from camelid.report.inputs import (
-    RISK_AXES,
-    AbsentError,
-    Row,
-    Run,
-    attempt,
-    flags,
-    judge_name,
-)
+from camelid.report.inputs import RISK_AXES, AbsentError, Row, Run, attempt, flags, judge_name
+from camelid.settings import flatten, paper_values
 
 Cell = str | float | None
 

@@ -1,1 +1,1 @@
-"""The simulated pocket world: its facts, texts, prompts, annotators and judge."""
+"""The pocket world, in which the truth is computable: texts, prompts, annotators, exact judge."""

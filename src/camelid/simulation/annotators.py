@@ -18,7 +18,7 @@ import numpy as np
 from camelid.data.annotation import Judge, Judgement, Pair, Scale
 from camelid.data.records import Preference, Prompt, Rating, SafetyLabel, Strength
 from camelid.errors import ConfigError, DataError
-from camelid.runs import derive_seed
+from camelid.run.seeds import derive_seed
 
 NAME = "simulated annotator"
 

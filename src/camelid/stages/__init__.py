@@ -1,1 +1,1 @@
-"""The stages of the recipe, each a `run` from the files it reads to the files it writes."""
+"""One package a stage of the paper: its settings, inputs, outputs, run and report items."""

@@ -14,13 +14,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from camelid.data.chat import load_chat_format
 from camelid.data.records import Question, read_records, write_records
+from camelid.formats.folder import load_transformer
 from camelid.inference.likelihood import Pair, continuation_likelihoods
-from camelid.model.precision import Precision, default_device
-from camelid.model.weights import load_transformer
-from camelid.runs import StageContext, StageInputs
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.stages.pretraining import read_corpus, validation_loss
+from camelid.tokenization.chat import load_chat_format
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.held_out import load_held_out, mentions
 from camelid.data.records import Dialogue, Message, Prompt, read_records, write_records
+from camelid.formats.folder import load_transformer, save_model
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_transformer, save_model
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.stages import sft
 from camelid.stages.rejection_sampling import load_rewards
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 
 ADJECTIVES = ("responsible", "respectful", "wise", "careful", "kind", "honest")
 """The first three are named in Section 4.2.4; the others are Source: choice."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from camelid.data.prompts import check_disjoint
 from camelid.data.records import write_records
-from camelid.runs import StageContext, atomic_write_text
+from camelid.run.files import atomic_write_text
+from camelid.run.stage import StageContext
 from camelid.simulation.world import WorldConfig, build_world
 
 

@@ -13,19 +13,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from camelid.data.annotation import Judge
-from camelid.data.chat import load_chat_format
 from camelid.data.records import Prompt, iterate_json_lines, read_records, write_records
 from camelid.errors import DataError
+from camelid.formats.folder import load_reward_model, load_transformer
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
 from camelid.inference.scoring import action_log_probabilities, score
-from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_reward_model, load_transformer
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.stages.rejection_sampling import load_rewards
+from camelid.tokenization.chat import load_chat_format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

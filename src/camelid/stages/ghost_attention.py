@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.held_out import load_held_out, mentions
 from camelid.data.prompts import bucket
 from camelid.data.records import (
@@ -25,13 +24,15 @@ from camelid.data.records import (
     write_records,
 )
 from camelid.errors import DataError
+from camelid.formats.folder import load_transformer
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_transformer
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.stages import sft
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 
 PROBED_TURNS = (2, 4, 6)
 """Turns at which recall is measured (Table 30 also has 20)."""

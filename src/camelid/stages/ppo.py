@@ -20,28 +20,30 @@ from typing import Any
 
 import torch
 
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.records import Dialogue, Prompt, read_records
 from camelid.errors import ConfigError, DataError
+from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
 from camelid.inference.scoring import score
 from camelid.model.actor_critic import ActorCritic
-from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_reward_model, load_transformer, save_model
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.stages.ghost_attention import as_ppo_prompts
 from camelid.stages.rejection_sampling import load_rewards
 from camelid.stages.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 from camelid.train.checkpoint import Checkpoints
+from camelid.train.config import OptimizerConfig
 from camelid.train.fitting import CHECKPOINT_SECONDS
 from camelid.train.loop import train
 from camelid.train.metrics import MetricsFile, metrics_row
 from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch
-from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from camelid.train.optimizer import make_optimizer, make_schedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

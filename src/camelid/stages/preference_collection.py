@@ -15,19 +15,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camelid.data.annotation import Annotator
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.held_out import load_held_out, mentions
 from camelid.data.prompts import bucket
 from camelid.data.records import Kind, Preference, Prompt, read_records, write_records
 from camelid.errors import DataError
+from camelid.formats.folder import load_transformer
 from camelid.inference.pairs import Variant, sample_pairs
 from camelid.inference.replies import fitting_prompts
-from camelid.model.precision import Precision, default_device
-from camelid.model.weights import load_transformer
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.simulation.annotators import AnnotatorConfig, SimulatedAnnotator
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.world import World, WorldConfig, build_world
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

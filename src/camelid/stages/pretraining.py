@@ -16,18 +16,21 @@ from typing import Any
 
 import torch
 
-from camelid.data.chat import Rendered, load_chat_format
 from camelid.data.loader import Order, batch_indices, steps_per_epoch
 from camelid.data.packing import PackedRows, pack, split_long
-from camelid.data.tokenizer import Tokenizer
+from camelid.data.rendered import Rendered
 from camelid.errors import ConfigError, DataError
-from camelid.model.precision import Precision, compute, default_device
-from camelid.model.transformer import ModelConfig, Transformer
-from camelid.model.weights import save_model
-from camelid.runs import StageContext, StageInputs, append_jsonl
+from camelid.formats.folder import save_model
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
+from camelid.run.files import append_jsonl
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, compute, default_device
+from camelid.tokenization.chat import load_chat_format
+from camelid.tokenization.tokenizer import Tokenizer
+from camelid.train.config import OptimizerConfig
 from camelid.train.fitting import fit
 from camelid.train.objectives import NextToken, TokenBatch
-from camelid.train.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,15 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.data.prompts import assign_split, check_disjoint
-from camelid.data.records import (
-    Dialogue,
-    Kind,
-    Message,
-    Preference,
-    Prompt,
-    Split,
-    write_records,
-)
+from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Split, write_records
 from camelid.data.sources import (
     ADVBENCH,
     DOLLY,
@@ -42,7 +34,8 @@ from camelid.data.sources import (
     read_dolly,
 )
 from camelid.errors import ConfigError, DataError, MissingInputError
-from camelid.runs import StageContext, hash_file
+from camelid.run.files import hash_file
+from camelid.run.stage import StageContext
 
 PairUse = Literal["train", "guard", "test_pairs"]
 PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "test"]

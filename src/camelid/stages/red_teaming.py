@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.annotation import Judge
-from camelid.data.chat import load_chat_format
 from camelid.data.records import Prompt, iterate_json_lines, read_records, write_records
+from camelid.formats.folder import load_transformer
 from camelid.inference.replies import fitting_prompts, sample_replies
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import Precision, default_device
-from camelid.model.weights import load_transformer
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
+from camelid.tokenization.chat import load_chat_format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,18 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.held_out import load_held_out, mentions
 from camelid.data.records import Dialogue, Message, Prompt, Sample, read_records, write_records
 from camelid.errors import DataError
+from camelid.formats.folder import load_reward_model, load_transformer
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
-from camelid.model.precision import Precision, default_device
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_reward_model, load_transformer
-from camelid.runs import StageContext, StageInputs, derive_seed, hash_path
+from camelid.run.files import hash_path
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
 from camelid.stages import sft
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

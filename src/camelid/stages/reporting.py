@@ -10,7 +10,7 @@ from typing import Any
 
 from camelid.errors import ConfigError
 from camelid.report import write_report, write_study_report
-from camelid.runs import StageContext
+from camelid.run.stage import StageContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,26 +16,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from camelid.data.chat import ChatFormat, load_chat_format
 from camelid.data.loader import length_grouped_indices, steps_per_epoch
 from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
 from camelid.data.records import Preference, read_records, write_records
 from camelid.errors import ConfigError, DataError
 from camelid.evaluation.gate import tune_gate
+from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.scoring import score
-from camelid.model.precision import Precision, default_device
 from camelid.model.reward_model import RewardModel
-from camelid.model.weights import load_reward_model, load_transformer, save_model
-from camelid.runs import StageContext, StageInputs, derive_seed
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
+from camelid.tokenization.chat import ChatFormat, load_chat_format
+from camelid.train.config import Margin, OptimizerConfig
 from camelid.train.fitting import fit
-from camelid.train.objectives import (
-    Margin,
-    PairBatch,
-    PreferenceRanking,
-    RankedPair,
-    make_pair_batch,
-)
-from camelid.train.optimizer import OptimizerConfig
+from camelid.train.objectives import PairBatch, PreferenceRanking, RankedPair, make_pair_batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

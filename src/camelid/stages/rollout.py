@@ -25,9 +25,9 @@ from camelid.losses import (
 )
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.padding import pad_right
-from camelid.model.precision import Precision
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.runtime import Precision
 from camelid.train.objectives import RolloutBatch
 
 

@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid.data.chat import ChatFormat, FitPolicy, Rendered, fit_ids, load_chat_format
 from camelid.data.loader import batch_indices, steps_per_epoch
-from camelid.data.packing import Packing, pack
+from camelid.data.packing import pack
 from camelid.data.records import Dialogue, read_records
+from camelid.data.rendered import FitPolicy, Packing, Rendered
 from camelid.errors import ConfigError, DataError
-from camelid.model.precision import Precision, default_device
+from camelid.formats.folder import load_transformer, save_model
 from camelid.model.transformer import Transformer
-from camelid.model.weights import load_transformer, save_model
-from camelid.runs import StageContext, StageInputs
+from camelid.run.stage import StageContext, StageInputs
+from camelid.runtime import Precision, default_device
+from camelid.tokenization.chat import ChatFormat, fit_ids, load_chat_format
+from camelid.train.config import OptimizerConfig
 from camelid.train.fitting import fit
 from camelid.train.objectives import NextToken, TokenBatch
-from camelid.train.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

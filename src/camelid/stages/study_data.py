@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.records import write_records
-from camelid.runs import StageContext
+from camelid.run.stage import StageContext
 from camelid.simulation.long_texts import mixed_corpus
 from camelid.simulation.questions import questions
 from camelid.simulation.setting import build_setting

@@ -25,9 +25,10 @@ from camelid.data.records import write_records
 from camelid.inference.generation import Request, cache_type, generate
 from camelid.inference.sampling import Sampling
 from camelid.model.attention import KVCache
-from camelid.model.precision import Precision, default_device
-from camelid.model.transformer import ModelConfig, Transformer
-from camelid.runs import StageContext
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
+from camelid.run.stage import StageContext
+from camelid.runtime import Precision, default_device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

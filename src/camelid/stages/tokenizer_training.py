@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from camelid.data.chat import load_chat_format
-from camelid.data.tokenizer_training import train_sentencepiece
-from camelid.runs import StageContext, StageInputs
+from camelid.run.stage import StageContext, StageInputs
+from camelid.tokenization.chat import load_chat_format
+from camelid.tokenization.training import train_sentencepiece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

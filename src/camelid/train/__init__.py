@@ -1,1 +1,1 @@
-"""The training loop with its objectives, optimizer, checkpoints and metrics."""
+"""The one training loop, its objectives, optimizer, checkpoints and metrics."""

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from camelid.runs import atomic_write_text, hash_file
+from camelid.run.files import atomic_write_text, hash_file
 
 
 class Checkpoints:

@@ -9,12 +9,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from camelid.model.precision import Precision
-from camelid.runs import StageContext
+from camelid.run.stage import StageContext
+from camelid.runtime import Precision
 from camelid.train.checkpoint import Checkpoints
+from camelid.train.config import OptimizerConfig
 from camelid.train.loop import BatchT_contra, ModelT_contra, Objective, StepResult, train
 from camelid.train.metrics import MetricsFile, metrics_row
-from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from camelid.train.optimizer import make_optimizer, make_schedule
 
 CHECKPOINT_SECONDS = 90.0
 """Time between checkpoints inside a stage; it bounds what an interruption costs."""

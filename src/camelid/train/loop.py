@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from camelid.errors import TrainingError
-from camelid.model.precision import Precision, compute
+from camelid.runtime import Precision, compute
 from camelid.train.optimizer import Schedule, parameters_by_owner, set_learning_rate
 
 

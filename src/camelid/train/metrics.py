@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from camelid.runs import append_jsonl
+from camelid.run.files import append_jsonl
 from camelid.train.loop import StepResult
 
 

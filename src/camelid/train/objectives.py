@@ -8,7 +8,6 @@ Shape suffixes: B rows, L length, N counted tokens or actions, V vocabulary, D w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +28,7 @@ from camelid.model.actor_critic import ActorCritic
 from camelid.model.padding import pad_right, select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.train.config import Margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,6 @@ class PairBatch:
     labelled_B: Tensor
     """True where the pair has safety labels."""
     token_count: int
-
-
-Margin = Literal["none", "small", "large"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,43 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from camelid.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OptimizerConfig:
-    """Settings of AdamW and of its schedule."""
-
-    learning_rate: float
-    """Peak learning rate."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Shape after warm-up."""
-    warmup_fraction: float = 0.03
-    """Warm-up as a share of all steps (Section 3.2.2)."""
-    warmup_minimum: int = 5
-    """Fewest warm-up steps (Section 3.2.2)."""
-    final_fraction: float = 0.1
-    """Last learning rate over peak (Section 2.2)."""
-    beta1: float = 0.9
-    """Decay of the first moment (Section 2.2)."""
-    beta2: float = 0.95
-    """Decay of the second moment (Section 2.2)."""
-    eps: float = 1e-5
-    """Added to the root of the second moment (Section 2.2)."""
-    weight_decay: float = 0.1
-    """Decoupled decay of matrices; vectors (norms) are exempt (Source: choice)."""
-    clip: float = 1.0
-    """Largest gradient norm of each model (Section 2.2)."""
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate must be positive, found {self.learning_rate}.")
+from camelid.train.config import OptimizerConfig
 
 
 def cosine_with_warmup(

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from camelid.data.chat import Rendered
 from camelid.data.packing import pack
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.data.rendered import Rendered
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 from camelid.train.objectives import NextToken, TokenBatch
 
 CONFIG = ModelConfig(

@@ -7,12 +7,7 @@ import random
 
 import pytest
 
-from camelid.evaluation.gate import (
-    PAPER_THRESHOLD,
-    labelled_replies,
-    precision_recall,
-    tune_gate,
-)
+from camelid.evaluation.gate import PAPER_THRESHOLD, labelled_replies, precision_recall, tune_gate
 
 
 def logit(probability: float) -> float:

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from camelid.errors import DataError
+from camelid.inference.drawing import draw, uniforms
 from camelid.inference.generation import Completion, Request, generate
-from camelid.inference.sampling import Sampling, draw, uniforms
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.inference.sampling import Sampling
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 
 END = 5
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from camelid.inference.likelihood import Pair, _join, continuation_likelihoods
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 
 
 def tiny(dtype=torch.float64, kv_heads=2):

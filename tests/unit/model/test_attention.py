@@ -8,7 +8,8 @@ import torch
 
 from camelid.model import attention
 from camelid.model.attention import CacheStep, KVCache, attention_mask, plain_attention
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
 
 
 def drawn(seed, *shape):

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.scoring import action_log_probabilities, score
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.attention import CacheStep, KVCache
+from camelid.model.config import ModelConfig, RopeScalingConfig
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import ModelConfig, RopeScalingConfig, Transformer
-from camelid.model.weights import load_reward_model, load_transformer, save_model
+from camelid.model.transformer import Transformer
 
 CONFIG = ModelConfig(
     dim=32, layers=2, heads=4, kv_heads=2, ffn_dim=48, vocabulary_size=50, context=64

@@ -6,8 +6,8 @@ import pytest
 from camelid.data.records import Dialogue, Preference, Prompt, read_records
 from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
-from camelid.progress import RunProgress
-from camelid.runs import StageContext
+from camelid.run.progress import RunProgress
+from camelid.run.stage import StageContext
 from camelid.stages.public_data import PROMPT_USES, Config, Counts, conversation, run
 
 SMALL = Config(

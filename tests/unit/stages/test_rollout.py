@@ -15,12 +15,14 @@ from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.losses import log_probabilities, logit
 from camelid.model.actor_critic import ActorCritic
+from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.transformer import Transformer
 from camelid.stages.rollout import RolloutSettings, make_rollout, mini_batches
+from camelid.train.config import OptimizerConfig
 from camelid.train.loop import train
 from camelid.train.objectives import ClippedPolicyAndValue
-from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from camelid.train.optimizer import make_optimizer, make_schedule
 
 CONFIG = ModelConfig(
     dim=16, layers=1, heads=2, kv_heads=1, ffn_dim=24, vocabulary_size=12, context=24

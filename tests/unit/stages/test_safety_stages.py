@@ -13,9 +13,10 @@ from camelid.errors import MissingInputError
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
-from camelid.model.transformer import ModelConfig, Transformer
-from camelid.progress import RunProgress
-from camelid.runs import StageContext
+from camelid.model.config import ModelConfig
+from camelid.model.transformer import Transformer
+from camelid.run.progress import RunProgress
+from camelid.run.stage import StageContext
 from camelid.stages import context_distillation, evaluating
 from camelid.stages.context_distillation import (
     ADJECTIVES,

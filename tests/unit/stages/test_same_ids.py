@@ -7,11 +7,7 @@ import pytest
 import torch
 from tokenizers import pre_tokenizers
 
-from camelid.data.byte_level_bpe import ByteLevelBPETokenizer
-from camelid.data.chat import chat_format_of, load_chat_format
 from camelid.data.records import Dialogue, Message, Preference, Prompt
-from camelid.data.tokenizer_training import train_sentencepiece
-from camelid.data.vocabulary import Vocabulary
 from camelid.errors import DataError
 from camelid.inference import replies as replies_module
 from camelid.inference.generation import Completion
@@ -19,7 +15,11 @@ from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.stages import sft
 from camelid.stages.reward_modeling import tokenise
-from camelid.train.optimizer import OptimizerConfig
+from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
+from camelid.tokenization.chat import chat_format_of, load_chat_format
+from camelid.tokenization.training import train_sentencepiece
+from camelid.tokenization.vocabulary import Vocabulary
+from camelid.train.config import OptimizerConfig
 
 HISTORY = (
     Message(role="system", content="Be brief."),

@@ -14,14 +14,9 @@ from torch import Tensor, nn
 from camelid.data.loader import batch_indices, steps_per_epoch
 from camelid.errors import DataError, TrainingError
 from camelid.train.checkpoint import Checkpoints
+from camelid.train.config import OptimizerConfig
 from camelid.train.loop import train
-from camelid.train.optimizer import (
-    OptimizerConfig,
-    cosine_with_warmup,
-    make_optimizer,
-    make_schedule,
-    warmup_steps,
-)
+from camelid.train.optimizer import cosine_with_warmup, make_optimizer, make_schedule, warmup_steps
 
 
 @dataclass

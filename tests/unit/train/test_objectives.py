@@ -7,12 +7,14 @@ import math
 import pytest
 import torch
 
-from camelid.data.chat import Rendered
 from camelid.data.packing import PackedRows, pack, split_long
+from camelid.data.rendered import Rendered
 from camelid.losses import MARGINS
 from camelid.model.actor_critic import ActorCritic
+from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import ModelConfig, Transformer
+from camelid.model.transformer import Transformer
+from camelid.train.config import OptimizerConfig
 from camelid.train.loop import train
 from camelid.train.objectives import (
     ClippedPolicyAndValue,
@@ -23,7 +25,7 @@ from camelid.train.objectives import (
     TokenBatch,
     make_pair_batch,
 )
-from camelid.train.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from camelid.train.optimizer import make_optimizer, make_schedule
 
 CPU = torch.device("cpu")
 CONFIG = ModelConfig(

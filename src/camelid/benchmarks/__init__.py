@@ -1,0 +1,1 @@
+"""The paper's public benchmarks and their tables, on lm-evaluation-harness."""

@@ -1,0 +1,101 @@
+"""Runs generated programs in a sandbox (HumanEval, MBPP).
+
+Source: arXiv 2307.09288, Section 2.3 (pass@k). The sandbox is Source: choice: see
+`sandboxed_child` for what a program may do. It runs on x86-64 Linux; elsewhere programs are not
+run at all. Limits: a program shares its process with the code that reports its end. The known ways
+of looking at that code fail by their names; one written to forge a pass could still find another,
+and any program can define what equals everything. It cannot harm anything outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from camelid.benchmarks import sandboxed_child
+from camelid.errors import ConfigError
+
+MEMORY_BYTES = 1 << 30
+SECONDS = 5
+"""Wall time of one program; processor time is limited to the same."""
+_INSIDE = re.compile(
+    "_getframe|_current_frames|currentframe|f_back|(?:tb|gi|cr|ag)_frame|get_objects|get_referrers|/proc/"
+)
+"""What looks at the code around a program, of which no solution has need."""
+
+
+class Outcome(NamedTuple):
+    """What became of a program."""
+
+    passed: bool
+    reason: str
+    """`passed`, `timeout`, `killed`, `forbidden: WORD`, or the name of the exception."""
+
+
+def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BYTES) -> Outcome:
+    """Run a program to its end, contained.
+
+    Args:
+        program: Python source; it passes when it reaches its end.
+        seconds: Limit of wall and processor time.
+        memory: Limit of address space in bytes.
+
+    Raises:
+        ConfigError: This system cannot contain a program; nothing was run.
+    """
+    if found := _INSIDE.search(program):
+        return Outcome(False, f"forbidden: {found[0]}")
+    secret = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="camelid-") as folder:
+        path = Path(folder) / "program.py"
+        path.write_text(program, encoding="utf-8", errors="replace")
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", "-B", sandboxed_child.__file__),
+                *(str(path), str(memory), str(seconds)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={},
+            start_new_session=True,
+        )
+        lines: list[str] = []
+        reason = "killed"
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                if process.stdin is not None:
+                    process.stdin.write(f"{secret}\n".encode())
+                    process.stdin.close()
+            code = process.wait(timeout=seconds + 1)
+            if process.stdout is not None:
+                # The program may have filled the pipe; a verdict is short.
+                lines = os.read(process.stdout.fileno(), 256).decode(errors="replace").split("\n")
+            if lines[:1] != [sandboxed_child.LOCKED]:
+                raise ConfigError(
+                    "This system cannot contain generated programs (x86-64 Linux with seccomp is "
+                    "needed), so they are not run. Leave out humaneval and mbpp, or score them on "
+                    "such a system: the answers are in the log."
+                )
+            if code == 0:
+                reason = "\n".join(lines[1:]).strip()
+        except subprocess.TimeoutExpired:
+            reason = "timeout"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+    if reason == secret:
+        return Outcome(True, "passed")
+    return Outcome(False, reason or "killed")

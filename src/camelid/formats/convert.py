@@ -1,0 +1,197 @@
+"""Weights of any supported format in, and models out: `camelid convert SRC DST --to hf|meta|gguf`.
+
+Source: choice (formats are not in the paper; they are what people bring and take away).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.formats.folder import Checkpoint, read_folder
+from camelid.formats.gguf import open_gguf, read_gguf, write_gguf
+from camelid.formats.huggingface import read_huggingface, write_huggingface
+from camelid.formats.meta import PARAMETERS, read_meta, write_meta
+from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, read_json, write_json
+from camelid.tokenization.chat import ChatFormat, chat_format_of
+from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
+from camelid.tokenization.huggingface import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    read_huggingface_tokenizer,
+    write_huggingface_tokenizer,
+)
+from camelid.tokenization.tokenizer import Tokenizer, tokenizer_from_vocabulary
+from camelid.tokenization.vocabulary import CONTROL, UNKNOWN, ChatFormatName
+
+Format = Literal["hf", "meta", "gguf"]
+_TOKENIZER_PLACES = ("tokenizer", "tokenizer_training/tokenizer", "weights/tokenizer")
+"""Where a run keeps its tokenizer."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a model of any format: a GGUF file, or a folder of Hugging Face, of Meta or of ours.
+
+    Raises:
+        MissingInputError: There is no model.
+        CheckpointError: It is damaged or of an unsupported kind.
+    """
+    if path.is_file():
+        return read_gguf(open_gguf(path))
+    if (path / PARAMETERS).is_file():
+        return read_meta(path)
+    if not (path / "config.json").is_file():
+        raise MissingInputError(
+            f"{path}: no model here. Needed a GGUF file, or a folder with config.json (Hugging "
+            f"Face, or a model of a run such as RUN/ppo/model) or {PARAMETERS} (Meta)."
+        )
+    return read_folder(path) if _is_ours(path) else read_huggingface(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell a folder of a run from one of Hugging Face; both have a `config.json`."""
+    if not (path / "config.json").is_file():
+        return False
+    description = read_json(path / "config.json", "Get the folder again from where it came.")
+    return isinstance(description, dict) and "kind" in description
+
+
+def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tokenizer:
+    """Read the tokenizer that belongs to a model of any format.
+
+    Args:
+        path: As for `read_checkpoint`, or the tokenizer's folder or `tokenizer.model`. A model of a
+            run has its tokenizer in the run's folder, one of Meta's often beside its own folder.
+        chat_format: Stands in for the one that the chat template has.
+
+    Raises:
+        MissingInputError: There is none.
+        CheckpointError: It is damaged or of an unsupported kind.
+    """
+    if path.name == MODEL_FILE:
+        path = path.parent
+    if path.is_file():
+        try:
+            vocabulary = read_gguf_vocabulary(open_gguf(path).fields, chat_format)
+            return tokenizer_from_vocabulary(vocabulary)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+    above = path.absolute().parents[:4] if _is_ours(path) else []
+    inside_run = [up / place for up in above for place in _TOKENIZER_PLACES]
+    beside = [path.absolute().parent] if (path / PARAMETERS).is_file() else []
+    for folder in (path, *inside_run, *beside):
+        if (folder / MODEL_FILE).is_file() or (folder / TOKENIZER_FILE).is_file():
+            return read_huggingface_tokenizer(folder, chat_format)
+    raise MissingInputError(
+        f"{path}: no tokenizer here or in its run. Name it: --tokenizer PATH of `camelid convert`, "
+        "--from_weights.weights.tokenizer PATH of `camelid run`."
+    )
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    to: Format,
+    dtype: torch.dtype = torch.float32,
+    shards: int | None = None,
+    tokenizer: Path | None = None,
+    chat_format: ChatFormatName | None = None,
+) -> Checkpoint:
+    """Write a model in another format, whole or not at all.
+
+    Args:
+        source: As for `read_checkpoint`.
+        destination: Folder, or GGUF file, that must not exist yet.
+        to: The format.
+        dtype: Number type of the weights.
+        shards: Number of files of a Hugging Face folder, of model-parallel processes of Meta's.
+        tokenizer: Where the tokenizer is, if not beside the model.
+        chat_format: Stands in for the one of the model's chat template.
+
+    Returns:
+        What was read.
+
+    Raises:
+        ConfigError: The destination exists, or `shards` makes no sense.
+        MissingInputError: There is no model or no tokenizer.
+        CheckpointError: The model is damaged, or the format has no place for something of it.
+    """
+    if shards is not None and (shards < 1 or to == "gguf"):
+        raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
+    with _appearing(destination) as folder:
+        checkpoint = read_checkpoint(source)
+        read = read_tokenizer(tokenizer or source, chat_format)
+        vocabulary = read.vocabulary.padded(checkpoint.config.vocabulary_size)
+        whole = tokenizer_from_vocabulary(vocabulary)
+        if to == "gguf":
+            name = source.stem if source.is_file() else source.absolute().name
+            file = folder / "model.gguf"
+            write_gguf(checkpoint, file, dtype=dtype, vocabulary=vocabulary, name=name)
+        elif to == "meta":
+            write_meta(checkpoint, folder, dtype=dtype, shards=shards or 1)
+            write_huggingface_tokenizer(whole, folder)
+        else:
+            ids = _special_ids(chat_format_of(whole), checkpoint, source)
+            write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
+            write_huggingface_tokenizer(whole, folder)
+            _set_padding(folder / CONFIG_FILE, vocabulary.tokens[ids["pad_token_id"]])
+    return checkpoint
+
+
+def _set_padding(config_file: Path, token: str) -> None:
+    config = read_json(config_file, "This is an internal error.")
+    write_json(config_file, config | {"pad_token": token})
+
+
+def _special_ids(chat: ChatFormat, checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
+    vocabulary = chat.tokenizer.vocabulary
+    pad = chat.end_id
+    # A reply's end, a text's end, and what else the source stops at.
+    ends = list(dict.fromkeys([chat.end_id, vocabulary.eos_id, *_stated_ends(source)]))
+    if checkpoint.kind == "reward_model":
+        # Transformers scores the last token that is not padding: no end of a text may be padding.
+        free = [
+            (index == vocabulary.bos_id, index)
+            for index, kind in enumerate(vocabulary.types)
+            if kind in (CONTROL, UNKNOWN) and index not in ends
+        ]
+        if not free:
+            raise CheckpointError("the vocabulary has no special token that could be padding.")
+        pad = min(free)[1]
+    eos = ends if len(ends) > 1 else ends[0]
+    return {"bos_token_id": vocabulary.bos_id, "eos_token_id": eos, "pad_token_id": pad}
+
+
+def _stated_ends(source: Path) -> list[int]:
+    """Return the end tokens of a Hugging Face folder's `generation_config.json`."""
+    file = source / "generation_config.json"
+    stated = read_json(file, "Remove the file.") if file.is_file() else {}
+    found = stated.get("eos_token_id") if isinstance(stated, dict) else None
+    return [i for i in (found if isinstance(found, list) else [found]) if type(i) is int]
+
+
+@contextlib.contextmanager
+def _appearing(destination: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes the destination, or its only `model.gguf` does."""
+    if destination.exists():
+        raise ConfigError(f"{destination} exists already; choose another destination.")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    with explain_full_disk(destination):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            fsync_tree(temporary)
+            file = temporary / "model.gguf"
+            (file if file.is_file() else temporary).rename(destination)
+            fsync_directory(destination.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,259 @@
+"""Model folders: `config.json` with the shape and checksum, `model.safetensors` with the weights.
+
+Every format is read through `Checkpoint`: tensors under our names that are read some rows at a time
+straight into their place, so loading needs little more memory than the model. Nothing is unpickled.
+A damaged or unfitting file is refused with one message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from camelid.errors import CheckpointError, MissingInputError
+from camelid.model.config import ModelConfig
+from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import Transformer
+from camelid.run.files import atomic_write_text, hash_file, read_json
+from camelid.settings import from_json
+
+_KINDS: dict[str, type[Transformer | RewardModel]] = {
+    "transformer": Transformer,
+    "reward_model": RewardModel,
+}
+ModelKind = Literal["transformer", "reward_model"]
+
+BLOCK = 1 << 20
+"""Numbers that are read at a time."""
+MOST_ROTARY = 1 << 28
+"""Longest context times head size: a million tokens of 256 numbers (2 GB of rotary tables)."""
+_FLOATS = ("F64", "F32", "F16", "BF16")
+READABLE = (*_FLOATS, "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+"""Types of stored numbers, by the names of safetensors and GGUF."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor in a file, of which some rows are read at a time."""
+
+    shape: tuple[int, ...]
+    type: str
+    """How the numbers are stored, one of `READABLE` or a type that is refused."""
+    read: Callable[[int, int], Tensor]
+    """Returns the rows from one index to another, in our layout, of any number type."""
+    unit: int = 1
+    """Reads start at a multiple of this (the head size, where rows change places in a head)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A model in files of any format, under our names."""
+
+    where: Path
+    """For messages."""
+    config: ModelConfig
+    tensors: Mapping[str, StoredTensor]
+    kind: ModelKind = "transformer"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """`name` and `license`, as far as the files state them."""
+
+
+def save_model(model: Transformer | RewardModel, directory: Path) -> None:
+    """Write a model folder; the weights first, the description with their checksum last."""
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = directory / "model.safetensors"
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    save_file(state, weights)
+    kind = "reward_model" if isinstance(model, RewardModel) else "transformer"
+    description = {
+        "kind": kind,
+        "sha256": hash_file(weights),
+        "model": dataclasses.asdict(model.config),
+    }
+    atomic_write_text(directory / "config.json", json.dumps(description, indent=2) + "\n")
+
+
+def _describe(directory: Path) -> dict[str, Any]:
+    path = directory / "config.json"
+    if not path.is_file():
+        raise MissingInputError(f"{directory}: no model here (config.json is missing).")
+    description = read_json(path, "Redo the stage that wrote it.")
+    if not isinstance(description, dict) or description.get("kind") not in list(_KINDS):
+        raise CheckpointError(f"{path}: 'kind' must be one of {sorted(_KINDS)}.")
+    return description
+
+
+def read_folder(directory: Path) -> Checkpoint:
+    """Read one of our model folders, whose checksum must agree.
+
+    Raises:
+        MissingInputError: There is no model.
+        CheckpointError: The files are damaged.
+    """
+    description = _describe(directory)
+    weights = directory / "model.safetensors"
+    if not weights.is_file() or hash_file(weights) != description.get("sha256"):
+        raise CheckpointError(
+            f"{weights}: missing or its checksum differs from config.json. "
+            "Redo the stage that wrote it."
+        )
+    config = from_json(description.get("model"), ModelConfig, f"{directory}/config.json")
+    return Checkpoint(
+        where=weights, config=config, kind=description["kind"], tensors=read_safetensors(weights)
+    )
+
+
+def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """List the tensors of a safetensors file; their values are read when they are needed.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+
+    def reader(name: str) -> Callable[[int, int], Tensor]:
+        def read(start: int, stop: int) -> Tensor:
+            # Opened anew each time: the pages of a mapping that stays count as used memory.
+            with _open(path) as file:
+                rows: Tensor = file.get_slice(name)[start:stop]
+                return rows
+
+        return read
+
+    with _open(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        return {
+            name: StoredTensor(tuple(s.get_shape()), s.get_dtype(), reader(name))
+            for name, s in slices.items()
+        }
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}).") from None
+
+
+def empty_model(checkpoint: Checkpoint) -> Transformer | RewardModel:
+    """Return the model that a checkpoint describes, without memory for its weights.
+
+    Raises:
+        CheckpointError: Its sizes are impossible for a file of so many tensors.
+    """
+    config, where = checkpoint.config, checkpoint.where
+    # Before anything is built: a damaged description may claim any size.
+    if config.layers > len(checkpoint.tensors) or config.context * config.head_dim > MOST_ROTARY:
+        raise CheckpointError(
+            f"{where}: {config.layers} layers and a context of {config.context} tokens do not fit "
+            f"a file of {len(checkpoint.tensors)} tensors."
+        )
+    try:
+        with torch.device("meta"):
+            return _KINDS[checkpoint.kind](config)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{where}: sizes that no tensor can have ({reason}).") from None
+
+
+def _check(checkpoint: Checkpoint, model: Transformer | RewardModel) -> None:
+    tensors = checkpoint.tensors
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    problems = [f"missing {name}" for name in shapes if name not in tensors]
+    problems += [f"unexpected {name}" for name in tensors if name not in shapes]
+    for name, tensor in tensors.items():
+        if name in shapes and tensor.shape != shapes[name]:
+            problems.append(f"{name} has shape {tensor.shape}, needed {shapes[name]}")
+        elif tensor.type not in READABLE:
+            problems.append(f"{name} is stored as {tensor.type}")
+    _raise_problems(checkpoint.where, problems)
+
+
+def _raise_problems(where: Path, problems: Sequence[str]) -> None:
+    if problems:
+        shown = "; ".join(problems[:10]) + ("; ..." if len(problems) > 10 else "")
+        raise CheckpointError(f"{where}: {shown}.")
+
+
+def stream(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype,
+    vectors: torch.dtype | None = None,
+    *,
+    kept: bool = False,
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield name and values of every tensor, one at a time.
+
+    Args:
+        checkpoint: Where the tensors are.
+        dtype: Number type of what is yielded.
+        vectors: Number type of norms and biases where it is another.
+        kept: Whether all are kept. Their memory is then taken first: blocks that are read between
+            two of them would leave holes.
+
+    Raises:
+        CheckpointError: At the start if tensors are missing, superfluous, of another shape or of an
+            unreadable type; at the end if some were not finite in their new type.
+    """
+    model = empty_model(checkpoint)
+    _check(checkpoint, model)
+
+    def empty(name: str) -> Tensor:
+        shape = checkpoint.tensors[name].shape
+        return torch.empty(shape, dtype=vectors if vectors and len(shape) == 1 else dtype)
+
+    names, problems = list(model.state_dict()), []
+    tensors = {name: empty(name) for name in names} if kept else {}
+    for name in names:
+        stored, finite = checkpoint.tensors[name], True
+        tensor = tensors[name] if kept else empty(name)
+        width = max(1, tensor[:1].numel())
+        step = max(1, BLOCK // width // stored.unit) * stored.unit
+        for start in range(0, stored.shape[0], step):
+            rows = tensor[start : start + step]
+            rows.copy_(stored.read(start, start + len(rows)))
+            finite = finite and bool(torch.isfinite(rows).all())
+        if not finite:
+            problems.append(f"{name} holds values that are not finite in {tensor.dtype}")
+        yield name, tensor
+    _raise_problems(checkpoint.where, problems)
+
+
+def build(checkpoint: Checkpoint) -> Transformer | RewardModel:
+    """Return the model with its weights in fp32 (errors as `stream`)."""
+    model = empty_model(checkpoint)
+    model.load_state_dict(dict(stream(checkpoint, torch.float32, kept=True)), assign=True)
+    (model.trunk if isinstance(model, RewardModel) else model).reset_rotary()
+    return model.requires_grad_(True)
+
+
+def load_transformer(directory: Path, device: torch.device | None = None) -> Transformer:
+    """Load a language model folder.
+
+    Raises:
+        MissingInputError: There is no model.
+        CheckpointError: The files are damaged or hold another kind of model.
+    """
+    model = build(read_folder(directory))
+    if not isinstance(model, Transformer):
+        raise CheckpointError(f"{directory}: found a reward model, needed a transformer.")
+    return model.to(device) if device else model
+
+
+def load_reward_model(directory: Path, device: torch.device | None = None) -> RewardModel:
+    """Load a reward model folder (errors as `load_transformer`)."""
+    model = build(read_folder(directory))
+    if not isinstance(model, RewardModel):
+        raise CheckpointError(f"{directory}: found a transformer, needed a reward model.")
+    return model.to(device) if device else model

@@ -1,0 +1,1 @@
+"""Run directories and what drives them: files, seeds, stages, fingerprints, the runner."""

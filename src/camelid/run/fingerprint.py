@@ -1,0 +1,94 @@
+"""Fingerprints of stages: what a result depends on, and what to say when that has changed.
+
+Source: choice (the paper describes no software).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from camelid.errors import ConfigError
+from camelid.run.files import hash_file, write_json
+from camelid.settings import differences
+
+
+class HashCache:
+    """File hashes, reused while size and modification time stay the same."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+        # A damaged cache costs time, nothing else.
+        with contextlib.suppress(OSError, ValueError):
+            self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def hash_file(self, path: Path) -> str:
+        """Return the sha256 of a file's content."""
+        status = path.stat()
+        key = str(path.resolve())
+        known = self._known.get(key)
+        if known is not None and known[:2] == [status.st_size, status.st_mtime_ns]:
+            return str(known[2])
+        value = hash_file(path)
+        self._known[key] = [status.st_size, status.st_mtime_ns, value]
+        self._changed = True
+        return value
+
+    def save(self) -> None:
+        """Write the cache if it has grown."""
+        if self._changed:
+            write_json(self._path, self._known)
+            self._changed = False
+
+
+def hash_source() -> str:
+    """Return the hash of the package: every file of it that is not a compiled one."""
+    package = Path(__file__).parents[1]
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(f"{path.relative_to(package).as_posix()}\0{hash_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def digest(parts: dict[str, Any]) -> str:
+    """Return the fingerprint of its parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def difference_error(
+    name: str, state: str, old: dict[str, Any], new: dict[str, Any]
+) -> ConfigError:
+    """Return the error that names a stage and the first part that differs."""
+    return ConfigError(
+        f"Stage {name} is {state} already, but something differs: "
+        f"{_first_difference(name, old, new)}. Make it and everything after it again with "
+        f"--redo {name}, undo the difference, or choose another folder with --out."
+    )
+
+
+def _first_difference(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    found = differences(old["config"], new["config"])
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        # Stages of a round share one group of settings, named without the round.
+        return f"setting {name.rsplit('/', 1)[-1]}.{found[0]}{more}"
+    found = differences(old["wiring"], new["wiring"])
+    if found:
+        return f"its {found[0]}"
+    for key in ("seed", "precision", "threads", "device"):
+        if old[key] != new[key]:
+            return f"{key} {old[key]} -> {new[key]}"
+    for path in sorted({*old["inputs"], *new["inputs"]}):
+        if path not in new["inputs"] or path not in old["inputs"]:
+            return (
+                f"input {path} is read only {'now' if path in new['inputs'] else 'by the old one'}"
+            )
+        if old["inputs"][path] != new["inputs"][path]:
+            return f"input {path} {'is missing' if new['inputs'][path] is None else 'has changed'}"
+    return "the source of the camelid package has changed"

@@ -1,0 +1,1 @@
+"""Vocabularies, SentencePiece and byte-level BPE, and the chat formats that render dialogues."""

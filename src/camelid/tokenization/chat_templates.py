@@ -1,0 +1,91 @@
+"""The chat formats as Jinja templates, which transformers, vLLM and llama.cpp read.
+
+A template gives the ids of `data/chat.py` for every dialogue without special tokens in its text:
+there they stay text, while a template cannot tell them from its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from camelid.errors import CheckpointError
+from camelid.tokenization.vocabulary import ChatFormatName
+
+LLAMA2_TAGS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
+"""The tags of the Llama 2 chat format; plain text, not special tokens."""
+HARMLESS_TAGS = tuple(tag.translate(str.maketrans("[]<>", "()()")) for tag in LLAMA2_TAGS)
+"""What `neutralise` makes of the tags."""
+
+_MARKS: dict[ChatFormatName, str] = {
+    "chatml": "<|im_start|>",
+    "llama3": "<|start_header_id|>",
+    "llama2": "<<SYS>>",
+}
+
+_NEUTRALISED = "message['content']" + "".join(
+    f" | replace('{tag}', '{harmless}')"
+    for tag, harmless in zip(LLAMA2_TAGS, HARMLESS_TAGS, strict=True)
+)
+
+_LLAMA2 = (
+    "{%- set first = namespace(system=none) -%}\n"
+    "{%- for message in messages -%}\n"
+    f"{{%- set content = {_NEUTRALISED} -%}}\n"
+    r"""{%- if message['role'] == 'system' -%}
+{%- set first.system = content -%}
+{%- elif message['role'] == 'user' -%}
+{%- if first.system is not none -%}
+{%- set content = '<<SYS>>\n' + first.system + '\n<</SYS>>\n\n' + content -%}
+{%- set first.system = none -%}
+{%- endif -%}
+{{- bos_token + '[INST] ' + content | trim + ' [/INST]' -}}
+{%- else -%}
+{{- ' ' + content | trim + ' ' + eos_token -}}
+{%- endif -%}
+{%- endfor -%}
+"""
+)
+
+_LLAMA3 = r"""{{- bos_token -}}
+{%- for message in messages -%}
+{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}
+{{- message['content'] | trim + '<|eot_id|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}
+{%- endif -%}
+"""
+
+_CHATML = r"""{%- for message in messages -%}
+{{- '' if loop.first else '\n' -}}
+{{- '<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '\n<|im_start|>assistant\n' -}}
+{%- endif -%}
+"""
+
+
+def chat_template(chat_format: ChatFormatName) -> str:
+    """Return the Jinja template of a chat format."""
+    return {"llama2": _LLAMA2, "llama3": _LLAMA3, "chatml": _CHATML}[chat_format]
+
+
+def detect_chat_format(template: str | None, special_tokens: Collection[str]) -> ChatFormatName:
+    """Return the chat format of a template, or, without one, that of the special tokens.
+
+    Vocabularies without tokens for chat have Llama 2's format, whose tags are plain text.
+
+    Raises:
+        CheckpointError: The template has another format.
+    """
+    found = special_tokens if template is None else template
+    for name, mark in _MARKS.items():
+        if mark in found:
+            return name
+    if template is None:
+        return "llama2"
+    raise CheckpointError(
+        f"the chat template is of an unknown format (it starts {template[:60]!r}); known are "
+        f"{', '.join(_MARKS)}. Name the one to use instead (--chat-format)."
+    )

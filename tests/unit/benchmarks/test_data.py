@@ -1,0 +1,245 @@
+"""Public files become items; what is missing or malformed is named."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import lzma
+import sys
+import tarfile
+from types import SimpleNamespace
+
+import pytest
+
+from camelid.benchmarks.data import Hub, Source, few_shot_column, read
+from camelid.benchmarks.suites import BENCHMARKS, SUITES, tasks_of
+from camelid.errors import ConfigError, DataError, MissingInputError
+
+
+def source(*files, hub=None):
+    return Source(files=files, hub=hub, public="https://example.org/set")
+
+
+def items(data, name):
+    benchmark = BENCHMARKS[name]
+    return [benchmark.item(place.row) for place in read(data, benchmark.test)]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "query", "answer"),
+    [
+        ("piqa", 1838, "Question: How do I ready a guinea pig cage for it's new occupants?", 0),
+        ("hellaswag", 10042, "Roof shingle removal: A man is sitting on a roof. he", 3),
+        ("siqa", 1954, "Q: Tracy didn't go home that evening and resisted", 2),
+        ("arc_easy", 2376, "Question: Which statement best explains why photosynthesis", 0),
+        ("arc_challenge", 1150, "Question: An astronomer observes that a planet rotates", 2),
+        ("openbookqa", 500, "A person wants to start saving money so that they can", 1),
+        ("commonsenseqa", 1221, "Question: A revolving door is convenient for two", 0),
+        ("boolq", 3270, "All biomass goes through at least some of these steps", 0),
+        ("mmlu_abstract_algebra", 100, "Find the degree for the given field extension", 1),
+        ("agieval_sat-math", 220, "Q: If $\\frac{x-1}{3}=k$ and $k=3$", 3),
+        ("agieval_lsat-ar", 230, "Of the eight students", 2),
+    ],
+)
+def test_choices_of_the_public_files(shared_data, name, count, query, answer):
+    found = items(shared_data, name)
+    assert len(found) == count
+    assert found[0]["query"].startswith(query)
+    assert found[0]["gold"] == answer
+    assert all(item["choices"][item["gold"]] == item["answer"] for item in found)
+    assert all(text.strip() for item in found for text in item["choices"])
+
+
+def test_blanks_of_winogrande_are_filled(shared_data):
+    found = items(shared_data, "winogrande")
+    assert len(found) == 1267
+    assert found[0]["choices"] == [
+        "Sarah was a much better surgeon than Maria so Sarah",
+        "Sarah was a much better surgeon than Maria so Maria",
+    ]
+    assert found[0]["answer"] == "always got the easier cases."
+    assert found[0]["gold"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "query", "answers"),
+    [
+        ("gsm8k", 1319, "Question: Janet’s ducks lay 16 eggs", ["18"]),
+        ("math", 5000, "Problem:\nWhat is $10.0000198", ["420"]),
+        ("naturalquestions", 3610, "Question: when was the last time anyone was on the moon?",
+         ["14 December 1972 UTC", "December 1972"]),
+        ("bbh_navigate", 250, "Q: If you follow these instructions", ["No"]),
+    ],
+)  # fmt: skip
+def test_references_of_the_public_files(shared_data, name, count, query, answers):
+    found = items(shared_data, name)
+    assert len(found) == count
+    assert found[0]["query"].startswith(query)
+    assert found[0]["answers"] == answers
+
+
+def test_examples_of_agieval_are_read_from_its_table(shared_data):
+    benchmark = BENCHMARKS["agieval_sat-math"]
+    places = few_shot_column(read(shared_data, benchmark.examples), benchmark.column)
+    found = [benchmark.item(place.row) for place in places]
+    assert len(found) == 5
+    assert all(item["answer"] in "ABCD" for item in found)
+
+
+def test_layouts_and_compressions_agree(tmp_path):
+    rows = [{"goal": "g", "sol1": "a", "sol2": "b"}, {"goal": "h", "sol1": "c", "sol2": "d"}]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "piqa-labels.lst").write_text("1\n0\n")
+    (tmp_path / "piqa.jsonl.bz2").write_bytes(bz2.compress(text.encode()))
+    found = read(tmp_path, source("none.jsonl", "piqa.jsonl"))
+    assert [place.row for place in found] == [{**rows[0], "label": "1"}, {**rows[1], "label": "0"}]
+    assert found[1].where == f"{tmp_path / 'piqa.jsonl.bz2'}, line 2"
+    (tmp_path / "piqa-labels.lst").write_text("1\n")
+    with pytest.raises(DataError, match=r"labels\.lst: 1 labels for 2 items"):
+        read(tmp_path, source("piqa.jsonl"))
+
+    table = '"What, really?",a,b,c,d,C\r\n"two\nlines",1,2,3,4,A\r\n'
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("mmlu/test/x_test.csv")
+        entry.size = len(table.encode())
+        archive.addfile(entry, io.BytesIO(table.encode()))
+    (tmp_path / "mmlu.tar.xz").write_bytes(lzma.compress(buffer.getvalue()))
+    found = read(tmp_path, source("mmlu.tar::mmlu/test/x_test.csv"))
+    assert found[0].row == {"question": "What, really?", "choices": list("abcd"), "answer": 2}
+    assert found[1].row["question"] == "two\nlines"
+    with pytest.raises(DataError, match=r"cannot read mmlu/none\.csv from the archive"):
+        read(tmp_path, source("mmlu.tar::mmlu/none.csv"))
+
+
+def test_dialogues_keep_their_earlier_turns(tmp_path):
+    def turn(question, *answers):
+        return {"question": question, "answers": [{"text": text} for text in answers]}
+
+    paragraph = {"context": "Text.", "qas": [turn("Who?", "Ann", "Anna"), turn("Why?")]}
+    for folder, file in (("quac", "val_v0.2.json"), ("squad", "dev-v2.0.json")):
+        (tmp_path / folder).mkdir()
+        text = json.dumps({"data": [{"paragraphs": [paragraph]}]})
+        (tmp_path / folder / file).write_text(text)
+    quac = items(tmp_path, "quac")
+    assert quac[0]["answers"] == ["Ann", "Anna"]
+    assert quac[1]["query"] == "Text.\n\nQuestion: Who?\nAnswer: Ann\nQuestion: Why?\nAnswer:"
+    squad = items(tmp_path, "squad")
+    assert squad[1] == {
+        "query": "Text.\n\nQuestion: Why?\nAnswer:",
+        "answer": "unanswerable",
+        "answers": [],
+    }
+
+
+def test_a_missing_file_is_named_with_where_the_public_gets_it(tmp_path, monkeypatch):
+    with pytest.raises(MissingInputError, match=r"a\.jsonl, b\.csv .*example\.org/set"):
+        read(tmp_path, source("a.jsonl", "b.csv"))
+
+    def offline(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=offline))
+    with pytest.raises(MissingInputError, match=r"hub did not answer: no network.*example\.org"):
+        read(tmp_path, source("a.jsonl", hub=Hub("owner/set", None, "test")))
+
+
+def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
+    asked = []
+    row = {
+        "id": "1",
+        "question": "Which?",
+        "choices": {"text": ["x", "y", "z"], "label": ["A", "B", "C"]},
+        "answerKey": "C",
+    }
+
+    def load(path, config, *, split):
+        asked.append((path, config, split))
+        return [row]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    [item] = items(tmp_path, "arc_challenge")
+    assert asked == [("allenai/ai2_arc", "ARC-Challenge", "test")]
+    assert item["query"] == "Question: Which?\nAnswer:"
+    assert item["choices"] == ["x", "y", "z"]
+    assert item["gold"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a":', r"a\.jsonl, line 2: not valid JSON"),
+        ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: found no JSON object"),
+        ("a.txt", "x\n" * 7, "7 lines; a multiple of 6"),
+        ("a.csv", "q,1,2,3,4,A\nq,1,2,3,4\n", r"a\.csv, line 2: needed question, four choices"),
+        ("a.json", '{"other": []}', "neither a list nor"),
+        ("a.json", "[1]", "found int in place of an object"),
+        ("a.jsonl.gz", "plain text", r"a\.jsonl\.gz: cannot be read"),
+        ("a.jsonl.xz", "plain text", r"a\.jsonl\.xz: cannot be read"),
+    ],
+)
+def test_malformed_files_name_the_line(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, source(name.removesuffix(".gz").removesuffix(".xz")))
+
+
+def test_suites():
+    assert tasks_of("piqa") == [("piqa", 0)]
+    assert tasks_of("gsm8k@2,piqa,piqa") == [("gsm8k", 2), ("piqa", 0)]
+    assert len(tasks_of("mmlu")) == 57
+    assert ("mmlu_virology", 5) in tasks_of("table3")
+    assert tasks_of("table22")[3] == ("naturalquestions", 64)
+    assert all(tasks_of(suite) for suite in SUITES)
+    with pytest.raises(ConfigError, match="piqa"):
+        tasks_of("piqua")
+    with pytest.raises(ConfigError, match="whole number"):
+        tasks_of("piqa@two")
+
+
+@pytest.mark.parametrize("letter", ["", "AB", "BC", "E"])
+def test_a_letter_that_is_none_is_refused(letter, tmp_path):
+    (tmp_path / "x.csv").write_text(f"question,a,b,c,d,{letter}\n")
+    with pytest.raises(DataError, match="a letter A to D"):
+        read(tmp_path, source("x.csv"))
+    row = {"question": "q", "passage": "", "options": ["(A)1", "(B)2", "(C)3"], "label": letter}
+    with pytest.raises(ValueError, match="is not in list"):
+        BENCHMARKS["agieval_sat-math"].item(row)
+
+
+def test_hellaswag_begins_its_second_part_with_a_capital():
+    row = {
+        "activity_label": "Roof", "ctx_a": "A man sits.", "ctx_b": "he", "ctx": "A man sits. he",
+        "endings": ["x", "y"], "label": 1,
+    }  # fmt: skip
+    item = BENCHMARKS["hellaswag"].item(row)
+    assert (item["query"], item["gold"]) == ("Roof: A man sits. He", 1)
+
+
+def test_one_answer_as_a_text_is_one_reference():
+    item = BENCHMARKS["naturalquestions"].item({"question": "where?", "answer": "Paris"})
+    assert item["answers"] == ["Paris"]
+
+
+def test_files_in_another_layout_are_named(tmp_path):
+    for content in (
+        {"data": [{"paragraphs": [{"context": "c"}]}]},
+        {"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q"}]}]}]},
+    ):
+        (tmp_path / "x.json").write_text(json.dumps(content))
+        with pytest.raises(DataError, match=r"x\.json: not in its public layout"):
+            read(tmp_path, source("x.json"))
+    (tmp_path / "few_shot_prompts.csv").write_text("")
+    with pytest.raises(DataError, match="no column"):
+        few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
+    (tmp_path / "few_shot_prompts.csv").write_text("a,x\nsample\n")
+    with pytest.raises(DataError, match="1 cells, needed 2"):
+        few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
+
+
+def test_sat_without_passages_shows_none(shared_data):
+    benchmark = BENCHMARKS["agieval_sat-en-without-passage"]
+    places = few_shot_column(read(shared_data, benchmark.examples), benchmark.column)
+    assert any(place.row["passage"] for place in places)
+    assert all(benchmark.item(place.row)["query"].startswith("Q: ") for place in places)

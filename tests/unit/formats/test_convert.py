@@ -1,0 +1,401 @@
+"""The convert command end to end, memory while loading, and damaged files of every format."""
+
+import contextlib
+import json
+import logging
+import random
+import struct
+import subprocess
+import sys
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import camelid
+from camelid.cli import main
+from camelid.data.records import Message
+from camelid.errors import CamelidError
+from camelid.formats.convert import convert, read_checkpoint, read_tokenizer
+from camelid.formats.folder import build, load_transformer, save_model
+from camelid.formats.huggingface import write_huggingface
+from camelid.inference.models import find_model
+from camelid.model.config import ModelConfig
+from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import Transformer
+from camelid.tokenization.chat import load_chat_format
+from camelid.tokenization.training import train_sentencepiece
+
+ROOT = Path(__file__).parents[3]
+SHAPE = {
+    "dim": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn_dim": 96, "vocabulary_size": 420,
+    "context": 4096,
+}  # fmt: skip
+
+
+def make_model(**changes):
+    model = Transformer(ModelConfig(**(SHAPE | changes)))
+    model.initialise(5)
+    return model
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """Make what a run leaves: a tokenizer, a language model and a reward model."""
+    root = tmp_path_factory.mktemp("run")
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    (root / "corpus.txt").write_text(text, encoding="utf-8")
+    folder = root / "tokenizer_training" / "tokenizer"
+    train_sentencepiece(root / "corpus.txt", folder, vocabulary_size=420)
+    save_model(make_model(), root / "ppo" / "model")
+    reward = RewardModel.from_chat_model(make_model())
+    save_model(reward, root / "v1" / "reward_modeling" / "helpfulness_rm")
+    return root
+
+
+def assert_same(one, other):
+    assert one.config == other.config
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_round_trips_through_the_command(run_folder, tmp_path, capsys):
+    source, original = run_folder / "ppo" / "model", load_transformer(run_folder / "ppo" / "model")
+    hf, meta, file = tmp_path / "hf", tmp_path / "meta", tmp_path / "m.gguf"
+    assert main(["convert", str(source), str(hf), "--to", "hf"]) == 0
+    assert "format hf" in capsys.readouterr().out
+    assert main(["convert", str(hf), str(meta), "--to", "meta", "--shards", "2"]) == 0
+    assert main(["convert", str(meta), str(file), "--to", "gguf"]) == 0
+    last = tmp_path / "last"
+    assert main(["convert", str(file), str(last), "--to", "hf", "--shards", "3"]) == 0
+    ids = load_chat_format(run_folder / "tokenizer_training" / "tokenizer").tokenizer.encode
+    for path in (hf, meta, file, last):
+        assert_same(original, build(read_checkpoint(path)))
+        assert read_tokenizer(path).encode("The Work, 2004.") == ids("The Work, 2004.")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hf", "last", "m.gguf", "meta"]
+
+
+@torch.no_grad()
+def test_transformers_takes_the_directory(run_folder, tmp_path, caplog):
+    convert(run_folder / "ppo" / "model", tmp_path / "hf", to="hf")
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        transformers.logging.enable_propagation()
+        model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+        transformers.logging.disable_propagation()
+    assert not caplog.records
+    chat = load_chat_format(run_folder / "tokenizer_training" / "tokenizer")
+    turns = [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="What is a Licensor?"),
+        Message(role="assistant", content="The copyright owner."),
+        Message(role="user", content="And You?"),
+    ]
+    ids = chat.render_prompt(turns)
+    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+    assert list(tokenizer.apply_chat_template(plain, return_dict=False)) == ids
+    ours = load_transformer(run_folder / "ppo" / "model")
+    tokens = torch.tensor([ids])
+    assert (model(tokens).logits - ours.logits(ours(tokens))).abs().max() < 1e-5
+    assert model.generation_config.eos_token_id == chat.end_id
+
+
+@torch.no_grad()
+def test_reward_model_pads_with_what_ends_no_text(run_folder, tmp_path):
+    source = run_folder / "v1" / "reward_modeling" / "helpfulness_rm"
+    convert(source, tmp_path / "hf", to="hf")
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
+    ours = build(read_checkpoint(source))
+    pad = theirs.config.pad_token_id
+    assert pad not in (None, theirs.config.eos_token_id)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "hf").pad_token_id == pad
+    # Texts that end with the end-of-text token, of different lengths.
+    rows = [[1, 300, 301, 302, 2], [1, 310, 2]]
+    tokens = torch.tensor([row + [pad] * (5 - len(row)) for row in rows])
+    expected = ours(tokens, torch.tensor([5, 3]))
+    assert (theirs(tokens).logits[:, 0] - expected).abs().max() < 1e-5
+
+
+def test_refusals_leave_nothing_behind(run_folder, tmp_path, capsys):
+    source = str(run_folder / "ppo" / "model")
+    (tmp_path / "there").mkdir()
+    cases = [
+        ([source, str(tmp_path / "there"), "--to", "hf"], "exists already"),
+        ([source, str(tmp_path / "x"), "--to", "meta", "--shards", "3"], "3 shards"),
+        ([source, str(tmp_path / "x"), "--to", "hf", "--shards", "0"], "--shards 0"),
+        ([source, str(tmp_path / "x"), "--to", "onnx"], "invalid choice"),
+        ([str(tmp_path), str(tmp_path / "x"), "--to", "hf"], "no model here"),
+        (
+            [
+                str(run_folder / "v1" / "reward_modeling" / "helpfulness_rm"),
+                str(tmp_path / "x"), "--to", "gguf",
+            ],
+            "no reward heads",
+        ),
+    ]  # fmt: skip
+    for words, message in cases:
+        assert main(["convert", *words]) == 2
+        assert message in capsys.readouterr().err
+    save_model(make_model(), tmp_path / "alone" / "model")
+    words = ["convert", str(tmp_path / "alone" / "model"), str(tmp_path / "x"), "--to", "hf"]
+    assert main(words) == 2
+    assert "--tokenizer" in capsys.readouterr().err
+    tokenizer = str(run_folder / "tokenizer_training" / "tokenizer")
+    assert main([*words, "--tokenizer", tokenizer]) == 0
+    small = tmp_path / "small"
+    save_model(make_model(vocabulary_size=300), small)
+    words = ["convert", str(small), str(tmp_path / "y"), "--to", "hf", "--tokenizer", tokenizer]
+    assert main(words) == 2
+    assert "each id needs a row" in capsys.readouterr().err
+    broken = make_model()
+    with torch.no_grad():
+        broken.norm.weight[0] = float("nan")
+    save_model(broken, tmp_path / "broken")
+    words = ["convert", str(tmp_path / "broken"), str(tmp_path / "y"), "--to", "gguf"]
+    assert main([*words, "--tokenizer", tokenizer]) == 2
+    assert "norm.weight holds values that are not finite" in capsys.readouterr().err
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["alone", "broken", "small", "there", "x"]
+
+
+MEASURE = """
+import sys, resource, torch
+from pathlib import Path
+from camelid.formats.convert import read_checkpoint
+from camelid.formats.folder import build
+torch.set_num_threads(1)
+(torch.zeros(64, 64) @ torch.zeros(64, 64)).sum()
+# What torch imports when it first builds on the meta device is no part of the weights.
+with torch.device("meta"):
+    torch.nn.Embedding(2, 2), torch.nn.Linear(2, 2), torch.arange(4).float().cos()
+import gguf.quants, safetensors
+def kilobytes(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+before = kilobytes("VmRSS")
+model = build(read_checkpoint(Path(sys.argv[1])))
+weights = sum(p.nbytes for p in model.parameters()) / 1024
+print((kilobytes("VmHWM") - before) / 1024, weights / 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def large(run_folder):
+    """Save 413 MiB of fp32 weights.
+
+    At any size blocks and the allocator keep 15 to 60 MiB, here a small part.
+    """
+    shape = {
+        "dim": 768, "layers": 15, "heads": 12, "kv_heads": 4, "ffn_dim": 2048, "context": 512,
+        "vocabulary_size": 18000,
+    }  # fmt: skip
+    model = Transformer(ModelConfig(**shape, tied_embeddings=True))
+    model.initialise(1)
+    save_model(model, run_folder / "large")
+    return run_folder / "large"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize(
+    "case", ["ours", "hf float32", "hf bfloat16", "meta float32", "meta bfloat16", "gguf float16"]
+)
+def test_loading_needs_little_more_than_the_weights(case, large, run_folder, tmp_path):
+    path = large
+    if case != "ours":
+        to, dtype = case.split()
+        path = tmp_path / "m"
+        settings_ = {"shards": 4} if to == "meta" else {}
+        tokenizer = run_folder / "tokenizer_training" / "tokenizer"
+        convert(large, path, to=to, dtype=getattr(torch, dtype), tokenizer=tokenizer, **settings_)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)],
+        env={"PYTHONPATH": str(Path(camelid.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peak, weights = map(float, done.stdout.split())
+    assert weights > 400
+    assert 0.9 * weights < peak < 1.2 * weights
+
+
+def small_models(root):
+    """Write the same tiny model in each format; return the file of each whose bytes are mutated."""
+    model = make_model(dim=16, ffn_dim=256, vocabulary_size=420, layers=1)
+    save_model(model, root / "ours")
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    (root / "corpus.txt").write_text(text, encoding="utf-8")
+    train_sentencepiece(root / "corpus.txt", root / "tokenizer", vocabulary_size=420)
+    for to, name in (("hf", "hf"), ("meta", "meta"), ("gguf", "m.gguf")):
+        convert(root / "ours", root / name, to=to)
+    sharded = root / "sharded"
+    sharded.mkdir()
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
+    checkpoint = read_checkpoint(root / "ours")
+    write_huggingface(checkpoint, sharded, dtype=torch.float32, files=2, special_ids=ids)
+    return {
+        "safetensors": root / "hf" / "model.safetensors",
+        "config": root / "hf" / "config.json",
+        "index": sharded / "model.safetensors.index.json",
+        "params": root / "meta" / "params.json",
+        "ours": root / "ours" / "config.json",
+        "meta": root / "meta" / "consolidated.00.pth",
+        "gguf": root / "m.gguf",
+    }
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory):
+    return small_models(tmp_path_factory.mktemp("small"))
+
+
+def load(path):
+    """Load the model and tokenizer that a mutated file belongs to; only a CamelidError may pass."""
+    place = path if path.suffix == ".gguf" else path.parent
+    for read in (lambda: build(read_checkpoint(place)), lambda: read_tokenizer(place)):
+        with contextlib.suppress(CamelidError):
+            read()
+
+
+HEADERS = {"safetensors": 3000, "meta": 3000, "gguf": 14000}
+TARGETS = ["safetensors", "config", "index", "params", "ours", "meta", "gguf"]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(seed=st.integers(0, 2**32), changes=st.integers(1, 8), mode=st.integers(0, 5))
+def test_damaged_bytes_give_one_clear_error(name, targets, seed, changes, mode):
+    path, generator = targets[name], random.Random(seed)
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    end = min(len(data), HEADERS.get(name, len(data)))
+    if mode == 0:
+        del data[generator.randrange(len(data)) :]
+    elif mode == 1:
+        data[:] = generator.randbytes(generator.randrange(2000))
+    elif mode == 2:
+        start = generator.randrange(end)
+        data[start : start + 8] = struct.pack("<Q", generator.choice([2**63, 2**40, 2**31, 0]))
+    elif mode == 3:
+        start = generator.randrange(end)
+        data[start:start] = data[start : start + generator.randrange(60)]
+    else:
+        for _ in range(changes):
+            data[generator.randrange(end)] = generator.randrange(256)
+    path.write_bytes(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load(path)
+    finally:
+        path.write_bytes(whole)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize("name", ["config", "index", "params", "ours"])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_strange_values_give_one_clear_error(name, targets, data):
+    path = targets[name]
+    whole = path.read_bytes()
+    found = json.loads(whole)
+    inner = found["model"] if name == "ours" else found
+    known = ["rope_parameters", "layer_types", "id2label", "rope_scaling", "n_kv_heads"]
+    key = data.draw(st.sampled_from([*inner, *known, "use_scaled_rope", "ffn_dim_multiplier"]))
+    inner[key] = data.draw(VALUES)
+    path.write_text(json.dumps(found), encoding="utf-8", errors="surrogatepass")
+    try:
+        load(path)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_headers_that_claim_much_take_little_memory(tmp_path):
+    claims = {
+        "a.gguf": b"GGUF"
+        + struct.pack("<IQQQ", 3, 0, 1, 1)
+        + b"k"
+        + struct.pack("<IIQ", 9, 8, 2**50),
+        "b.gguf": b"GGUF" + struct.pack("<IQQ", 3, 2**50, 0),
+        "c.gguf": b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**50),
+    }
+    for name, start in claims.items():
+        (tmp_path / name).write_bytes(start + bytes(1000))
+    # A real length: eight bytes a text would be 600 million texts.
+    sparse = tmp_path / "sparse.gguf"
+    with sparse.open("wb") as file:
+        file.write(claims["a.gguf"][:-8] + struct.pack("<Q", 600_000_000))
+        file.truncate(5 * 10**9)
+    hf = tmp_path / "hf"
+    hf.mkdir()
+    (hf / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (hf / "model.safetensors").write_bytes(struct.pack("<Q", 2**40) + b"{" * 1000)
+    tracemalloc.start()
+    for path in (*(tmp_path / name for name in claims), sparse, hf):
+        with pytest.raises(CamelidError):
+            read_checkpoint(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 2**20
+
+
+def test_ends_of_the_source_and_of_the_tokenizer_are_kept(run_folder, tmp_path):
+    """A chat model may stop at several tokens, and a base model at another than its template."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    convert(run_folder / "ppo" / "model", first, to="hf")
+    generation = first / "generation_config.json"
+    assert json.loads(generation.read_text())["eos_token_id"] == 2
+    generation.write_text(json.dumps({"eos_token_id": [2, 7, 9]}))
+    convert(first, second, to="hf")
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((second / name).read_text())["eos_token_id"] == [2, 7, 9]
+    assert transformers.AutoModelForCausalLM.from_pretrained(second).generation_config
+
+
+def test_a_named_chat_format_stands_in_for_the_template(run_folder, tmp_path):
+    """Zephyr's, of TinyLlama-Chat, is not ours."""
+    convert(run_folder / "ppo" / "model", tmp_path / "hf", to="hf")
+    file = tmp_path / "hf" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": "<|user|>"}))
+    assert find_model(str(tmp_path / "hf")).load()[1].encode("The Work")
+    words = ["convert", str(tmp_path / "hf"), str(tmp_path / "out"), "--to", "gguf"]
+    assert main(words) == 2
+    assert main([*words, "--chat-format", "llama2"]) == 0
+    with pytest.raises(CamelidError, match=r"im_start.* is no special token"):
+        convert(tmp_path / "hf", tmp_path / "other", to="hf", chat_format="chatml")
+
+
+def test_a_tokenizer_above_a_meta_folder_or_named_as_a_file(run_folder, tmp_path):
+    convert(run_folder / "ppo" / "model", tmp_path / "llama" / "7b", to="meta")
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        (tmp_path / "llama" / "7b" / name).rename(tmp_path / "llama" / name)
+    (tmp_path / "llama" / "7b" / "tokenizer.json").unlink()
+    expected = read_tokenizer(run_folder / "ppo" / "model").encode("The Work")
+    above = tmp_path / "llama" / "tokenizer.model"
+    for place in (tmp_path / "llama" / "7b", above):
+        assert read_tokenizer(place).encode("The Work") == expected
+    # A folder of Hugging Face's does not take what lies about.
+    (tmp_path / "llama" / "hf").mkdir()
+    (tmp_path / "llama" / "hf" / "config.json").write_text("{}")
+    with pytest.raises(CamelidError, match=r"no tokenizer .*weights\.tokenizer"):
+        read_tokenizer(tmp_path / "llama" / "hf")

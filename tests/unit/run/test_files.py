@@ -1,0 +1,192 @@
+"""Run directories: atomic files, lock, manifest."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
+from camelid.run import files as runs
+from camelid.run.directory import RunDirectory
+from camelid.run.files import (
+    append_jsonl,
+    atomic_write_text,
+    hash_file,
+    hash_path,
+    is_disk_full,
+    read_json,
+    write_json,
+)
+from camelid.run.progress import RunProgress
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_seeds_are_a_pure_function():
+    assert derive_seed(0, "sft") == derive_seed("0", "sft") == 5243201029038482398
+    assert derive_seed(0, "sft") != derive_seed(1, "sft")
+    assert all(0 <= derive_seed(i) < 2**63 for i in range(200))
+
+
+def test_atomic_write_replaces_whole(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    atomic_write_text(path, "one")
+    atomic_write_text(path, "zwei ä")
+    assert path.read_text(encoding="utf-8") == "zwei ä"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    atomic_write_text(path, "old")
+    monkeypatch.setattr(runs.os, "fsync", full_disk)
+    with pytest.raises(CamelidError, match=r"The disk is full .*file\.txt") as caught:
+        atomic_write_text(path, "new")
+    assert "\n" not in str(caught.value)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_short_write_is_cut_back(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    append_jsonl(path, {"a": 1})
+    real_open = Path.open
+
+    class Short:
+        def __init__(self, file):
+            self._file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._file.close()
+
+        def write(self, data):
+            return self._file.write(data[:3])
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+    monkeypatch.setattr(Path, "open", lambda self, *a, **k: Short(real_open(self, *a, **k)))
+    with pytest.raises(CamelidError, match="disk is full"):
+        append_jsonl(path, {"b": 2})
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == '{"a": 1}\n'
+
+
+def test_disk_full_is_seen_through_native_errors():
+    assert is_disk_full(OSError(errno.ENOSPC, "x"))
+    assert is_disk_full(RuntimeError("write failed: No space left on device"))
+    assert not is_disk_full(OSError(errno.EACCES, "x"))
+
+
+def test_read_json_gives_advice(tmp_path):
+    path = tmp_path / "x.json"
+    with pytest.raises(MissingInputError, match="Do this"):
+        read_json(path, "Do this.")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"damaged .*Do this"):
+        read_json(path, "Do this.")
+
+
+def test_hash_of_a_folder_sees_names_and_contents(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("1", encoding="utf-8")
+    assert hash_path(tmp_path / "a") == hash_path(tmp_path / "b")
+    (tmp_path / "b" / "x").rename(tmp_path / "b" / "y")
+    assert hash_path(tmp_path / "a") != hash_path(tmp_path / "b")
+    assert hash_path(tmp_path / "a" / "x") == hash_file(tmp_path / "a" / "x")
+    with pytest.raises(MissingInputError):
+        hash_path(tmp_path / "none")
+
+
+def test_a_second_process_is_refused_by_name(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from camelid.errors import CamelidError\n"
+        "from camelid.run.files import RunDirectory\n"
+        "try:\n"
+        "    with RunDirectory(Path(sys.argv[1])).lock(): print('held')\n"
+        "except CamelidError as error: print(error)\n"
+    )
+    source = str(Path(runs.__file__).parents[1])
+
+    def second() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program, str(run.root)],
+            env={**os.environ, "PYTHONPATH": source},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    with run.lock():
+        said = second()
+        assert "in use by another process" in said
+        assert f"pid {os.getpid()} on " in said
+        assert "started 2" in said
+    assert second() == "held\n"
+
+
+def test_strangers_are_not_overwritten(tmp_path):
+    (tmp_path / "precious.txt").write_text("x", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"precious\.txt.*--out"):
+        RunDirectory(tmp_path).create()
+    with pytest.raises(ConfigError, match="is a file"):
+        RunDirectory(tmp_path / "precious.txt").create()
+
+
+def test_manifest_errors(tmp_path):
+    with pytest.raises(MissingInputError, match="There is no run at"):
+        RunDirectory(tmp_path / "none").read_manifest()
+    run = RunDirectory(tmp_path)
+    for damaged in ("{", "[]", "{}"):
+        (tmp_path / "run.json").write_text(damaged, encoding="utf-8")
+        with pytest.raises(CheckpointError, match="--out"):
+            run.read_manifest()
+    run.write_manifest({"stages": {}})
+    assert run.read_manifest() == {"stages": {}}
+    (tmp_path / "recipe.json").write_text('{"name": ', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="finished stages are kept"):
+        run.read_recipe()
+    run.write_recipe({"name": "ä"})
+    assert json.loads((tmp_path / "recipe.json").read_text(encoding="utf-8")) == {"name": "ä"}
+
+
+@pytest.mark.parametrize(
+    ("name", "maker"),
+    [
+        ("data/prompts.jsonl", "data"),
+        ("v1/reward_modeling/safety_rm", "v1/reward_modeling"),
+        ("sft/model", "sft"),
+    ],
+)
+def test_a_missing_input_names_its_maker(tmp_path, name, maker):
+    context = StageContext(
+        name="ppo",
+        root=tmp_path,
+        out=tmp_path,
+        work=tmp_path,
+        seed=0,
+        run_seed=0,
+        progress=RunProgress(),
+    )
+    with pytest.raises(MissingInputError, match=f"Stage ppo needs .*; stage {maker} makes it"):
+        context.input(name)
+    write_json(tmp_path / name, {})
+    assert context.input(name) == tmp_path / name

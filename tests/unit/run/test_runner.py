@@ -1,0 +1,357 @@
+"""The runner on toy stages: skip, resume, compare, redo, record."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
+from camelid.run import runner
+from camelid.run.directory import RunDirectory
+from camelid.run.files import append_jsonl
+from camelid.run.progress import RunProgress
+from camelid.run.runner import Environment, Stage, execute
+from camelid.run.seeds import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    steps: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    name: str = "toy"
+    seed: int = 0
+    watts: float = 100.0
+    sft: Settings = field(default_factory=Settings)
+
+
+class Toy:
+    """Three stages that count how often they run and stop where they are told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.stop: BaseException | None = None
+        self.wired: Any = "a"
+
+    def data(self, config, context):
+        self.calls.append(context.name)
+        (context.out / "rows.txt").write_text(f"{context.run_seed}", encoding="utf-8")
+        return {"rows": 1}
+
+    def sft(self, config, context, wired=None):
+        self.calls.append(context.name)
+        steps = context.work / "steps.jsonl"
+        done = len(steps.read_text(encoding="utf-8").splitlines()) if steps.exists() else 0
+        for step in range(done, config.steps):
+            append_jsonl(steps, {"step": step})
+            context.progress.update(step + 1, config.steps, loss=1.0)
+            time.sleep(0.01)
+            if self.stop is not None and step == 1:
+                raise self.stop
+        (context.out / "model").mkdir()
+        (context.out / "model" / "weights").write_text(
+            context.input("data/rows.txt").read_text(encoding="utf-8"), encoding="utf-8"
+        )
+        return {"resumed_at": done, "seed": context.seed}
+
+    def reporting(self, config, context):
+        self.calls.append(context.name)
+        (context.out / "index.html").write_text("report", encoding="utf-8")
+        return {}
+
+    def stages(self, recipe: Recipe) -> list[Stage]:
+        return [
+            Stage("data", self.data, {}, ()),
+            Stage("v1/sft", partial(self.sft, wired=self.wired), recipe.sft, ("data/rows.txt",)),
+            Stage("reporting", self.reporting, {}, ("data", "v1/sft")),
+        ]
+
+
+class Runner:
+    def __init__(self, root: Path) -> None:
+        self.toy = Toy()
+        self.root = root
+        self.environment = Environment(precision="float32", threads=1)
+
+    def __call__(self, recipe: Recipe | None = None, **choices: Any) -> list[str]:
+        recipe = recipe or Recipe()
+        self.toy.calls.clear()
+        execute(
+            self.toy.stages(recipe),
+            recipe,
+            RunDirectory(self.root),
+            environment=self.environment,
+            **choices,
+        )
+        return list(self.toy.calls)
+
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.root / "run.json").read_text(encoding="utf-8"))
+
+    def result(self, name: str) -> dict[str, Any]:
+        return json.loads((self.root / name / "result.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Runner:
+    monkeypatch.setattr(runner, "hash_source", lambda: "source")
+    return Runner(tmp_path / "runs" / "toy")
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_run_records_what_it_did(run):
+    assert run() == ["data", "v1/sft", "reporting"]
+    manifest = run.manifest()
+    assert manifest["recipe"] == "toy"
+    assert list(manifest["stages"]) == ["data", "v1/sft", "reporting"]
+    record = manifest["stages"]["v1/sft"]
+    assert record["seconds"] > 0
+    assert record["peak_memory_gib"] > 0
+    assert record["energy_kwh"] == pytest.approx(record["seconds"] * 100 * 1.1 / 3.6e6, rel=0.05)
+    assert record["co2_kg"] == pytest.approx(record["energy_kwh"] * 0.385)
+    assert record["started"] <= record["finished"]
+    assert record["fingerprint_parts"]["inputs"].keys() == {"data/rows.txt"}
+    assert run.result("v1/sft") == {"resumed_at": 0, "seed": derive_seed(0, "v1/sft")}
+    assert (run.root / "report").readlink() == Path("reporting")
+    assert (run.root / "report" / "index.html").read_text(encoding="utf-8") == "report"
+    assert not list((run.root / ".partial").rglob("*.json"))
+    recipe = json.loads((run.root / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe == {"name": "toy", "seed": 0, "watts": 100.0, "sft": {"steps": 3}}
+
+
+def test_a_second_run_does_nothing(run):
+    run()
+    before = snapshot(run.root)
+    assert run() == []
+    assert snapshot(run.root) == before
+
+
+@pytest.mark.parametrize("stop", [ValueError("bad"), KeyboardInterrupt()])
+def test_a_stopped_stage_goes_on(run, stop):
+    run.toy.stop = stop
+    with pytest.raises(type(stop)):
+        run()
+    assert not (run.root / "v1").exists()
+    assert not (run.root / ".partial" / "v1" / "sft" / "out").exists()
+    first = float((run.root / ".partial/v1/sft/seconds.json").read_text(encoding="utf-8"))
+    run.toy.stop = None
+    assert run() == ["v1/sft", "reporting"]
+    assert run.result("v1/sft")["resumed_at"] == 2
+    assert run.manifest()["stages"]["v1/sft"]["seconds"] > first > 0
+
+
+def test_a_stopped_stage_does_not_go_on_with_other_settings(run):
+    run.toy.stop = ValueError("bad")
+    with pytest.raises(ValueError, match="bad"):
+        run()
+    run.toy.stop = None
+    changed = Recipe(sft=Settings(steps=5))
+    with pytest.raises(
+        ConfigError, match=r"v1/sft is interrupted.*sft\.steps: 3 -> 5.*--redo v1/sft"
+    ):
+        run(changed)
+    assert run(changed, redo="v1/sft") == ["v1/sft", "reporting"]
+    assert run.result("v1/sft")["resumed_at"] == 0
+
+
+def test_a_folder_without_a_record_is_made_again(run):
+    run(until="data")
+    manifest = run.manifest()
+    manifest["stages"].clear()
+    (run.root / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert run(until="data") == ["data"]
+
+
+def change_input(run: Runner) -> None:
+    (run.root / "data" / "rows.txt").write_text("other", encoding="utf-8")
+
+
+def change_threads(run: Runner) -> None:
+    run.environment = replace(run.environment, threads=2)
+
+
+def change_precision(run: Runner) -> None:
+    run.environment = replace(run.environment, precision="bfloat16")
+
+
+def change_device(run: Runner) -> None:
+    run.environment = replace(run.environment, device="cuda")
+
+
+def change_wiring(run: Runner) -> None:
+    run.toy.wired = "b"
+
+
+def change_source(run: Runner) -> None:
+    runner.hash_source = lambda: "other"  # restored by the fixture's monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("change", "recipe", "message"),
+    [
+        (
+            lambda run: None,
+            Recipe(sft=Settings(steps=4)),
+            r"Stage v1/sft is finished.*sft\.steps: 3 -> 4",
+        ),
+        (lambda run: None, Recipe(seed=1), r"Stage data .*seed 0 -> 1.*--redo data"),
+        (lambda run: None, Recipe(name="other"), "is a run of recipe 'toy', not of 'other'"),
+        (change_threads, Recipe(), "threads 1 -> 2"),
+        (change_precision, Recipe(), "precision float32 -> bfloat16"),
+        (change_device, Recipe(), "device cpu -> cuda"),
+        (change_input, Recipe(), r"Stage v1/sft .*input data/rows\.txt has changed"),
+        (change_wiring, Recipe(), "Stage v1/sft .*its wired: 'a' -> 'b'"),
+        (change_source, Recipe(), "source of the camelid package has changed"),
+    ],
+)
+def test_a_difference_is_named_and_changes_nothing(run, change, recipe, message):
+    run()
+    change(run)
+    before = snapshot(run.root)
+    with pytest.raises(ConfigError, match=message):
+        run(recipe)
+    after = snapshot(run.root)
+    for files in (before, after):
+        files.pop(".hashes.json")
+        files.pop("run.lock")
+    assert after == before
+    assert run.toy.calls == []
+
+
+def test_watts_are_no_difference(run):
+    run()
+    assert run(Recipe(watts=5.0)) == []
+    assert run.manifest()["watts"] == 5.0
+
+
+def test_redo_makes_a_stage_and_all_after_it(run):
+    run()
+    assert run(Recipe(sft=Settings(steps=4)), redo="v1/sft") == ["v1/sft", "reporting"]
+    assert run(Recipe(sft=Settings(steps=4))) == []
+
+
+def test_only_makes_one_stage_without_comparing(run):
+    run()
+    change_source(run)
+    change_input(run)
+    assert run(only="reporting") == ["reporting"]
+
+
+def test_a_report_made_elsewhere_keeps_where_the_model_was_trained(run):
+    run()
+    change_device(run)
+    change_threads(run)
+    assert run(only="reporting") == ["reporting"]
+    assert (run.manifest()["device"], run.manifest()["threads"]) == ("cpu", 1)
+
+
+def test_until_stops_after_a_stage(run):
+    assert run(until="v1/sft") == ["data", "v1/sft"]
+    assert run() == ["reporting"]
+
+
+@pytest.mark.parametrize("choice", ["redo", "until", "only"])
+def test_an_unknown_stage_names_the_nearest(run, choice):
+    with pytest.raises(ConfigError, match=r"no stage 'v1/stf'.*'v1/sft'"):
+        run(**{choice: "v1/stf"})
+    assert not run.root.exists()
+
+
+def test_a_missing_input_names_its_stage(run):
+    run(until="data")
+    (run.root / "data" / "rows.txt").unlink()
+    with pytest.raises(MissingInputError, match=r"Stage v1/sft needs .*stage data makes it"):
+        run()
+
+
+def test_a_lost_folder_is_noticed(run):
+    run()
+    (run.root / "v1" / "sft" / "result.json").unlink()
+    with pytest.raises(CheckpointError, match=r"v1/sft is recorded .*--redo v1/sft"):
+        run()
+    assert run(redo="v1/sft") == ["v1/sft", "reporting"]
+
+
+def test_a_damaged_manifest_is_named(run):
+    run()
+    (run.root / "run.json").write_text('{"recipe": "toy", "sta', encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"run\.json is damaged.*--out"):
+        run()
+
+
+def test_a_damaged_hash_cache_costs_nothing(run):
+    run()
+    (run.root / ".hashes.json").write_text("{", encoding="utf-8")
+    assert run() == []
+
+
+def test_a_second_holder_is_refused(run):
+    run(until="data")
+    with RunDirectory(run.root).lock(), pytest.raises(CamelidError, match=f"pid {os.getpid()}"):
+        run()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device")],
+)
+def test_a_full_disk_is_one_line_and_leaves_no_half(run, error):
+    run.toy.stop = error
+    with pytest.raises(CamelidError, match="The disk is full") as caught:
+        run()
+    assert "\n" not in str(caught.value)
+    assert not (run.root / "v1").exists()
+    assert not (run.root / ".partial" / "v1" / "sft" / "out").exists()
+    run.toy.stop = None
+    assert run() == ["v1/sft", "reporting"]
+
+
+def test_progress_hears_everything(run):
+    class Listener(RunProgress):
+        def __init__(self) -> None:
+            self.heard: list[Any] = []
+
+        def started(self, name):
+            self.heard.append(("started", name))
+
+        def skipped(self, name, seconds):
+            self.heard.append(("skipped", name))
+
+        def finished(self, name, seconds):
+            self.heard.append(("finished", name))
+
+        def failed(self, name):
+            self.heard.append(("failed", name))
+
+        def update(self, done, total, **metrics):
+            self.heard.append((done, total, metrics))
+
+    run.toy.stop = ValueError("bad")
+    listener = Listener()
+    with pytest.raises(ValueError, match="bad"):
+        run(progress=listener)
+    assert listener.heard == [
+        ("started", "data"),
+        ("finished", "data"),
+        ("started", "v1/sft"),
+        (1, 3, {"loss": 1.0}),
+        (2, 3, {"loss": 1.0}),
+        ("failed", "v1/sft"),
+    ]
+    run.toy.stop = None
+    listener.heard.clear()
+    run(progress=listener, until="v1/sft")
+    assert listener.heard[:2] == [("skipped", "data"), ("started", "v1/sft")]
