@@ -1,329 +1,199 @@
-"""A recipe and the order of its stages.
+"""Plan: the stages of a run in order, wired by what they write.
 
-Rounds go V1, V2, ...: fresh preferences from the two latest variants, reward models from the latest
-chat model, rejection sampling, red teaming. After the last round: context distillation, Ghost
-Attention, PPO, evaluation, report.
+A recipe is a function with typed keyword options that adds stages to a plan and returns it; a study
+is the same thing. What is optional is plain Python in that function.
 
-Source: arXiv 2307.09288, Figure 4 and Section 3.2.3 (rounds). The order of the last steps is
-Source: choice.
+Source: arXiv 2307.09288, Figure 4 (the pipeline); the plan itself is Source: choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from camelid.data.annotation import Judge
 from camelid.errors import ConfigError
-from camelid.evaluation.judge import StandInJudge
-from camelid.run.runner import Stage
-from camelid.run.stage import StageInputs
-from camelid.runtime import Precision
-from camelid.simulation.judge import ExactJudge
-from camelid.simulation.world import WorldConfig
-from camelid.stages import (
-    context_distillation,
-    data,
-    evaluating,
-    ghost_attention,
-    ppo,
-    preference_collection,
-    pretraining,
-    public_data,
-    red_teaming,
-    rejection_sampling,
-    reporting,
-    reward_modeling,
-    sft,
-    tokenizer_training,
-    weights,
+from camelid.run.place import ModelFolder, Place, StageFolder, TokenizerFolder
+from camelid.run.stage import C, I, O, PlannedStage, R, RunSettings, StageKind
+from camelid.settings import (
+    flatten,
+    from_json,
+    group_words,
+    read_onto,
+    suggestion,
+    to_json,
+    with_words,
 )
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FromText:
-    """A model from raw text: the simulated world, its tokenizer and pretraining."""
-
-    world: WorldConfig
-    """The pocket world that is learned."""
-    tokenizer_training: tokenizer_training.Config
-    """SentencePiece on the world's corpus."""
-    pretraining: pretraining.Config
-    """Next-token training from random weights."""
-    preference_collection: preference_collection.Config
-    """Comparisons by simulated annotators."""
-    context_distillation: context_distillation.Config
-    """Safety distillation after the last round."""
-    ghost_attention: ghost_attention.Config
-    """Instructions that hold."""
+AnyStage = PlannedStage[Any, Any, Any, Any]
+Recipe = Callable[..., "Plan"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FromWeights:
-    """A model from real weights, with public demonstrations and human comparisons."""
+class Plan:
+    """Stages in order, models by name.
 
-    public_data: public_data.Config
-    """Where the public files are and how much of them is used."""
-    weights: weights.Config
-    """The file of weights."""
+    Args:
+        name: Name of the recipe or study.
+        settings: What decides the run beside its stages.
+    """
 
+    def __init__(self, name: str, settings: RunSettings | None = None) -> None:
+        self.name = name
+        self.settings = settings or RunSettings()
+        self.stages: list[AnyStage] = []
+        self.models: dict[str, ModelFolder] = {}
+        self.tokenizer: TokenizerFolder | None = None
+        self.options: dict[str, Any] = {}
+        self._checks: list[Callable[[Plan], None]] = []
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """Everything that decides a run."""
+    def add(
+        self, kind: StageKind[C, I, O, R], config: C, inputs: I, *, within: str | None = None
+    ) -> O:
+        """Add a stage after those that are there.
 
-    name: str
-    """Name of the recipe."""
-    seed: int = 0
-    """Seed of all training, sampling and shuffling. The pocket world and its annotators are part of
-    the task, not of the run: they keep seeds of their own."""
-    precision: Precision = "auto"
-    """Compute type: bf16 where the hardware has it, else fp32."""
-    threads: int = 2
-    """Threads of the CPU kernels; part of what makes a run repeatable to the bit."""
-    watts: float = 65.0
-    """Power of the machine in W, for energy and CO2 (stated, not measured; Source: choice)."""
-    from_text: FromText | None = None
-    """Start from raw text; exactly one of the two starts is given."""
-    from_weights: FromWeights | None = None
-    """Start from real weights."""
-    rounds: int = 1
-    """Rounds of preferences, reward models and rejection sampling (the paper has five)."""
-    sft: sft.Config
-    """Supervised fine-tuning."""
-    reward_modeling: reward_modeling.Config
-    """Helpfulness, safety and guard reward models."""
-    rejection_sampling: rejection_sampling.Config
-    """Rejection sampling of each round."""
-    red_teaming: red_teaming.Config
-    """Red teaming of each round."""
-    ppo: ppo.Config
-    """Proximal policy optimisation at the end."""
-    evaluating: evaluating.Config
-    """Evaluation of all versions."""
-    reporting: reporting.Config
-    """The report."""
+        Args:
+            kind: What it is.
+            config: Its settings.
+            inputs: What it reads: outputs of earlier stages, and plain values.
+            within: Round or variant that it belongs to, such as `v1`; part of its name.
 
-    def __post_init__(self) -> None:
-        if (self.from_text is None) == (self.from_weights is None):
-            raise ConfigError("recipe: give exactly one of from_text and from_weights.")
-        if self.rounds < 1:
-            raise ConfigError(f"recipe: rounds must be at least 1, found {self.rounds}.")
+        Returns:
+            The places that it will write, for the inputs of later stages.
 
+        Raises:
+            ConfigError: A stage of this name is there, or an input is made by no earlier stage.
+        """
+        name = f"{within}/{kind.name}" if within else kind.name
+        known = [stage.name for stage in self.stages]
+        if name in known:
+            raise ConfigError(f"plan {self.name}: stage '{name}' is there already.")
+        for place in inputs.places():
+            if place.stage not in known:
+                raise ConfigError(f"plan {self.name}: {name} reads {place.label}, made by nothing.")
+        stage = PlannedStage(name, kind, config, inputs)
+        self.stages.append(stage)
+        return stage.outputs()
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Where the first stages leave what all others read."""
+    def everything(self) -> tuple[StageFolder, ...]:
+        """Return the folders of all stages so far: what a report reads."""
+        return tuple(StageFolder(stage.name, "") for stage in self.stages)
 
-    stages: list[Stage]
-    tokenizer: str
-    base: str
-    held_out: str | None
+    def require(self, check: Callable[[Plan], None]) -> None:
+        """Add a check of the settings of several stages; it raises a `ConfigError`."""
+        self._checks.append(check)
 
+    def check(self) -> None:
+        """Run the checks, after all settings are as they will be."""
+        for check in self._checks:
+            check(self)
 
-def _stage(
-    name: str, run: Callable[..., dict[str, Any]], config: Any, inputs: StageInputs, **bound: Any
-) -> Stage:
-    """Return a stage with its inputs, and what else its function is bound to."""
-    return Stage(name, partial(run, inputs=inputs, **bound), config, inputs.paths())
+    def config_of(self, name: str, kind: type[C]) -> C:
+        """Return the settings of one stage."""
+        config = next(stage.config for stage in self.stages if stage.name == name)
+        if not isinstance(config, kind):
+            raise TypeError(f"settings of {name} are {type(config).__name__}")
+        return config
 
+    def maker(self, place: Place) -> AnyStage:
+        """Return the stage that makes a place."""
+        return next(stage for stage in self.stages if stage.name == place.stage)
 
-def _from_text(recipe: Recipe, start: FromText) -> _Start:
-    corpus, tokenizer = "data/corpus.txt", "tokenizer_training/tokenizer"
-    learning = pretraining.Inputs(tokenizer, corpus, "data/corpus_validation.txt")
-    stages = [
-        Stage("data", data.run, start.world, ()),
-        _stage(
-            "tokenizer_training",
-            tokenizer_training.run,
-            start.tokenizer_training,
-            tokenizer_training.Inputs(corpus),
-        ),
-        _stage(
-            "pretraining",
-            pretraining.run,
-            start.pretraining,
-            learning,
-            precision=recipe.precision,
-        ),
-    ]
-    return _Start(stages, tokenizer, "pretraining/model", "data/held_out.json")
+    # Settings
 
+    def override(self, words: Sequence[str]) -> None:
+        """Apply `--STAGE.field value` options.
 
-def _from_weights(start: FromWeights) -> _Start:
-    stages = [
-        Stage("data", public_data.run, start.public_data, ()),
-        Stage("weights", weights.run, start.weights, ()),
-    ]
-    return _Start(stages, "weights/tokenizer", "weights/model", None)
+        `--ppo.iterations 10` sets it for all stages of that kind, `--v2.rejection_sampling.samples
+        8` for one.
 
+        Raises:
+            ConfigError: No stage or field has this name (the nearest is named), or a value is wrong.
+        """
+        grouped = group_words(words)
+        # A round's own setting wins over that of all rounds, in whatever order they are given.
+        for name in sorted(grouped, key=lambda option: bool(self._named(option))):
+            self._set(name, grouped[name])
 
-def stages(recipe: Recipe) -> list[Stage]:
-    """Return the stages of a recipe in order."""
-    text, precision = recipe.from_text, recipe.precision
-    if text is not None:
-        start = _from_text(recipe, text)
-    elif recipe.from_weights is not None:
-        start = _from_weights(recipe.from_weights)
-    else:
-        raise ConfigError("recipe: give exactly one of from_text and from_weights.")
-    judge: Judge = ExactJudge() if text is not None else StandInJudge()
-    listed = list(start.stages)
-    tuning = sft.Inputs(start.tokenizer, start.base, "data/demonstrations.jsonl")
-    listed.append(_stage("sft", sft.run, recipe.sft, tuning, precision=precision))
-    older, latest = "sft/epoch1", "sft/model"
-    models = [("base", start.base), ("sft", latest)]
-    for number in range(1, recipe.rounds + 1):
-        listed += _round(recipe, start, judge, number=number, older=older, latest=latest)
-        older, latest = latest, f"v{number}/rejection_sampling/model"
-        models.append((f"v{number}", latest))
-    last = f"v{recipe.rounds}"
-    ghost = None
-    if text is not None:
-        listed += _after_rounds(recipe, text, start, latest, last)
-        latest, ghost = "ghost_attention/model", "ghost_attention/dialogues.jsonl"
-        models += [
-            ("context_distillation", "context_distillation/model"),
-            ("ghost_attention", latest),
-        ]
-    optimising = ppo.Inputs(
-        start.tokenizer, latest, f"{last}/reward_modeling", "data/prompts.jsonl", ghost
-    )
-    listed.append(_stage("ppo", ppo.run, recipe.ppo, optimising, precision=precision))
-    reference = models[-1][0]
-    models.append(("final", "ppo/model"))
-    answering = evaluating.Inputs(
-        start.tokenizer,
-        tuple(models),
-        (("final", reference),),
-        f"{last}/reward_modeling",
-        "data/prompts.jsonl",
-    )
-    listed.append(
-        _stage(
-            "evaluating",
-            evaluating.run,
-            recipe.evaluating,
-            answering,
-            judge=judge,
-            precision=precision,
-        )
-    )
-    everything = tuple(stage.name for stage in listed)
-    listed.append(Stage("reporting", reporting.run, recipe.reporting, everything))
-    return listed
+    def _named(self, option: str) -> AnyStage | None:
+        """Return the stage that an option names in full, round included."""
+        for stage in self.stages:
+            if "/" in stage.name and option.startswith(f"{stage.name.replace('/', '.')}."):
+                return stage
+        return None
 
-
-def _round(
-    recipe: Recipe, start: _Start, judge: Judge, *, number: int, older: str, latest: str
-) -> list[Stage]:
-    """Return the stages of one round."""
-    folder, precision, text = f"v{number}", recipe.precision, recipe.from_text
-    listed = []
-    sources = ["data"]
-    if text is not None:
-        asking = preference_collection.Inputs(
-            start.tokenizer, "data/prompts.jsonl", older, latest, start.held_out, number
-        )
-        listed.append(
-            _stage(
-                f"{folder}/preference_collection",
-                preference_collection.run,
-                text.preference_collection,
-                asking,
-                world=text.world,
-                precision=precision,
+    def _set(self, option: str, words: list[str]) -> None:
+        one = self._named(option)
+        kind = option.partition(".")[0]
+        chosen = [one] if one else [stage for stage in self.stages if stage.kind.name == kind]
+        field = option.removeprefix(f"{one.name if one else kind}".replace("/", ".") + ".")
+        if not chosen or field == option:
+            fields = [f"{s.kind.name}.{f}" for s in self.stages for f in flatten(s.config)]
+            hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
+            raise ConfigError(
+                f"--{option} is no option and no setting of {self.name}."
+                f"{hint or f' `camelid show {self.name}` lists them.'}"
             )
-        )
-        sources = [f"v{n}/preference_collection" for n in range(1, number + 1)]
-    guard = sources if number == recipe.rounds else []
-    ranking = reward_modeling.Inputs(
-        start.tokenizer,
-        latest,
-        tuple(f"{source}/preferences.jsonl" for source in sources),
-        tuple(f"{source}/test_preferences.jsonl" for source in sources),
-        tuple(f"{source}/guard_preferences.jsonl" for source in guard),
-    )
-    sampling = rejection_sampling.Inputs(
-        start.tokenizer,
-        start.base,
-        latest,
-        f"{folder}/reward_modeling",
-        "data/prompts.jsonl",
-        "data/demonstrations.jsonl",
-        f"v{number - 1}/rejection_sampling/bests.jsonl" if number > 1 else None,
-        start.held_out,
-        number,
-    )
-    attacking = red_teaming.Inputs(
-        start.tokenizer,
-        f"{folder}/rejection_sampling/model",
-        "data/prompts.jsonl",
-        tuple(f"v{n}/red_teaming/red_teaming.jsonl" for n in range(1, number)),
-        number,
-    )
-    return [
-        *listed,
-        _stage(
-            f"{folder}/reward_modeling",
-            reward_modeling.run,
-            recipe.reward_modeling,
-            ranking,
-            precision=precision,
-        ),
-        _stage(
-            f"{folder}/rejection_sampling",
-            rejection_sampling.run,
-            recipe.rejection_sampling,
-            sampling,
-            precision=precision,
-        ),
-        _stage(
-            f"{folder}/red_teaming",
-            red_teaming.run,
-            recipe.red_teaming,
-            attacking,
-            judge=judge,
-            precision=precision,
-        ),
-    ]
+        for index, stage in enumerate(self.stages):
+            if stage in chosen:
+                config = with_words(stage.config, field, words, f"--{option}")
+                self.stages[index] = dataclasses.replace(stage, config=config)
+
+    # recipe.json
+
+    def description(self) -> dict[str, Any]:
+        """Return the JSON of everything that decides this run; `described` makes it again."""
+        return {
+            "recipe": self.name,
+            "options": to_json(self.options),
+            "run": to_json(self.settings),
+            "settings": {stage.name: to_json(stage.config) for stage in self.stages},
+        }
+
+    def use(self, settings: dict[str, Any], where: str) -> None:
+        """Take the settings of all stages from a description.
+
+        Raises:
+            ConfigError: A stage is missing or unknown, or a setting does not fit.
+        """
+        known = [stage.name for stage in self.stages]
+        for name in [*settings, *known]:
+            if name not in known or name not in settings:
+                state = "missing" if name in known else "not a stage of this recipe"
+                raise ConfigError(
+                    f"{where}: settings of {name} are {state}.{suggestion(name, known)}"
+                )
+        for index, stage in enumerate(self.stages):
+            config = read_onto(settings[stage.name], stage.config, f"{where}: {stage.name}")
+            self.stages[index] = dataclasses.replace(stage, config=config)
 
 
-def _after_rounds(
-    recipe: Recipe, text: FromText, start: _Start, latest: str, last: str
-) -> list[Stage]:
-    """Return context distillation and Ghost Attention."""
-    bests = f"{last}/rejection_sampling/bests.jsonl"
-    distilling = context_distillation.Inputs(
-        start.tokenizer,
-        latest,
-        f"{last}/reward_modeling",
-        "data/prompts.jsonl",
-        bests,
-        start.held_out,
-    )
-    holding = ghost_attention.Inputs(
-        start.tokenizer,
-        "context_distillation/model",
-        "data/ghost_dialogues.jsonl",
-        bests,
-        start.held_out,
-    )
-    return [
-        _stage(
-            "context_distillation",
-            context_distillation.run,
-            text.context_distillation,
-            distilling,
-            precision=recipe.precision,
-        ),
-        _stage(
-            "ghost_attention",
-            ghost_attention.run,
-            text.ghost_attention,
-            holding,
-            precision=recipe.precision,
-        ),
-    ]
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """`recipe.json`."""
+
+    recipe: str
+    """Name of a recipe or study."""
+    options: dict[str, Any]
+    """Keyword options of that function."""
+    run: RunSettings
+    settings: dict[str, Any]
+    """Settings of every stage by its name."""
+
+
+def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:
+    """Make a plan again from its description.
+
+    Args:
+        data: Content of a `recipe.json`.
+        recipes: Finds a recipe or study by its name.
+        where: The file, for errors.
+
+    Raises:
+        ConfigError: It does not fit; the field is named.
+    """
+    found = from_json(data, Description, where)
+    plan = recipes(found.recipe)(**found.options)
+    plan.options, plan.settings = found.options, found.run
+    plan.use(found.settings, where)
+    plan.check()
+    return plan

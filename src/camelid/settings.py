@@ -17,6 +17,9 @@ from camelid.errors import ConfigError
 
 T = TypeVar("T")
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Number type of matrix products; `auto` takes bf16 where the hardware multiplies in it."""
+
 
 class Difference(NamedTuple):
     """One field in which two settings differ."""

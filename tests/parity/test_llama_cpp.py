@@ -52,7 +52,6 @@ def test_llama_cpp_gives_the_same_greedy_replies(tmp_path: Path) -> None:
         Sampling(temperature=0.0, max_new_tokens=64),
         end_id=chat.end_id,
         seed=0,
-        precision="float32",
     )
     rendered = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
     asked = [

@@ -216,7 +216,6 @@ def test_greedy_replies_equal_transformers():
         Sampling(temperature=0.0, max_new_tokens=64),
         end_id=chat.end_id,
         seed=0,
-        precision="float32",
     )
     assert len(replies) == 20
     for request, reply in zip(requests, replies, strict=True):

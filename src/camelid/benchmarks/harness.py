@@ -28,7 +28,6 @@ from camelid.inference.likelihood import Pair, continuation_likelihoods
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
 from camelid.run.files import append_jsonl
-from camelid.runtime import Precision
 from camelid.tokenization.tokenizer import Tokenizer
 
 SEED = 0
@@ -105,19 +104,17 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         load: Callable[[], tuple[Transformer, Tokenizer]],
         log: Callable[[str], Log],
         *,
-        precision: Precision = "float32",
         chunk: int = 256,
     ) -> None:
         """Wrap a model.
 
         Args:
-            load: Reads the model; called when the first answer is missing.
+            load: Reads the model, in fp32: log-likelihoods are compared; called when the first answer is missing.
             log: Gives the log of a task.
-            precision: Compute type; log-likelihoods are compared, so fp32 by default.
             chunk: Choices scored between two writes to the log; 32 answers, or one text.
         """
         super().__init__()
-        self._load, self._log, self._precision, self._chunk = load, log, precision, chunk
+        self._load, self._log, self._chunk = load, log, chunk
         self._loaded: tuple[Transformer, Tokenizer] | None = None
 
     @property
@@ -191,7 +188,7 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             kept = context[-(longest + 1 - len(continuation)) :]
             cut.append(Pair(tuple(kept), tuple(continuation)))
             truncated.append(len(kept) < len(context))
-        found = continuation_likelihoods(self.model, cut, precision=self._precision)
+        found = continuation_likelihoods(self.model, cut)
         return list(zip(found, truncated, strict=True))
 
     def _choices(self, requests: list[tuple[Instance, int]]) -> list[Found]:
@@ -295,7 +292,6 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             end_id=tokenizer.eos_id,
             seed=SEED,
             slots=max(1, min(32, SLOT_TOKENS // (longest + sampling.max_new_tokens))),
-            precision=self._precision,
         )
         found: list[Found] = []
         for prompt, cut, completion in zip(prompts, truncated, completions, strict=True):

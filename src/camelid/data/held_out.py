@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from camelid.run.stage import StageContext
+from camelid.run.place import Json
 
 
-def load_held_out(context: StageContext, path: str | None) -> list[str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOut:
+    """What no training text may name, so that tests ask for what was never trained on."""
+
+    terms: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def terms_of(held_out: Json[HeldOut] | None) -> Sequence[str]:
     """Return the terms that no training text may name; none where the run holds out none."""
-    if path is None:
-        return []
-    terms: list[str] = json.loads(context.input(path).read_text(encoding="utf-8"))["terms"]
-    return terms
+    return () if held_out is None else held_out.read().terms
 
 
 def mentions(text: str, terms: Sequence[str]) -> bool:

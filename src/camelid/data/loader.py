@@ -6,10 +6,10 @@ Resuming is therefore exact.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 
+from camelid.data.rendered import Order
 from camelid.errors import DataError
 from camelid.run.seeds import derive_seed
 
@@ -19,7 +19,6 @@ def steps_per_epoch(items: int, batch: int) -> int:
     return -(-items // batch)
 
 
-Order = Literal["shuffled", "as_written"]
 
 
 def batch_indices(

@@ -149,6 +149,43 @@ class GhostDialogue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TestScore:
+    """A held-out comparison with the raw scores of both replies by reward model (Section 3.2.2)."""
+
+    id: str
+    kind: Kind
+    round: int
+    strength: Strength | None
+    safety: SafetyLabel | None
+    category: str
+    prompt: str
+    """The last user message."""
+    prompt_key: int
+    """Hash of the whole prompt: comparisons that share one are not independent."""
+    chosen: str
+    rejected: str
+    chosen_scores: dict[str, float]
+    rejected_scores: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsRow:
+    """One optimizer step in `metrics.jsonl`, the same in every stage."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    lr: float
+    tokens: int
+    tokens_per_second: float
+    mfu: float | None
+    """Share of the machine's peak; null where no peak was measured."""
+    peak_memory_gib: float
+    metrics: dict[str, float]
+    """What the objective counts beside the loss, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """A text to continue with one of several choices: one item of multiple choice."""
 

@@ -13,6 +13,10 @@ Packing = Literal["isolated", "crossing"]
 FitPolicy = Literal["error", "drop", "truncate_left", "truncate_answer"]
 
 
+
+Order = Literal["shuffled", "as_written"]
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """Token ids of a text and which of them are targets of the loss."""

@@ -25,6 +25,7 @@ from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.files import atomic_write_text, hash_file, read_json
+from camelid.runtime import Runtime
 from camelid.settings import from_json
 
 _KINDS: dict[str, type[Transformer | RewardModel]] = {
@@ -238,8 +239,8 @@ def build(checkpoint: Checkpoint) -> Transformer | RewardModel:
     return model.requires_grad_(True)
 
 
-def load_transformer(directory: Path, device: torch.device | None = None) -> Transformer:
-    """Load a language model folder.
+def load_transformer(directory: Path, runtime: Runtime | None = None) -> Transformer:
+    """Load a language model folder; without a runtime, to compute in fp32 on the CPU.
 
     Raises:
         MissingInputError: There is no model.
@@ -248,12 +249,12 @@ def load_transformer(directory: Path, device: torch.device | None = None) -> Tra
     model = build(read_folder(directory))
     if not isinstance(model, Transformer):
         raise CheckpointError(f"{directory}: found a reward model, needed a transformer.")
-    return model.to(device) if device else model
+    return runtime.place(model) if runtime else model
 
 
-def load_reward_model(directory: Path, device: torch.device | None = None) -> RewardModel:
+def load_reward_model(directory: Path, runtime: Runtime | None = None) -> RewardModel:
     """Load a reward model folder (errors as `load_transformer`)."""
     model = build(read_folder(directory))
     if not isinstance(model, RewardModel):
         raise CheckpointError(f"{directory}: found a transformer, needed a reward model.")
-    return model.to(device) if device else model
+    return runtime.place(model) if runtime else model

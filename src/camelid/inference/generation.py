@@ -24,7 +24,7 @@ from camelid.inference.sampling import Sampling
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.padding import pad_right
 from camelid.model.transformer import Transformer
-from camelid.runtime import Precision, compute, resolve_precision
+from camelid.runtime import compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ def generate(
     end_id: int,
     seed: int,
     slots: int = 128,
-    precision: Precision = "auto",
     on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Sample replies.
@@ -83,7 +82,6 @@ def generate(
         end_id: Token that ends a reply.
         seed: Seed of the random numbers.
         slots: Rows decoded at once.
-        precision: Compute type.
         on_token: Called with each sampled token at once; makes sense for one request.
 
     Returns:
@@ -98,17 +96,15 @@ def generate(
                 f"prompt {request.id!r} has {len(request.tokens)} tokens; between 1 and "
                 f"{model.config.context - 1} needed. Shorten it or drop earlier turns."
             )
-    engine = _Engine(
-        model, requests, sampling, end_id=end_id, seed=seed, slots=slots, precision=precision
-    )
+    engine = _Engine(model, requests, sampling, end_id=end_id, seed=seed, slots=slots)
     engine.on_token = on_token
-    with compute(model.device, precision):
+    with compute(model):
         return engine.run()
 
 
-def cache_type(model: Transformer, precision: Precision) -> torch.dtype:
+def cache_type(model: Transformer) -> torch.dtype:
     """Return the number type of the cache: bf16 on an accelerator that computes in it."""
-    if model.device.type != "cpu" and resolve_precision(precision) == "bfloat16":
+    if model.device.type != "cpu" and model.precision == "bfloat16":
         return torch.bfloat16
     return model.tok_embeddings.weight.dtype
 
@@ -125,7 +121,6 @@ class _Engine:
         end_id: int,
         seed: int,
         slots: int,
-        precision: Precision,
     ) -> None:
         self.model, self.sampling, self.end_id, self.seed = model, sampling, end_id, seed
         # Similar lengths decode together, so that short rows do not pay for a long one's cache.
@@ -137,7 +132,7 @@ class _Engine:
         longest = max((len(request.tokens) for request in requests), default=0)
         self.capacity = min(model.config.context, longest + sampling.max_new_tokens)
         self.cache = KVCache(
-            model.config, self.slots, self.capacity, model.device, cache_type(model, precision)
+            model.config, self.slots, self.capacity, model.device, cache_type(model)
         )
         self.rows: list[_Row | None] = [None] * self.slots
         self.lengths = [0] * self.slots

@@ -23,7 +23,7 @@ from camelid.inference.scoring import length_batches
 from camelid.model.attention import SHARED
 from camelid.model.padding import pad_right
 from camelid.model.transformer import Transformer
-from camelid.runtime import Precision, compute
+from camelid.runtime import compute
 
 ROW_TOKENS = 1024
 """Longest row made by joining sequences: attention inside a row costs its length squared."""
@@ -97,7 +97,6 @@ def continuation_likelihoods(
     model: Transformer,
     pairs: Sequence[Pair],
     *,
-    precision: Precision = "auto",
     batch_tokens: int = BATCH_TOKENS,
     row_tokens: int = ROW_TOKENS,
 ) -> list[Likelihood]:
@@ -106,7 +105,6 @@ def continuation_likelihoods(
     Args:
         model: The language model.
         pairs: What to score.
-        precision: Compute type; the softmax is in fp32 either way.
         batch_tokens: Most tokens (padding included) in one forward pass.
         row_tokens: Longest row made by joining sequences.
     """
@@ -118,7 +116,7 @@ def continuation_likelihoods(
     found: list[Likelihood | None] = [None] * len(pairs)
     for batch in length_batches([row.length for row in rows], batch_tokens):
         chosen = [rows[index] for index in batch]
-        with compute(model.device, precision):
+        with compute(model):
             hidden_BLD = _hidden(model, chosen)
         # One entry a token of a continuation: the state that predicts it, in the flattened batch.
         owners: list[int] = []
@@ -133,7 +131,7 @@ def continuation_likelihoods(
                         states.append(number * hidden_BLD.shape[1] + place)
                         targets.append(target)
                         owners.append(index)
-        with compute(model.device, precision):
+        with compute(model):
             scored = _score(model, hidden_BLD.flatten(0, 1), states, targets)
         sums: dict[int, Likelihood] = {}
         for index, (log_probability, greedy) in zip(owners, scored, strict=True):

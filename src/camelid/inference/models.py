@@ -14,7 +14,6 @@ from camelid.formats.folder import build
 from camelid.inference.chat import pick_model
 from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
-from camelid.runtime import default_device
 from camelid.tokenization.tokenizer import Tokenizer
 
 
@@ -45,7 +44,7 @@ class NamedModel:
             raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
         # Benchmarks hold no dialogues: whatever the chat template, a format that any vocabulary can
         # have does no harm.
-        return model.to(default_device()).eval(), read_tokenizer(self.path, "chatml")
+        return model.to(device).eval(), read_tokenizer(self.path, "chatml")
 
 
 def find_model(name: str) -> NamedModel:

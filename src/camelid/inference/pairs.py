@@ -14,7 +14,6 @@ from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
 from camelid.run.seeds import derive_seed
-from camelid.runtime import Precision
 from camelid.tokenization.chat import ChatFormat
 
 
@@ -37,7 +36,6 @@ def sample_pairs(
     max_new_tokens: int,
     seed: int,
     parents: Sequence[str | None] | None = None,
-    precision: Precision = "auto",
 ) -> tuple[list[Pair], Counter[str]]:
     """Answer each prompt with both variants at two temperatures drawn for it.
 
@@ -55,7 +53,6 @@ def sample_pairs(
             Sampling(max_new_tokens=max_new_tokens),
             seed=derive_seed(seed, side),
             temperatures=drawn[side],
-            precision=precision,
         )
         for side, variant in enumerate(variants)
     ]

@@ -12,7 +12,6 @@ from camelid.data.records import Prompt, StopReason
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.runtime import Precision
 from camelid.tokenization.chat import ChatFormat
 
 
@@ -46,7 +45,6 @@ def sample_replies(
     samples: int = 1,
     temperatures: Sequence[float] | None = None,
     slots: int = 128,
-    precision: Precision = "auto",
     on_token: Callable[[int], None] | None = None,
 ) -> list[Reply]:
     """Sample replies to prompts, `samples` each, in the order of the prompts.
@@ -76,7 +74,6 @@ def sample_replies(
         end_id=chat.end_id,
         seed=seed,
         slots=slots,
-        precision=precision,
         on_token=on_token,
     )
     replies = []

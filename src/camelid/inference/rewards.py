@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from camelid.inference.replies import Reply
-from camelid.inference.scoring import score
+from camelid.inference.scoring import score_all
 from camelid.losses import gated_reward, logit
 from camelid.model.reward_model import RewardModel
-from camelid.runtime import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,8 @@ class Rewards:
     helpfulness."""
     gated: list[bool]
     """True where the safety reward was chosen."""
+    watched: list[float]
+    """Raw rewards of the model that only watches; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class RewardPair:
     safety: RewardModel
     threshold: float
 
-    def rate(self, replies: Sequence[Reply], *, precision: Precision = "auto") -> Rewards:
-        """Score replies with both models and combine."""
+    def rate(self, replies: Sequence[Reply], *, watching: RewardModel | None = None) -> Rewards:
+        """Score replies with both models, and with one that only watches, and combine."""
+        models = [self.helpfulness, self.safety] + ([watching] if watching else [])
         sequences = [reply.sequence for reply in replies]
-        helpfulness = score(self.helpfulness, sequences, precision=precision)
-        safety = score(self.safety, sequences, precision=precision)
+        helpfulness, safety, *watched = score_all(models, sequences)
         tagged = [reply.prompt.is_safety for reply in replies]
         combined = gated_reward(
             torch.tensor(helpfulness), torch.tensor(safety), torch.tensor(tagged), self.threshold
@@ -50,4 +51,6 @@ class RewardPair:
         # Rounded as in `gated_reward`, so that both decide alike at the boundary.
         boundary = torch.tensor(logit(self.threshold)).item()
         gated = [tag or s < boundary for tag, s in zip(tagged, safety, strict=True)]
-        return Rewards(helpfulness, safety, combined.tolist(), gated)
+        return Rewards(
+            helpfulness, safety, combined.tolist(), gated, watched[0] if watched else []
+        )

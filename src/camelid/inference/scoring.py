@@ -16,7 +16,7 @@ from camelid.losses import log_probabilities
 from camelid.model.padding import pad_right, select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.runtime import Precision, compute
+from camelid.runtime import compute
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
@@ -29,22 +29,26 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
         start += rows
 
 
-@torch.no_grad()
 def score(
-    model: RewardModel,
-    sequences: Sequence[list[int]],
-    *,
-    precision: Precision = "auto",
-    batch_tokens: int = 2048,
+    model: RewardModel, sequences: Sequence[list[int]], *, batch_tokens: int = 2048
 ) -> list[float]:
     """Return the raw reward (logit) of each prompt + reply, in the given order."""
-    scores = [0.0] * len(sequences)
+    return score_all((model,), sequences, batch_tokens=batch_tokens)[0]
+
+
+@torch.no_grad()
+def score_all(
+    models: Sequence[RewardModel], sequences: Sequence[list[int]], *, batch_tokens: int = 2048
+) -> list[list[float]]:
+    """Return the raw rewards (logits) of each prompt + reply by every model, padded once."""
+    scores = [[0.0] * len(sequences) for _ in models]
     for indices in length_batches([len(s) for s in sequences], batch_tokens):
-        tokens, lengths = pad_right([sequences[i] for i in indices], 0, model.device)
-        with compute(model.device, precision):
-            values = model(tokens, lengths).tolist()
-        for index, value in zip(indices, values, strict=True):
-            scores[index] = value
+        tokens, lengths = pad_right([sequences[i] for i in indices], 0, models[0].device)
+        for model, found in zip(models, scores, strict=True):
+            with compute(model):
+                values = model(tokens, lengths).tolist()
+            for index, value in zip(indices, values, strict=True):
+                found[index] = value
     return scores
 
 
@@ -58,43 +62,46 @@ class ActionValues:
 
 @torch.no_grad()
 def action_log_probabilities(
-    model: Transformer,
+    models: Sequence[Transformer],
     sequences: Sequence[list[int]],
     prompt_lengths: Sequence[int],
     *,
     temperature: float = 1.0,
     critic: RewardModel | None = None,
-    precision: Precision = "auto",
     batch_tokens: int = 8192,
-) -> list[ActionValues]:
+) -> list[list[ActionValues]]:
     """Return teacher-forced log-probabilities (and critic values) of the tokens after each prompt.
 
     Args:
-        model: The policy or the reference.
+        models: The policy and its references: the same rows go through each, padded once.
         sequences: Prompt and reply of each row.
         prompt_lengths: Tokens of the prompt; the rest are actions.
         temperature: Divides the logits, as when sampling.
-        critic: Values of the states before each action, when given.
-        precision: Compute type.
+        critic: Values of the states before each action, when given; they stand with the first
+            model's rows.
         batch_tokens: Most tokens (padding included) in one forward pass.
+
+    Returns:
+        For each model one entry a sequence.
     """
-    results: list[ActionValues | None] = [None] * len(sequences)
+    device = models[0].device
+    results: list[dict[int, ActionValues]] = [{} for _ in models]
     for indices in length_batches([len(s) for s in sequences], batch_tokens):
-        tokens_BL, _ = pad_right([sequences[i] for i in indices], 0, model.device)
+        tokens_BL, _ = pad_right([sequences[i] for i in indices], 0, device)
         states_BL = torch.zeros(tokens_BL.shape, dtype=torch.bool)
         for row, index in enumerate(indices):
             states_BL[row, prompt_lengths[index] - 1 : len(sequences[index]) - 1] = True
-        states_BL = states_BL.to(model.device)
-        with compute(model.device, precision):
-            hidden_ND, count = select_padded(model(tokens_BL), states_BL)
-            logits_NV = model.logits(hidden_ND)[:count]
-            targets_N = tokens_BL.roll(-1, 1)[states_BL]
-            logp_N = log_probabilities(logits_NV, targets_N, temperature).cpu()
-            values_N = critic.values(tokens_BL)[states_BL].cpu() if critic is not None else None
-        start = 0
-        for index in indices:
-            stop = start + len(sequences[index]) - prompt_lengths[index]
-            values = None if values_N is None else values_N[start:stop]
-            results[index] = ActionValues(logp_N[start:stop], values)
-            start = stop
-    return [result for result in results if result is not None]
+        states_BL = states_BL.to(device)
+        targets_N = tokens_BL.roll(-1, 1)[states_BL]
+        counts = [len(sequences[index]) - prompt_lengths[index] for index in indices]
+        for model, found in zip(models, results, strict=True):
+            values = None
+            with compute(model):
+                hidden_ND, count = select_padded(model(tokens_BL), states_BL)
+                logits_NV = model.logits(hidden_ND)[:count]
+                logp_N = log_probabilities(logits_NV, targets_N, temperature).cpu()
+                if critic is not None and found is results[0]:
+                    values = critic.values(tokens_BL)[states_BL].cpu().split(counts)
+            for row, (index, logp) in enumerate(zip(indices, logp_N.split(counts), strict=True)):
+                found[index] = ActionValues(logp, None if values is None else values[row])
+    return [[found[index] for index in range(len(sequences))] for found in results]

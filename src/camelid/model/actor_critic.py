@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from camelid.model.padding import select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.runtime import Compute
 
 
 class ActorCritic(nn.Module):
@@ -28,6 +29,11 @@ class ActorCritic(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.policy.device
+
+    @property
+    def precision(self) -> Compute:
+        """Number type of the policy's matrix products."""
+        return self.policy.precision
 
     def forward(self, tokens_BL: Tensor, actions_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Return (logits, values) at the states before each action.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
+from camelid.runtime import Compute
 
 HEAD_DEVIATION = 0.02
 """Standard deviation of a new head's weights."""
@@ -41,6 +42,15 @@ class RewardModel(nn.Module):
         """Where the weights are."""
         return self.trunk.device
 
+    @property
+    def precision(self) -> Compute:
+        """Number type of the trunk's matrix products."""
+        return self.trunk.precision
+
+    @precision.setter
+    def precision(self, value: Compute) -> None:
+        self.trunk.precision = value
+
     @classmethod
     def from_chat_model(cls, chat_model: Transformer, seed: int = 0) -> RewardModel:
         """Start from a chat model's weights (Section 3.2.2) and a small random head.
@@ -52,6 +62,7 @@ class RewardModel(nn.Module):
         generator = torch.Generator().manual_seed(seed % 2**63)
         nn.init.normal_(model.head.weight, std=HEAD_DEVIATION, generator=generator)
         model = model.to(chat_model.device)
+        model.precision = chat_model.precision
         state = {k: v for k, v in chat_model.state_dict().items() if k != "output.weight"}
         model.trunk.load_state_dict(state)
         return model

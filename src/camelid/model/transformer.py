@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from camelid.model.attention import CacheStep, attention_mask, plain_attention
 from camelid.model.config import ModelConfig, RopeScalingConfig
+from camelid.runtime import Compute
 
 
 def scale_frequencies(frequencies: Tensor, scaling: RopeScalingConfig) -> Tensor:
@@ -173,6 +174,7 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.precision: Compute = "float32"
         self.tok_embeddings = nn.Embedding(config.vocabulary_size, config.dim)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)

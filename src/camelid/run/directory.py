@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
 from camelid.run.files import explain_full_disk, now, read_json, write_json
+from camelid.settings import from_json, to_json
 
 MANIFEST = "run.json"
 
@@ -23,6 +27,65 @@ RECIPE = "recipe.json"
 
 
 LOCK = "run.lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """Everything that a stage's bits depend on."""
+
+    config: Any
+    """Its settings."""
+    wiring: dict[str, Any]
+    """Inputs that are no files, names of those that are, and who judges and annotates."""
+    seed: int
+    inputs: dict[str, str | None]
+    """Label of each input to the hash of its content; null where it does not exist."""
+    source: str
+    """Hash of the package."""
+    precision: str
+    threads: int
+    device: str
+
+    def digest(self) -> str:
+        """Return one hash of all of it."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord:
+    """What the manifest says of a finished stage."""
+
+    fingerprint: Fingerprint
+    seconds: float
+    peak_memory_gib: float
+    started: str
+    finished: str
+    energy_kwh: float
+    """From seconds and stated watts."""
+    co2_kg: float
+
+
+@dataclass(kw_only=True, slots=True)
+class Manifest:
+    """`run.json`: what was run where, and what each stage cost."""
+
+    recipe: str
+    """Name of the recipe or study."""
+    seed: int
+    camelid_version: str
+    python: str
+    torch: str
+    platform: str
+    device: str
+    threads: int
+    precision: str
+    watts: float
+    """Stated power of the machine."""
+    power_usage_effectiveness: float
+    """Energy of the building over that of the machine."""
+    carbon_kg_per_kwh: float
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    """Finished stages in order of execution."""
 
 
 class RunDirectory:
@@ -76,7 +139,7 @@ class RunDirectory:
             yield
             file.truncate(0)
 
-    def read_manifest(self) -> dict[str, Any]:
+    def read_manifest(self) -> Manifest:
         """Return the content of `run.json`.
 
         Raises:
@@ -89,14 +152,15 @@ class RunDirectory:
                 f"Make one with `camelid run RECIPE --out {self.root}`."
             )
         advice = "Choose another folder with --out, or remove this one and run again."
-        manifest = read_json(self.root / MANIFEST, advice)
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
-            raise CheckpointError(f"{self.root / MANIFEST} is damaged (no stages). {advice}")
-        return manifest
+        path = self.root / MANIFEST
+        try:
+            return from_json(read_json(path, advice), Manifest, "run.json")
+        except ConfigError as error:
+            raise CheckpointError(f"{path} is damaged ({error}). {advice}") from error
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
+    def write_manifest(self, manifest: Manifest) -> None:
         """Write `run.json` atomically."""
-        write_json(self.root / MANIFEST, manifest)
+        write_json(self.root / MANIFEST, to_json(manifest))
 
     def read_recipe(self) -> Any:
         """Return the JSON of the recipe that this run resolved.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid.errors import ConfigError
+from camelid.run.directory import Fingerprint
 from camelid.run.files import hash_file, write_json
 from camelid.settings import differences
 
@@ -56,14 +57,7 @@ def hash_source() -> str:
     return total.hexdigest()
 
 
-def digest(parts: dict[str, Any]) -> str:
-    """Return the fingerprint of its parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def difference_error(
-    name: str, state: str, old: dict[str, Any], new: dict[str, Any]
-) -> ConfigError:
+def difference_error(name: str, state: str, old: Fingerprint, new: Fingerprint) -> ConfigError:
     """Return the error that names a stage and the first part that differs."""
     return ConfigError(
         f"Stage {name} is {state} already, but something differs: "
@@ -72,23 +66,21 @@ def difference_error(
     )
 
 
-def _first_difference(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
-    found = differences(old["config"], new["config"])
+def _first_difference(name: str, old: Fingerprint, new: Fingerprint) -> str:
+    found = differences(old.config, new.config)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        # Stages of a round share one group of settings, named without the round.
-        return f"setting {name.rsplit('/', 1)[-1]}.{found[0]}{more}"
-    found = differences(old["wiring"], new["wiring"])
+        return f"setting {name.replace('/', '.')}.{found[0]}{more}"
+    found = differences(old.wiring, new.wiring)
     if found:
         return f"its {found[0]}"
     for key in ("seed", "precision", "threads", "device"):
-        if old[key] != new[key]:
-            return f"{key} {old[key]} -> {new[key]}"
-    for path in sorted({*old["inputs"], *new["inputs"]}):
-        if path not in new["inputs"] or path not in old["inputs"]:
-            return (
-                f"input {path} is read only {'now' if path in new['inputs'] else 'by the old one'}"
-            )
-        if old["inputs"][path] != new["inputs"][path]:
-            return f"input {path} {'is missing' if new['inputs'][path] is None else 'has changed'}"
+        before, now = getattr(old, key), getattr(new, key)
+        if before != now:
+            return f"{key} {before} -> {now}"
+    for path in sorted({*old.inputs, *new.inputs}):
+        if path not in new.inputs or path not in old.inputs:
+            return f"input {path} is read only {'now' if path in new.inputs else 'by the old one'}"
+        if old.inputs[path] != new.inputs[path]:
+            return f"input {path} {'is missing' if new.inputs[path] is None else 'has changed'}"
     return "the source of the camelid package has changed"

@@ -9,21 +9,21 @@ settings in one run would make its report untrue. Source: choice (the paper desc
 from __future__ import annotations
 
 import contextlib
-import functools
+import dataclasses
 import json
 import platform
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from camelid import __version__
-from camelid.errors import CheckpointError, ConfigError
-from camelid.run.directory import MANIFEST, RunDirectory
+from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.run.directory import MANIFEST, Fingerprint, Manifest, RunDirectory, StageRecord
 from camelid.run.files import (
     atomic_write_text,
     explain_full_disk,
@@ -34,12 +34,19 @@ from camelid.run.files import (
     read_json,
     write_json,
 )
-from camelid.run.fingerprint import HashCache, difference_error, digest, hash_source
+from camelid.run.fingerprint import HashCache, difference_error, hash_source
+from camelid.run.place import StageOutputs
 from camelid.run.progress import RunProgress
 from camelid.run.seeds import derive_seed
-from camelid.run.stage import StageContext, missing_input
-from camelid.settings import suggestion, to_json
+from camelid.run.stage import RESULT, PlannedStage, RunSettings, StageContext
+from camelid.settings import from_json, suggestion, to_json
 
+if TYPE_CHECKING:
+    from camelid.runtime import Runtime
+
+AnyStage = PlannedStage[Any, Any, Any, Any]
+REPORT = "report"
+"""Link to the folder of the stage that shows the run."""
 POWER_USAGE_EFFECTIVENESS = 1.1
 """Data-centre energy over device energy. Source: arXiv 2302.13971, Section 6."""
 CARBON_KG_PER_KWH = 0.385
@@ -49,56 +56,14 @@ PARTIAL = ".partial"
 _HEARTBEAT_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One step of a recipe."""
-
-    name: str
-    """Folder of the results inside the run, such as `v1/reward_modeling`."""
-    run: Callable[[Any, StageContext], dict[str, Any]]
-    """Called with `config` and the context; returns the content of `result.json`."""
-    config: Any
-    """Settings: everything in here is part of the fingerprint."""
-    inputs: tuple[str, ...]
-    """Files and folders that the stage reads: inside the run, or absolute paths."""
-
-
-class RecipeSettings(Protocol):
-    """What the runner reads of a recipe."""
-
-    @property
-    def name(self) -> str:
-        """Name of the recipe."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the run."""
-
-    @property
-    def watts(self) -> float:
-        """Stated peak power of the machine, in watts."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Environment:
-    """What a stage's bits depend on beside recipe and source."""
-
-    precision: str
-    """Compute precision after `auto` was resolved."""
-    threads: int
-    """CPU threads of tensor operations."""
-    device: str = "cpu"
-    """`cpu`, or `cuda` with the name of the accelerator."""
-    torch: str | None = None
-    """Version of torch; recorded, not part of the fingerprint."""
-
-
 def execute(
-    stages: Sequence[Stage],
-    recipe: RecipeSettings,
+    stages: Sequence[AnyStage],
     run_directory: RunDirectory,
     *,
-    environment: Environment,
+    name: str,
+    recipe: Any,
+    settings: RunSettings,
+    runtime: Runtime,
     redo: str | None = None,
     until: str | None = None,
     only: str | None = None,
@@ -108,9 +73,11 @@ def execute(
 
     Args:
         stages: All stages, in order.
-        recipe: The resolved recipe; written to `recipe.json`.
         run_directory: Where to run; created when absent, locked meanwhile.
-        environment: Precision and threads.
+        name: Name of the recipe.
+        recipe: JSON of the resolved recipe, written to `recipe.json`.
+        settings: Seed and stated watts.
+        runtime: What to compute with.
         redo: Delete this stage and all after it first.
         until: Stop after this stage.
         only: Run this one stage anew and no other, on whatever inputs there are. Fingerprints of
@@ -123,24 +90,24 @@ def execute(
         MissingInputError: An input of a stage does not exist.
     """
     names = [stage.name for stage in stages]
-    for name in (redo, until, only):
-        if name is not None and name not in names:
-            hint = suggestion(name, names) or f" Stages: {', '.join(names)}."
-            raise ConfigError(f"There is no stage '{name}' in this recipe.{hint}")
+    for wanted in (redo, until, only):
+        if wanted is not None:
+            check_stage(wanted, names)
     run_directory.create()
     with run_directory.lock():
-        run = _Run(recipe, run_directory, environment, progress or RunProgress())
+        opened = _Open(stages, name, recipe, settings, run_directory, runtime)
+        run = _Execution(opened, progress or RunProgress())
         with run.progress.show(run_directory.root, [only] if only else names):
             if only is not None:
                 stage = stages[names.index(only)]
                 run.discard(stage.name)
-                run.perform(stage, run.fingerprint_parts(stage))
+                run.perform(stage, run.fingerprint(stage))
             else:
                 _execute_all(run, stages, redo=redo, until=until)
 
 
 def _execute_all(
-    run: _Run, stages: Sequence[Stage], *, redo: str | None, until: str | None
+    run: _Execution, stages: Sequence[AnyStage], *, redo: str | None, until: str | None
 ) -> None:
     names = [stage.name for stage in stages]
     redone = names[names.index(redo) :] if redo is not None else []
@@ -150,118 +117,126 @@ def _execute_all(
             run.is_done(stage)
     for name in redone:
         run.discard(name)
-    run.directory.write_recipe(to_json(run.recipe))
+    run.directory.write_recipe(run.open.recipe)
     # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
-    run.manifest["watts"] = run.recipe.watts
+    run.manifest.watts = run.open.settings.watts
     run.save()
     for stage in stages:
         if run.is_done(stage):
-            run.progress.skipped(stage.name, run.manifest["stages"][stage.name]["seconds"])
+            run.progress.skipped(stage.name, run.manifest.stages[stage.name].seconds)
         else:
-            run.perform(stage, run.fingerprint_parts(stage, must_exist=True))
+            run.perform(stage, run.fingerprint(stage, must_exist=True))
         if stage.name == until:
             return
 
 
-class _Run:
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What is executed and with what."""
+
+    stages: Sequence[AnyStage]
+    name: str
+    recipe: Any
+    settings: RunSettings
+    directory: RunDirectory
+    runtime: Runtime
+
+
+class _Execution:
     """An open run: its manifest and the comparisons and moves that keep it whole."""
 
-    def __init__(
-        self,
-        recipe: RecipeSettings,
-        directory: RunDirectory,
-        environment: Environment,
-        progress: RunProgress,
-    ) -> None:
-        self.recipe = recipe
-        self.directory = directory
-        self.root = directory.root
-        self.environment = environment
+    def __init__(self, opened: _Open, progress: RunProgress) -> None:
+        self.open = opened
+        self.directory = opened.directory
+        self.root = opened.directory.root
         self.progress = progress
         self._source = hash_source()
         self._hashes = HashCache(self.root / HASHES)
         self.manifest = self._open_manifest()
 
-    def _open_manifest(self) -> dict[str, Any]:
+    def _open_manifest(self) -> Manifest:
         if not (self.root / MANIFEST).exists():
-            return {"recipe": self.recipe.name, **self._surroundings(), "stages": {}}
+            return self._surroundings({})
         manifest = self.directory.read_manifest()
-        if manifest.get("recipe") != self.recipe.name:
+        if manifest.recipe != self.open.name:
             raise ConfigError(
-                f"{self.root} is a run of recipe '{manifest.get('recipe')}', not of "
-                f"'{self.recipe.name}'. Choose another folder with --out."
+                f"{self.root} is a run of recipe '{manifest.recipe}', not of "
+                f"'{self.open.name}'. Choose another folder with --out."
             )
         return manifest
 
-    def _surroundings(self) -> dict[str, Any]:
+    def _surroundings(self, stages: dict[str, StageRecord]) -> Manifest:
         """Return what is true of this process and of the stages that it runs."""
-        return {
-            "seed": self.recipe.seed,
-            "camelid_version": __version__,
-            "python": platform.python_version(),
-            "torch": self.environment.torch,
-            "platform": platform.platform(),
-            "device": self.environment.device,
-            "threads": self.environment.threads,
-            "precision": self.environment.precision,
-            "watts": self.recipe.watts,
-            "power_usage_effectiveness": POWER_USAGE_EFFECTIVENESS,
-            "carbon_kg_per_kwh": CARBON_KG_PER_KWH,
-        }
+        runtime, settings = self.open.runtime, self.open.settings
+        return Manifest(
+            recipe=self.open.name,
+            seed=settings.seed,
+            camelid_version=__version__,
+            python=platform.python_version(),
+            torch=runtime.torch_version,
+            platform=platform.platform(),
+            device=runtime.device_name,
+            threads=runtime.threads,
+            precision=runtime.precision,
+            watts=settings.watts,
+            power_usage_effectiveness=POWER_USAGE_EFFECTIVENESS,
+            carbon_kg_per_kwh=CARBON_KG_PER_KWH,
+            stages=stages,
+        )
 
     def save(self) -> None:
         self.directory.write_manifest(self.manifest)
 
-    def fingerprint_parts(self, stage: Stage, *, must_exist: bool = False) -> dict[str, Any]:
+    def fingerprint(self, stage: AnyStage, *, must_exist: bool = False) -> Fingerprint:
         inputs: dict[str, str | None] = {}
-        for name in stage.inputs:
-            path = self.root / name
-            if path.exists():
-                inputs[name] = hash_path(path, self._hashes.hash_file)
-            elif must_exist:
-                raise missing_input(stage.name, name, self.root)
+        for place in stage.inputs.at(self.root).places():
+            if place.exists:
+                inputs[place.label] = hash_path(place.path, self._hashes.hash_file)
+            elif must_exist and not place.optional:
+                raise MissingInputError(f"Stage {stage.name} cannot start: {place.missing()}")
             else:
-                inputs[name] = None
+                inputs[place.label] = None
         self._hashes.save()
-        return {
-            "config": to_json(stage.config),
-            "wiring": _wiring(stage.run),
-            "seed": self.recipe.seed,
-            "inputs": inputs,
-            "source": self._source,
-            "precision": self.environment.precision,
-            "threads": self.environment.threads,
-            "device": self.environment.device,
-        }
+        runtime = self.open.runtime
+        return Fingerprint(
+            config=to_json(stage.config),
+            wiring={**stage.inputs.plain(), **participants(stage.config)},
+            seed=self.open.settings.seed,
+            inputs=inputs,
+            source=self._source,
+            precision=runtime.precision,
+            threads=runtime.threads,
+            device=runtime.device_name,
+        )
 
-    def is_done(self, stage: Stage) -> bool:
+    def is_done(self, stage: AnyStage) -> bool:
         """Tell whether a stage is finished; raise when it is, but under another fingerprint."""
-        record = self.manifest["stages"].get(stage.name)
+        record = self.manifest.stages.get(stage.name)
         if record is None:
             return False
-        if not (self.root / stage.name / "result.json").is_file():
+        if not (self.root / stage.name / RESULT).is_file():
             raise CheckpointError(
                 f"Stage {stage.name} is recorded as finished, but {self.root / stage.name} is gone "
                 f"or damaged. Make it again with --redo {stage.name}"
             )
-        parts = self.fingerprint_parts(stage)
-        if record["fingerprint"] != digest(parts):
-            raise difference_error(stage.name, "finished", record["fingerprint_parts"], parts)
+        now_is = self.fingerprint(stage)
+        if record.fingerprint.digest() != now_is.digest():
+            raise difference_error(stage.name, "finished", record.fingerprint, now_is)
         return True
 
     def discard(self, name: str) -> None:
         """Forget a stage: its record first, so that a crash leaves no record without a folder."""
-        if self.manifest["stages"].pop(name, None) is not None:
+        if self.manifest.stages.pop(name, None) is not None:
             self.save()
         shutil.rmtree(self.root / name, ignore_errors=True)
         shutil.rmtree(self.root / PARTIAL / name, ignore_errors=True)
 
-    def perform(self, stage: Stage, parts: dict[str, Any]) -> None:
+    def perform(self, stage: AnyStage, fingerprint: Fingerprint) -> None:
         """Run one stage to its end and record it."""
         partial = self.root / PARTIAL / stage.name
         out, work = partial / "out", partial / "work"
         with explain_full_disk(partial):
-            self._open_partial(stage.name, partial, parts)
+            self._open_partial(stage.name, partial, fingerprint)
             # A folder without a record is a finished stage whose recording was cut off.
             shutil.rmtree(self.root / stage.name, ignore_errors=True)
             shutil.rmtree(out, ignore_errors=True)
@@ -271,18 +246,22 @@ class _Run:
             context = StageContext(
                 name=stage.name,
                 root=self.root,
-                out=out,
                 work=work,
-                seed=derive_seed(self.recipe.seed, stage.name),
-                run_seed=self.recipe.seed,
+                seed=derive_seed(self.open.settings.seed, stage.name),
+                run_seed=self.open.settings.seed,
                 progress=clock,
+                runtime=self.open.runtime,
+                stages=tuple(self.open.stages),
             )
             started = now()
             self.progress.started(stage.name)
             _reset_peak_memory()
             try:
-                result = stage.run(stage.config, context)
-                write_json(out / "result.json", result)
+                outputs = stage.outputs(out)
+                inputs = stage.inputs.at(self.root)
+                result = stage.kind.runner()(stage.config, inputs, outputs, context)
+                write_json(out / RESULT, to_json(result))
+                _check_outputs(stage.name, outputs)
                 fsync_tree(out)
             except BaseException:
                 self.progress.failed(stage.name)
@@ -294,38 +273,65 @@ class _Run:
             out.rename(self.root / stage.name)
             fsync_directory((self.root / stage.name).parent)
         seconds = clock.seconds()
-        energy = seconds * self.recipe.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
-        if stage.name != "reporting":
+        energy = seconds * self.open.settings.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
+        if not stage.kind.shows:
             # The report may be made anew elsewhere; the card names where the model was trained.
-            self.manifest.update(self._surroundings())
-        self.manifest["stages"][stage.name] = {
-            "fingerprint": digest(parts),
-            "fingerprint_parts": parts,
-            "seconds": round(seconds, 3),
-            "peak_memory_gib": round(_peak_memory_gib(), 4),
-            "started": started,
-            "finished": now(),
-            "energy_kwh": energy,
-            "co2_kg": energy * CARBON_KG_PER_KWH,
-        }
+            self.manifest = self._surroundings(self.manifest.stages)
+        self.manifest.stages[stage.name] = StageRecord(
+            fingerprint=fingerprint,
+            seconds=round(seconds, 3),
+            peak_memory_gib=round(_peak_memory_gib(), 4),
+            started=started,
+            finished=now(),
+            energy_kwh=energy,
+            co2_kg=energy * CARBON_KG_PER_KWH,
+        )
         self.save()
         shutil.rmtree(partial, ignore_errors=True)
-        if stage.name == "reporting":
-            _link(self.root / "report", "reporting")
+        if stage.kind.shows:
+            _link(self.root / REPORT, stage.name)
         self.progress.finished(stage.name, seconds)
 
-    def _open_partial(self, name: str, partial: Path, parts: dict[str, Any]) -> None:
+    def _open_partial(self, name: str, partial: Path, fingerprint: Fingerprint) -> None:
         record = partial / "fingerprint.json"
         if record.is_file():
-            old = read_json(record, f"Start the stage again with --redo {name}")
-            if digest(old) == digest(parts):
+            found = read_json(record, f"Start the stage again with --redo {name}")
+            old = from_json(found, Fingerprint, str(record))
+            if old.digest() == fingerprint.digest():
                 return
             work = partial / "work"
             # Without a checkpoint there is nothing that other settings could spoil.
             if work.is_dir() and any(work.iterdir()):
-                raise difference_error(name, "interrupted", old, parts)
+                raise difference_error(name, "interrupted", old, fingerprint)
         shutil.rmtree(partial, ignore_errors=True)
-        write_json(record, parts)
+        write_json(record, to_json(fingerprint))
+
+
+def check_stage(name: str, names: Sequence[str]) -> None:
+    """Check that a recipe has a stage.
+
+    Raises:
+        ConfigError: It has none of this name; the nearest one is named.
+    """
+    if name not in names:
+        hint = suggestion(name, names) or f" Stages: {', '.join(names)}."
+        raise ConfigError(f"There is no stage '{name}' in this recipe.{hint}")
+
+
+def _check_outputs(name: str, outputs: StageOutputs) -> None:
+    """Check that a stage wrote what it declares; if not, that is a mistake of the stage."""
+    absent = [place.name for place in outputs.places() if not (place.optional or place.exists)]
+    if absent:
+        raise RuntimeError(f"stage {name} declares {', '.join(absent)} and did not write it")
+
+
+def participants(config: Any) -> dict[str, str]:
+    """Return who takes part in a stage, by field: judges and annotators, named by their class."""
+    return {
+        field.name: type(value).__name__
+        for field in dataclasses.fields(config)
+        if dataclasses.is_dataclass(value := getattr(config, field.name))
+    }
 
 
 class _Clock:
@@ -355,18 +361,6 @@ class _Clock:
 
     def note(self, text: str) -> None:
         self._progress.note(text)
-
-
-def _wiring(run: Callable[..., Any]) -> dict[str, Any]:
-    """Return what a stage was bound to: settings in full, other objects (a judge) by class."""
-    bound = run.keywords if isinstance(run, functools.partial) else {}
-    described = {}
-    for name, value in bound.items():
-        try:
-            described[name] = to_json(value)
-        except ConfigError:
-            described[name] = type(value).__name__
-    return described
 
 
 def _link(path: Path, target: str) -> None:

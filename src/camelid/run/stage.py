@@ -1,16 +1,55 @@
-"""What a stage is given to work with.
+"""What a stage is: one value that describes it, from its settings to what the report shows of it.
 
 Source: choice (the paper describes no software).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from camelid.errors import MissingInputError
+from camelid.run.item import StageReport
+from camelid.run.place import Json, StageInputs, StageOutputs
+from camelid.settings import PaperValue, Precision
+
+if TYPE_CHECKING:
+    from camelid.runtime import Runtime
+
+C = TypeVar("C")
+I = TypeVar("I", bound=StageInputs)
+O = TypeVar("O", bound=StageOutputs)
+R = TypeVar("R")
+
+RESULT = "result.json"
+"""Where every stage's result stands in its folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoSettings:
+    """Settings of a stage that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoInputs(StageInputs):
+    """Inputs of a stage that reads no other."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """What decides a run beside its stages."""
+
+    seed: int = 0
+    """Seed of all training, sampling and shuffling. The pocket world and its annotators are part of
+    the task, not of the run: they keep seeds of their own."""
+    precision: Precision = "auto"
+    """Compute type: bf16 where the hardware has it, else fp32."""
+    threads: int = 2
+    """Threads of the CPU kernels; part of what makes a run repeatable to the bit."""
+    watts: float = 65.0
+    """Power of the machine in W, for energy and CO2 (stated, not measured; Source: choice)."""
 
 
 class Progress(Protocol):
@@ -25,14 +64,12 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageContext:
-    """What a stage gets beside its settings."""
+    """What a stage gets beside its settings, inputs and outputs."""
 
     name: str
     """Stage and folder name, such as `v1/reward_modeling`."""
     root: Path
-    """Run directory; read from it through `input`."""
-    out: Path
-    """Temporary folder for results; renamed to `root / name` when the stage returns."""
+    """Run directory."""
     work: Path
     """Folder for checkpoints: survives an interruption, removed when the stage ends."""
     seed: int
@@ -41,45 +78,70 @@ class StageContext:
     """The seed of the run."""
     progress: Progress
     """Where to report."""
+    runtime: Runtime
+    """What to compute with."""
+    stages: tuple[PlannedStage[Any, Any, Any, Any], ...] = ()
+    """All stages of the plan, for the report."""
 
-    def input(self, name: str) -> Path:
-        """Return the path of a file or folder that an earlier stage wrote.
 
-        Args:
-            name: Path inside the run directory, such as `data/prompts.jsonl`, or an absolute path.
+Run = Callable[[C, I, O, StageContext], R]
+"""Reads `inputs`, writes every place of `outputs`, returns what `result.json` holds."""
 
-        Raises:
-            MissingInputError: It does not exist; the stage that makes it is named.
-        """
-        path = self.root / name
-        if not path.exists():
-            raise missing_input(self.name, name, self.root)
-        return path
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageKind(Generic[C, I, O, R]):
+    """A kind of stage. A plan holds one stage of it or several, with other settings and inputs."""
+
+    name: str
+    """The paper's word for it; also the name of its group of settings."""
+    config: type[C]
+    """Its settings."""
+    inputs: type[I]
+    """What it reads."""
+    outputs: type[O]
+    """What it writes."""
+    result: type[R]
+    """A frozen dataclass: the content of its `result.json`."""
+    run: Run[C, I, O, R] | str
+    """What it does; as `module:function` where the module imports torch, which only a running stage
+    needs."""
+    report: StageReport[C, I, O, R] | str = field(default_factory=StageReport)
+    """What the report shows of it; as `module:name` likewise."""
+    paper: Mapping[str, PaperValue] = field(default_factory=dict)
+    """Its settings for which the paper prints a value."""
+    shows: bool = False
+    """Whether it shows the run instead of changing it: the report."""
+
+    def runner(self) -> Run[C, I, O, R]:
+        """Return what it does."""
+        return cast("Run[C, I, O, R]", _load(self.run))
+
+    def reporter(self) -> StageReport[C, I, O, R]:
+        """Return what the report shows of it."""
+        return cast("StageReport[C, I, O, R]", _load(self.report))
+
+
+def _load(target: object) -> object:
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True, slots=True)
-class StageInputs:
-    """What a stage reads: every string is a path relative to the run, None where there is none."""
+class PlannedStage(Generic[C, I, O, R]):
+    """A stage of a plan: its kind with its name, settings and wiring."""
 
-    def paths(self) -> tuple[str, ...]:
-        """All paths, in the order of the fields."""
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        listed = [
-            path for value in values for path in (value if isinstance(value, tuple) else (value,))
-        ]
-        return tuple(path for path in listed if isinstance(path, str))
+    name: str
+    """Folder of its results in the run, such as `v1/reward_modeling`."""
+    kind: StageKind[C, I, O, R]
+    config: C
+    inputs: I
 
+    def outputs(self, folder: Path | None = None) -> O:
+        """Return its places, in a folder where one is given."""
+        return self.kind.outputs(self.name, folder)
 
-def missing_input(stage: str, name: str, root: Path) -> MissingInputError:
-    """Return the error that names the stage which makes a missing input."""
-    if Path(name).is_absolute():
-        return MissingInputError(f"Stage {stage} needs {name}, which does not exist.")
-    parts = Path(name).parts
-    round_ = parts[0][:1] == "v" and parts[0][1:].isdigit()
-    # In a study each variant has a pretraining of its own.
-    nested = len(parts) > 2 and (round_ or parts[1] == "pretraining")
-    maker = "/".join(parts[: 2 if nested else 1])
-    return MissingInputError(
-        f"Stage {stage} needs {root / name}, which does not exist; stage {maker} makes it. "
-        f"Run that stage (again): --redo {maker}"
-    )
+    def result(self, root: Path) -> R:
+        """Read its result from a run directory (errors as `Json.read`)."""
+        return Json(self.name, RESULT, root / self.name, kind=self.kind.result).read()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from camelid.errors import ConfigError
+from camelid.settings import PaperValue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,3 +43,17 @@ class OptimizerConfig:
 
 
 Margin = Literal["none", "small", "large"]
+"""Which margins of Table 27 the ranking loss has."""
+
+
+def paper_optimizer(learning_rate: str, section: str) -> dict[str, PaperValue]:
+    """Return the paper's values of an optimizer's settings, by field of a stage."""
+    values = {
+        "learning_rate": learning_rate,
+        "beta1": "0.9",
+        "beta2": "0.95",
+        "eps": "1e-5",
+        "weight_decay": "0.1",
+        "clip": "1.0",
+    }
+    return {f"optimizer.{name}": PaperValue(value, section) for name, value in values.items()}

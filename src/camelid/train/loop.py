@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from camelid.errors import TrainingError
-from camelid.runtime import Precision, compute
+from camelid.runtime import compute
 from camelid.train.optimizer import Schedule, parameters_by_owner, set_learning_rate
 
 
@@ -38,8 +38,11 @@ BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
 class Objective(Protocol[ModelT_contra, BatchT_contra]):
     """What a stage minimises."""
 
-    def weight(self, batch: BatchT_contra) -> float:
-        """Tokens, pairs or actions that count, known before the forward pass."""
+    def weight(self, batch: BatchT_contra) -> Tensor:
+        """Tokens, pairs or actions that count, known before the forward pass; stays on the device.
+
+        A whole number of shape ().
+        """
         ...
 
     def loss_sum(
@@ -77,7 +80,6 @@ def train(
     steps: int,
     start: int = 0,
     clip: float = 1.0,
-    precision: Precision = "auto",
 ) -> Iterator[StepResult]:
     """Train and yield one result per optimizer step.
 
@@ -90,7 +92,6 @@ def train(
         steps: Last step.
         start: Steps already done (resuming).
         clip: Largest gradient norm of each module.
-        precision: Compute type.
 
     Raises:
         TrainingError: The loss or the gradient is not finite; the weights are untouched.
@@ -100,23 +101,27 @@ def train(
     for step in range(start + 1, steps + 1):
         micro_batches = next(batches)
         began = time.perf_counter()
-        total = sum(objective.weight(batch) for batch in micro_batches)
-        if total <= 0:
-            raise TrainingError(f"step {step}: no token, pair or action counts in this batch.")
+        # Whole numbers below 2**24, so the division is exact in fp32 too.
+        total = torch.stack([objective.weight(batch) for batch in micro_batches]).sum().float()
         optimizer.zero_grad(set_to_none=True)
         loss_total = torch.zeros((), dtype=torch.float64, device=device)
         sums: dict[str, Tensor] = {}
         for batch in micro_batches:
-            with compute(device, precision):
+            with compute(model):
                 loss, metrics = objective.loss_sum(model, batch)
             (loss / total).backward()  # type: ignore[no-untyped-call]
             loss_total += loss.detach().double()
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double()
         norms = [nn.utils.clip_grad_norm_(group, clip) for group in owners.values()]
-        grad_norm = max(float(norm) for norm in norms)
-        loss_value = float(loss_total) / total
-        if not math.isfinite(grad_norm) or not math.isfinite(loss_value):
+        # The one moment at which the host waits for the device.
+        counted, loss_sum, *values = torch.stack(
+            [value.double().to(device) for value in (total, loss_total, *norms, *sums.values())]
+        ).tolist()
+        if counted <= 0:
+            raise TrainingError(f"step {step}: no token, pair or action counts in this batch.")
+        grad_norm, loss_value = max(values[: len(norms)]), loss_sum / counted
+        if not all(map(math.isfinite, (loss_value, *values[: len(norms)]))):
             raise TrainingError(
                 f"step {step}: loss {loss_value} with gradient norm {grad_norm}; "
                 "both must be finite. The weights were not changed. "
@@ -128,7 +133,7 @@ def train(
         yield StepResult(
             step=step,
             loss=loss_value,
-            metrics={name: float(value) / total for name, value in sums.items()},
+            metrics={n: v / counted for n, v in zip(sums, values[len(norms) :], strict=True)},
             grad_norm=grad_norm,
             learning_rate=learning_rate,
             tokens=sum(batch.token_count for batch in micro_batches),

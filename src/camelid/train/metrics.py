@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
+from camelid.data.records import MetricsRow
 from camelid.run.files import append_jsonl
+from camelid.run.place import Rows
+from camelid.settings import to_json
 from camelid.train.loop import StepResult
+
+T = TypeVar("T")
 
 
 def peak_memory_gib() -> float:
@@ -18,38 +22,44 @@ def peak_memory_gib() -> float:
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def metrics_row(result: StepResult) -> dict[str, Any]:
+def metrics_row(result: StepResult) -> MetricsRow:
     """Return the row of one step; `mfu` is null because no peak of this machine was measured."""
-    return {
-        "step": result.step,
-        "loss": result.loss,
-        "grad_norm": result.grad_norm,
-        "lr": result.learning_rate,
-        "tokens": result.tokens,
-        "tokens_per_second": result.tokens / max(result.seconds, 1e-9),
-        "mfu": None,
-        "peak_memory_gib": peak_memory_gib(),
-        **result.metrics,
-    }
+    return MetricsRow(
+        step=result.step,
+        loss=result.loss,
+        grad_norm=result.grad_norm,
+        lr=result.learning_rate,
+        tokens=result.tokens,
+        tokens_per_second=result.tokens / max(result.seconds, 1e-9),
+        mfu=None,
+        peak_memory_gib=peak_memory_gib(),
+        metrics=result.metrics,
+    )
 
 
-class MetricsFile:
-    """Appends rows; on resuming, rows after the checkpoint are cut: no step appears twice."""
+class RowsFile(Generic[T]):
+    """Appends rows; on resuming, rows after the checkpoint are cut: no step appears twice.
 
-    def __init__(self, path: Path, *, key: str, last: int) -> None:
-        self._path = path
+    Args:
+        rows: The file.
+        key: Field that counts up.
+        last: Largest count that is kept.
+    """
+
+    def __init__(self, rows: Rows[T], *, key: str, last: int) -> None:
+        self._path = rows.path
         kept = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+        if self._path.is_file():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
                 try:
                     row = json.loads(line)
                 except json.JSONDecodeError:
                     break  # The line that a killed process left half-written.
                 if row[key] <= last:
                     kept.append(line + "\n")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(kept), encoding="utf-8")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text("".join(kept), encoding="utf-8")
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: T) -> None:
         """Write one row."""
-        append_jsonl(self._path, row)
+        append_jsonl(self._path, to_json(row))

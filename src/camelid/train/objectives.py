@@ -7,6 +7,7 @@ Shape suffixes: B rows, L length, N counted tokens or actions, V vocabulary, D w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,17 @@ class TokenBatch:
         )
 
 
+def token_batches(
+    rows: PackedRows, order: Iterable[Sequence[int]], micro_rows: int, device: torch.device
+) -> Iterator[list[TokenBatch]]:
+    """Yield the micro-batches of each step, whose rows `order` names."""
+    for chosen in order:
+        yield [
+            TokenBatch.from_rows(rows, list(chosen[i : i + micro_rows]), device)
+            for i in range(0, len(chosen), micro_rows)
+        ]
+
+
 def _chunk_loss(model: Transformer, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
     return cross_entropy_sum(model.logits(hidden_ND), targets_N)
 
@@ -73,9 +85,9 @@ class NextToken:
         """Set the most tokens whose logits exist at once."""
         self._chunk = chunk
 
-    def weight(self, batch: TokenBatch) -> float:
+    def weight(self, batch: TokenBatch) -> Tensor:
         """Count the targets."""
-        return float(batch.predicts_BL.sum())
+        return batch.predicts_BL.sum()
 
     def loss_sum(self, model: Transformer, batch: TokenBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summed cross entropy."""
@@ -156,9 +168,9 @@ class PreferenceRanking:
         """Set the weight lambda of the safety auxiliary loss (0: none)."""
         self._auxiliary = auxiliary
 
-    def weight(self, batch: PairBatch) -> float:
+    def weight(self, batch: PairBatch) -> Tensor:
         """Count the pairs."""
-        return float(len(batch.margin_B))
+        return torch.tensor(len(batch.margin_B), device=batch.margin_B.device)
 
     def loss_sum(self, model: RewardModel, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summed loss; `accuracy` counts chosen > rejected without the margin."""
@@ -201,9 +213,9 @@ class ClippedPolicyAndValue:
         self._value_coefficient = value_coefficient
         self._temperature = temperature
 
-    def weight(self, batch: RolloutBatch) -> float:
+    def weight(self, batch: RolloutBatch) -> Tensor:
         """Count the actions."""
-        return float(len(batch.old_logp_N))
+        return torch.tensor(len(batch.old_logp_N), device=batch.old_logp_N.device)
 
     def loss_sum(self, model: ActorCritic, batch: RolloutBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summed policy loss plus weighted value loss."""

@@ -75,9 +75,7 @@ def plain_loop(model: Transformer, request: Request, sample: int, sampling: Samp
 @pytest.mark.parametrize("slots", [1, 3, 64])
 def test_engine_equals_the_plain_loop(sampling: Sampling, slots: int) -> None:
     model, requests = make_model(), make_requests()
-    found = generate(
-        model, requests, sampling, end_id=END, seed=7, slots=slots, precision="float32"
-    )
+    found = generate(model, requests, sampling, end_id=END, seed=7, slots=slots)
     expected = [
         plain_loop(model, request, sample, sampling, 7)
         for request in requests
@@ -91,13 +89,9 @@ def test_engine_equals_the_plain_loop(sampling: Sampling, slots: int) -> None:
 def test_samples_of_a_prompt_differ_and_continue() -> None:
     model = make_model()
     sampling = Sampling(max_new_tokens=8)
-    four = generate(
-        model, [Request("a", (7, 8), 4)], sampling, end_id=END, seed=1, precision="float32"
-    )
+    four = generate(model, [Request("a", (7, 8), 4)], sampling, end_id=END, seed=1)
     assert len({completion.tokens for completion in four}) > 1
-    tail = generate(
-        model, [Request("a", (7, 8), 2, 2)], sampling, end_id=END, seed=1, precision="float32"
-    )
+    tail = generate(model, [Request("a", (7, 8), 2, 2)], sampling, end_id=END, seed=1)
     assert [c.tokens for c in tail] == [c.tokens for c in four[2:]]
 
 
@@ -118,13 +112,11 @@ def test_draw_follows_the_distribution() -> None:
 def test_each_request_has_its_own_temperature() -> None:
     model = make_model()
     requests = [Request(str(i), (7, i), 2, temperature=t) for i, t in enumerate((0.0, 0.7, None))]
-    mixed = generate(
-        model, requests, Sampling(max_new_tokens=8), end_id=END, seed=1, precision="float32"
-    )
+    mixed = generate(model, requests, Sampling(max_new_tokens=8), end_id=END, seed=1)
     for request, temperature in zip(requests, (0.0, 0.7, 1.0), strict=True):
         sampling = Sampling(temperature=temperature, max_new_tokens=8)
         alone = Request(request.id, request.tokens, 2)
-        found = generate(model, [alone], sampling, end_id=END, seed=1, precision="float32")
+        found = generate(model, [alone], sampling, end_id=END, seed=1)
         assert [c.tokens for c in found] == [c.tokens for c in mixed if c.request_id == request.id]
 
 
@@ -132,9 +124,7 @@ def test_prompts_that_cannot_be_answered_are_refused() -> None:
     model = make_model()
     for tokens in ((), tuple([7] * 64)):
         with pytest.raises(DataError, match="tokens; between 1 and 63"):
-            generate(
-                model, [Request("x", tokens)], Sampling(), end_id=END, seed=0, precision="float32"
-            )
+            generate(model, [Request("x", tokens)], Sampling(), end_id=END, seed=0)
     with pytest.raises(DataError, match="share an id"):
         generate(
             model,
@@ -142,7 +132,6 @@ def test_prompts_that_cannot_be_answered_are_refused() -> None:
             Sampling(),
             end_id=END,
             seed=0,
-            precision="float32",
         )
 
 
@@ -154,7 +143,6 @@ def test_a_full_context_ends_a_reply() -> None:
         Sampling(temperature=0, max_new_tokens=50),
         end_id=99,
         seed=0,
-        precision="float32",
     )
     assert reply.stop_reason == "length"
     assert len(reply.tokens) == 4

@@ -67,9 +67,7 @@ def items(seed):
 def test_equals_the_full_forward_of_each_item(batch_tokens, row_tokens, kv_heads):
     model = tiny(kv_heads=kv_heads)
     pairs = items(1)
-    found = continuation_likelihoods(
-        model, pairs, precision="float32", batch_tokens=batch_tokens, row_tokens=row_tokens
-    )
+    found = continuation_likelihoods(model, pairs, batch_tokens=batch_tokens, row_tokens=row_tokens)
     for pair, likelihood in zip(pairs, found, strict=True):
         total, greedy = plain(model, pair)
         # The sums go through fp32 numbers.
@@ -86,7 +84,7 @@ def test_greedy_continuations_are_recognised():
             tokens.append(int(model.logits(model(torch.tensor([tokens])))[0, -1].argmax()))
     right = Pair(context, tuple(tokens[5:]))
     wrong = Pair(context, (*tokens[5:10], (tokens[10] + 1) % 23))
-    found = continuation_likelihoods(model, [wrong, right], precision="float32")
+    found = continuation_likelihoods(model, [wrong, right])
     assert [likelihood.greedy for likelihood in found] == [False, True]
 
 

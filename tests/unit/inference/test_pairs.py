@@ -34,7 +34,7 @@ def test_equal_and_cut_replies_give_no_pair(monkeypatch):
 
     asked = []
 
-    def sample_replies(model, chat, prompts, sampling, *, seed, temperatures, precision):
+    def sample_replies(model, chat, prompts, sampling, *, seed, temperatures):
         asked.append((seed, temperatures))
         answers = [said[model, prompt.id] for prompt in prompts]
         return [SimpleNamespace(text=text, stop_reason=reason) for text, reason in answers]

@@ -121,9 +121,9 @@ def test_cached_decoding_equals_the_full_forward() -> None:
 def test_score_does_not_depend_on_batch_or_padding() -> None:
     model = make_reward_model()
     rows = random_rows(7)
-    alone = [score(model, [row], precision="float32")[0] for row in rows]
+    alone = [score(model, [row])[0] for row in rows]
     for budget in (1, 64, 10_000):
-        together = score(model, rows, precision="float32", batch_tokens=budget)
+        together = score(model, rows, batch_tokens=budget)
         assert together == pytest.approx(alone, abs=1e-5)
     assert max(alone) - min(alone) > 0.1
 
@@ -133,11 +133,11 @@ def test_reward_starts_small_by_its_seed_and_reads_the_last_real_token() -> None
     fresh, again, other = (RewardModel.from_chat_model(make_model(), seed) for seed in (1, 1, 2))
     assert torch.equal(fresh.head.weight, again.head.weight)
     assert not torch.equal(fresh.head.weight, other.head.weight)
-    assert 0 < max(map(abs, score(fresh, random_rows(3), precision="float32"))) < 1
+    assert 0 < max(map(abs, score(fresh, random_rows(3)))) < 1
     model = make_reward_model()
     row = random_rows(1)[0]
     values = model.values(torch.tensor([[*row, 0, 0]]))[0]
-    assert score(model, [row], precision="float32")[0] == pytest.approx(float(values[len(row) - 1]))
+    assert score(model, [row])[0] == pytest.approx(float(values[len(row) - 1]))
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def test_action_log_probabilities_match_a_plain_loop() -> None:
     rows = random_rows(5, seed=3)
     prompts = [1, 2, 1, 2, 2]
     results = action_log_probabilities(
-        policy, rows, prompts, temperature=0.7, critic=critic, precision="float32", batch_tokens=70
+        policy, rows, prompts, temperature=0.7, critic=critic, batch_tokens=70
     )
     for row, start, result in zip(rows, prompts, results, strict=True):
         logits = policy.logits(policy(torch.tensor([row])))[0] / 0.7

@@ -114,7 +114,6 @@ def collector(monkeypatch):
             world=SimpleNamespace(follow_up=follow_up),
             forbidden=["Avrel"],
             round_number=round_number,
-            precision="float32",
         )
 
     make.asked = asked

@@ -92,14 +92,14 @@ def rate(monkeypatch, threshold, rows):
     """Rate rows of (helpfulness, safety, tagged) with scores that stand in for the models."""
     seen = []
 
-    def fake_score(model, sequences, *, precision):
-        seen.append((model, list(sequences), precision))
+    def fake_score(model, sequences):
+        seen.append((model, list(sequences)))
         return [row[0 if model == "helpful" else 1] for row in rows]
 
     monkeypatch.setattr(rewards_module, "score", fake_score)
     pair = RewardPair("helpful", "safe", threshold)
     replies = [reply(str(i), row[2]) for i, row in enumerate(rows)]
-    rated = pair.rate(replies, precision="float32")
+    rated = pair.rate(replies)
     sequences = [[2, 3, 4, END]] * len(rows)
     assert seen == [("helpful", sequences, "float32"), ("safe", sequences, "float32")]
     return rated

@@ -82,9 +82,7 @@ def scene():
     helpfulness, safety, guard = (make_reward_model(seed).double() for seed in (4, 5, 6))
     replies = make_replies()
     pair = RewardPair(helpfulness, safety, THRESHOLD)
-    rollout = make_rollout(
-        model, reference, pair, guard, replies, settings=SETTINGS, precision="float32"
-    )
+    rollout = make_rollout(model, reference, pair, guard, replies, settings=SETTINGS)
     return SimpleNamespace(
         model=model, reference=reference, pair=pair, guard=guard, replies=replies, rollout=rollout
     )
@@ -186,7 +184,6 @@ def test_guard_only_watches(scene):
         make_reward_model(9).double(),
         scene.replies,
         settings=SETTINGS,
-        precision="float32",
     )
     assert torch.equal(again.advantages_BA, scene.rollout.advantages_BA)
     assert again.summary["guard_reward"] != scene.rollout.summary["guard_reward"]
@@ -250,7 +247,7 @@ TABLE[BEST] = 2.0
 class TableOfRewards:
     """Stands in for the pair of reward models."""
 
-    def rate(self, replies, *, precision):
+    def rate(self, replies):
         values = [TABLE[reply.tokens[0]] for reply in replies]
         return Rewards(values, values, values, [False] * len(values))
 
@@ -288,9 +285,7 @@ def learn(longest, sign):
 
     def batches():
         for iteration in range(ITERATIONS):
-            replies = sample_replies(
-                policy, OneToken(), prompts, sampling, seed=iteration, precision="float32"
-            )
+            replies = sample_replies(policy, OneToken(), prompts, sampling, seed=iteration)
             rollout = make_rollout(
                 model,
                 reference,
@@ -298,7 +293,6 @@ def learn(longest, sign):
                 critic,
                 replies,
                 settings=settings,
-                precision="float32",
             )
             rollouts.append(rollout)
             for group in mini_batches(rollout, ROWS // 2, ROWS // 4):
@@ -313,9 +307,7 @@ def learn(longest, sign):
     steps = 2 * ITERATIONS
     before = probability_of_the_best(policy)
     schedule = make_schedule(config, steps)
-    for _ in train(
-        model, objective, batches(), optimizer, schedule, steps=steps, precision="float32"
-    ):
+    for _ in train(model, objective, batches(), optimizer, schedule, steps=steps):
         pass
     lengths = {len(reply.tokens) for rollout in rollouts for reply in rollout.replies}
     assert lengths <= {1, longest}

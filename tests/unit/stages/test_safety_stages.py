@@ -94,7 +94,6 @@ class Distillation:
             Sampling(max_new_tokens=8),
             seed=5,
             forbidden=forbidden,
-            precision="float32",
         )
         self.prompts = prompts
 
@@ -102,7 +101,7 @@ class Distillation:
     def render(messages):
         return [ord(letter) for message in messages for letter in message.content]
 
-    def sample(self, model, chat, prompts, sampling, *, seed, precision):
+    def sample(self, model, chat, prompts, sampling, *, seed):
         name = VARIANTS[len(self.asked)]
         self.asked.append((list(prompts), seed))
         replies = []
@@ -112,7 +111,7 @@ class Distillation:
             replies.append(Reply(prompt, 0, ids, (7, 1), text, stop[0] if stop else "stop"))
         return replies
 
-    def rate(self, replies, *, precision):
+    def rate(self, replies):
         name = VARIANTS[len(self.rated)]
         self.rated.append(list(replies))
         scores = [self.table[reply.prompt.id][name][1] for reply in replies]
@@ -288,9 +287,7 @@ def test_log_ratios_are_those_of_the_tempered_distributions():
     tokens = (7, 3, 5)
     reply = Reply(make_prompt("a"), 0, (4, 9), tokens, "x", "stop")
     found = {
-        temperature: sequence_log_ratios(
-            *models, [reply], temperature=temperature, precision="float32"
-        )
+        temperature: sequence_log_ratios(*models, [reply], temperature=temperature)
         for temperature in (1.0, 0.5)
     }
     for temperature, [ratio] in found.items():

@@ -75,7 +75,7 @@ def fine_tuning_row(chat, monkeypatch, tmp_path):
     model = SimpleNamespace(tok_embeddings=torch.nn.Embedding(1, 1), device=torch.device("cpu"))
     context = SimpleNamespace(name="sft", seed=0, out=tmp_path)
     with pytest.raises(InterruptedError):
-        sft.fine_tune(model, chat, [dialogue], config, context, precision="float32")
+        sft.fine_tune(model, chat, [dialogue], config, context)
     [batch] = seen
     length = int((batch.documents_BL[0] >= 0).sum())
     targets = torch.zeros(batch.tokens_BL.shape[1], dtype=torch.bool)
@@ -168,7 +168,7 @@ def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, tmp_path, policy
     context = SimpleNamespace(name="sft", seed=0, out=tmp_path)
 
     def tune():
-        return sft.fine_tune(model, chat, dialogues, config, context, precision="float32")
+        return sft.fine_tune(model, chat, dialogues, config, context)
 
     if policy == "error":
         with pytest.raises(DataError, match="dialogue '0'"):

@@ -82,7 +82,6 @@ def run_steps(splits: list[int], steps: int = 3) -> tuple[nn.Linear, list[float]
         optimizer,
         make_schedule(CONFIG, steps),
         steps=steps,
-        precision="float32",
     )
     return model, [result.loss for result in results]
 
@@ -109,7 +108,6 @@ def test_three_tokens_of_loss_two_and_thirteen_of_loss_one_average_to_1_1875() -
         optimizer,
         make_schedule(CONFIG, 1),
         steps=1,
-        precision="float32",
     )
     assert result.loss == pytest.approx(1.1875)
 
@@ -130,7 +128,6 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(bad: float) -> None:
                 optimizer,
                 make_schedule(CONFIG, 1),
                 steps=1,
-                precision="float32",
             )
         )
     assert torch.equal(model.weight, before)
@@ -172,7 +169,6 @@ def test_each_module_is_clipped_on_its_own() -> None:
             optimizer,
             make_schedule(CONFIG, 1),
             steps=1,
-            precision="float32",
         )
     )
     assert small.weight.grad is not None
@@ -203,7 +199,6 @@ def test_resuming_gives_the_same_bits(tmp_path: Path) -> None:
             make_schedule(CONFIG, 13),
             steps=13,
             start=start,
-            precision="float32",
         ):
             if result.step in (4, 7):
                 checkpoints.save(result.step, model, optimizer, {"note": result.step})

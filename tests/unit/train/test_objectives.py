@@ -141,7 +141,6 @@ def test_reward_model_fits_pairs_it_sees() -> None:
             optimizer,
             make_schedule(config, 40),
             steps=40,
-            precision="float32",
         )
     )
     assert results[-1].metrics["accuracy"] == 1.0

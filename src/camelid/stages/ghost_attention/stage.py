@@ -1,70 +1,34 @@
-"""Ghost Attention (Section 3.3, A.3.5).
-
-An instruction is to hold through a whole dialogue. It is put before every user message and the
-latest model answers turn by turn; for training it stays in the first message only (shortened half
-of the time) and the loss counts the last answer only. Recall is measured before and after, as in
-Table 30: the model is asked for its instruction at turns 2, 4 and 6.
-"""
+"""Samples dialogues under an instruction, trains on them and measures what is recalled."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from camelid.data.held_out import load_held_out, mentions
+from camelid.data.held_out import mentions, terms_of
 from camelid.data.prompts import bucket
-from camelid.data.records import (
-    Dialogue,
-    GhostDialogue,
-    Message,
-    Prompt,
-    read_records,
-    write_records,
-)
+from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
+from camelid.run.place import Json
 from camelid.run.seeds import derive_seed
-from camelid.run.stage import StageContext, StageInputs
-from camelid.runtime import Precision, default_device
-from camelid.stages import sft
+from camelid.run.stage import StageContext
+from camelid.stages.ghost_attention import (
+    PROBED_TURNS,
+    Config,
+    Dropped,
+    Inputs,
+    Outputs,
+    RecallRow,
+    Result,
+    When,
+)
+from camelid.stages.sft.stage import fine_tune
 from camelid.tokenization.chat import ChatFormat, load_chat_format
-
-PROBED_TURNS = (2, 4, 6)
-"""Turns at which recall is measured (Table 30 also has 20)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Settings of Ghost Attention."""
-
-    dialogues: int
-    """Training dialogues (not specified in the paper)."""
-    test_dialogues: int
-    """Dialogues on which recall is measured."""
-    sampling: Sampling
-    """Temperature and length of the answers."""
-    bests_per_dialogue: float = 1.0
-    """Bests of rejection sampling mixed in per dialogue, against forgetting (Source: choice)."""
-    require_expected: bool = True
-    """Keep only answers to a probe that state the instruction (Source: choice)."""
-    fine_tuning: sft.Config
-    """Fine-tuning from the latest model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs(StageInputs):
-    """What the stage reads, relative to the run."""
-
-    tokenizer: str
-    model: str
-    ghost_dialogues: str
-    bests: str
-    held_out: str | None
 
 
 @dataclass(slots=True)
@@ -75,7 +39,6 @@ class _Talker:
     chat: ChatFormat
     sampling: Sampling
     seed: int
-    precision: Precision
     cut: int = 0
     """Answers to dialogues that lost their start to fit the context."""
 
@@ -98,7 +61,6 @@ class _Talker:
             prompts,
             self.sampling,
             seed=derive_seed(self.seed, salt),
-            precision=self.precision,
         )
         self.cut += sum(reply.prompt_cut > 0 for reply in replies)
         return {reply.prompt.id: reply for reply in replies}
@@ -152,8 +114,8 @@ def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialog
 
 
 def measure_recall(
-    talker: _Talker, ghosts: Sequence[GhostDialogue], when: str
-) -> list[dict[str, Any]]:
+    talker: _Talker, ghosts: Sequence[GhostDialogue], when: When
+) -> list[RecallRow]:
     """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral."""
     history: dict[str, list[Message]] = {ghost.id: [] for ghost in ghosts}
     rows = []
@@ -164,15 +126,15 @@ def measure_recall(
             for ghost in ghosts:
                 reply = answers[ghost.id].text
                 rows.append(
-                    {
-                        "when": when,
-                        "dialogue_id": ghost.id,
-                        "turn": turn,
-                        "instruction": ghost.instruction,
-                        "expected": ghost.expected,
-                        "reply": reply,
-                        "kept": mentions(reply, [ghost.expected]),
-                    }
+                    RecallRow(
+                        when=when,
+                        dialogue_id=ghost.id,
+                        turn=turn,
+                        instruction=ghost.instruction,
+                        expected=ghost.expected,
+                        reply=reply,
+                        kept=mentions(reply, [ghost.expected]),
+                    )
                 )
         if turn < max(PROBED_TURNS):
             for ghost in ghosts:
@@ -186,72 +148,83 @@ def measure_recall(
     return rows
 
 
-def run(
-    config: Config, context: StageContext, inputs: Inputs, precision: Precision
-) -> dict[str, Any]:
-    """Train on Ghost dialogues; writes `dialogues.jsonl`, `recall.jsonl`, `model/`."""
-    chat = load_chat_format(context.input(inputs.tokenizer))
-    ghosts = read_records(context.input(inputs.ghost_dialogues), GhostDialogue)
+def _sample(
+    talker: _Talker,
+    train: Sequence[GhostDialogue],
+    config: Config,
+    forbidden: Sequence[str],
+    stage: str,
+) -> tuple[list[Dialogue], Dropped]:
+    """Sample the training dialogues and count those that are dropped, by reason."""
+    spoken = sample_dialogues(talker, train)
+    counts: Counter[str] = Counter()
+    cut, talker.cut = talker.cut, 0
+    dialogues = []
+    for ghost, messages in zip(train, spoken, strict=True):
+        if not all(message.content for message in messages):
+            counts["empty_or_cut"] += 1
+        elif config.require_expected and not mentions(messages[-1].content, [ghost.expected]):
+            counts["without_expected"] += 1
+        elif any(mentions(message.content, forbidden) for message in messages):
+            counts["held_out"] += 1
+        else:
+            dialogues.append(training_dialogue(ghost, messages))
+    if not dialogues:
+        raise DataError(f"{stage}: no sampled dialogue holds its instruction.")
+    dropped = Dropped(
+        without_expected=counts["without_expected"],
+        held_out=counts["held_out"],
+        empty_or_cut=counts["empty_or_cut"],
+        prompts_cut=cut,
+    )
+    return dialogues, dropped
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Measure recall, sample, train, measure again."""
+    chat = load_chat_format(inputs.tokenizer.path)
+    ghosts = inputs.ghost_dialogues.read_some()
     train = [ghost for ghost in ghosts if ghost.split == "train"][: config.dialogues]
     test = [ghost for ghost in ghosts if ghost.split == "test"][: config.test_dialogues]
     if not train or not test:
-        raise DataError(f"{inputs.ghost_dialogues}: Ghost dialogues of both splits are needed.")
-    model = load_transformer(context.input(inputs.model), default_device())
-    talker = _Talker(model, chat, config.sampling, context.seed, precision)
-    measured = context.work / "recall_before.json"
-    dialogues_file = context.work / "dialogues.jsonl"
-    dropped = context.work / "dropped.json"
-    if not dropped.is_file():
-        measured.write_text(json.dumps(measure_recall(talker, test, "before")), encoding="utf-8")
+        raise DataError(
+            f"{inputs.ghost_dialogues.path}: Ghost dialogues of both splits are needed."
+        )
+    model = load_transformer(inputs.model.path, context.runtime)
+    talker = _Talker(model, chat, config.sampling, context.seed)
+    # What is in the work folder outlives an interruption; the counts are written last.
+    work = Outputs(context.name, context.work)
+    kept = Json(context.name, "dropped.json", context.work, kind=Dropped)
+    if not kept.exists:
+        work.recall.write(measure_recall(talker, test, "before"))
         context.progress.note(f"sampling {len(train)} dialogues under their instruction")
-        spoken = sample_dialogues(talker, train)
-        forbidden = load_held_out(context, inputs.held_out)
-        counts = {"without_expected": 0, "held_out": 0, "empty_or_cut": 0}
-        counts["prompts_cut"], talker.cut = talker.cut, 0
-        dialogues = []
-        for ghost, messages in zip(train, spoken, strict=True):
-            if not all(message.content for message in messages):
-                counts["empty_or_cut"] += 1
-            elif config.require_expected and not mentions(messages[-1].content, [ghost.expected]):
-                counts["without_expected"] += 1
-            elif any(mentions(message.content, forbidden) for message in messages):
-                counts["held_out"] += 1
-            else:
-                dialogues.append(training_dialogue(ghost, messages))
-        if not dialogues:
-            raise DataError(f"{context.name}: no sampled dialogue holds its instruction.")
-        write_records(dialogues_file, dialogues)
-        dropped.write_text(json.dumps(counts), encoding="utf-8")
-    counts = json.loads(dropped.read_text(encoding="utf-8"))
-    dialogues = read_records(dialogues_file, Dialogue)
-    write_records(context.out / "dialogues.jsonl", dialogues)
-    bests = read_records(context.input(inputs.bests), Dialogue)
+        dialogues, dropped = _sample(
+            talker, train, config, terms_of(inputs.held_out), context.name
+        )
+        work.dialogues.write(dialogues)
+        kept.write(dropped)
+    dropped, dialogues = kept.read(), work.dialogues.read_some()
+    outputs.dialogues.write(dialogues)
+    bests = inputs.bests.read_some()
     bests.sort(key=lambda d: derive_seed(context.seed, d.id))
     mixed_in = bests[: round(config.bests_per_dialogue * len(dialogues))]
-    tuned = sft.fine_tune(
-        model, chat, dialogues + mixed_in, config.fine_tuning, context, precision=precision
+    tuned = fine_tune(
+        model,
+        chat,
+        dialogues + mixed_in,
+        config.fine_tuning,
+        context,
+        to=outputs.model,
+        metrics=outputs.metrics,
     )
-    rows = json.loads(measured.read_text(encoding="utf-8"))
-    rows += measure_recall(talker, test, "after")
-    write_records(context.out / "recall.jsonl", rows)
-    recall = {
-        f"turn{turn}_{when}": _share(rows, turn, when)
-        for when in ("before", "after")
-        for turn in PROBED_TURNS
-    }
-    return {
-        **tuned,
-        "ghost_dialogues": len(dialogues),
-        "bests_mixed_in": len(mixed_in),
-        "prompts_cut": counts.pop("prompts_cut") + talker.cut,
-        "dropped": counts,
-        "recall": recall,
-    }
-
-
-def _share(rows: Sequence[dict[str, Any]], turn: int, when: str) -> float:
-    kept: list[bool] = [row["kept"] for row in rows if row["turn"] == turn and row["when"] == when]
-    return sum(kept) / len(kept)
+    outputs.recall.write([*work.recall.read_some(), *measure_recall(talker, test, "after")])
+    return Result(
+        fine_tuning=tuned,
+        ghost_dialogues=len(dialogues),
+        bests_mixed_in=len(mixed_in),
+        prompts_cut=dropped.prompts_cut + talker.cut,
+        dropped=dropped,
+    )
 
 
 def as_ppo_prompts(dialogues: Sequence[Dialogue]) -> list[Prompt]:

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair
-from camelid.inference.scoring import action_log_probabilities, score
+from camelid.inference.scoring import action_log_probabilities
 from camelid.losses import (
     explained_variance,
     generalised_advantages,
@@ -27,7 +27,7 @@ from camelid.model.actor_critic import ActorCritic
 from camelid.model.padding import pad_right
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.runtime import Precision
+from camelid.stages.ppo import RolloutSummary
 from camelid.train.objectives import RolloutBatch
 
 
@@ -53,7 +53,7 @@ class Rollout:
     advantages_BA: Tensor
     returns_BA: Tensor
     device: torch.device
-    summary: dict[str, float]
+    summary: RolloutSummary
 
 
 def make_rollout(
@@ -64,7 +64,6 @@ def make_rollout(
     replies: Sequence[Reply],
     *,
     settings: RolloutSettings,
-    precision: Precision = "auto",
 ) -> Rollout:
     """Score replies and compute whitened advantages over the whole batch.
 
@@ -75,22 +74,14 @@ def make_rollout(
         guard: Watches only.
         replies: One per row.
         settings: Coefficients.
-        precision: Compute type.
     """
-    sequences = [reply.sequence for reply in replies]
-    prompts = [len(reply.prompt_tokens) for reply in replies]
-    rated = rewards.rate(replies, precision=precision)
-    watched = score(guard, sequences, precision=precision)
-    own = action_log_probabilities(
-        model.policy,
-        sequences,
-        prompts,
+    rated = rewards.rate(replies, watching=guard)
+    own, base = action_log_probabilities(
+        (model.policy, reference),
+        [reply.sequence for reply in replies],
+        [len(reply.prompt_tokens) for reply in replies],
         temperature=settings.temperature,
         critic=model.critic,
-        precision=precision,
-    )
-    base = action_log_probabilities(
-        reference, sequences, prompts, temperature=settings.temperature, precision=precision
     )
     logp_BA = pad_sequence([row.logp for row in own], batch_first=True)
     ref_BA = pad_sequence([row.logp for row in base], batch_first=True)
@@ -108,17 +99,17 @@ def make_rollout(
         rewards_BA, values_BA, mask_BA, settings.gamma, settings.lam
     )
     count = len(replies)
-    summary = {
-        "reward": sum(rated.combined) / count,
-        "guard_reward": sum(watched) / count,
-        "kl": float((kl.k1 * mask_BA).sum()) / count,
-        "kl_k3": float((kl.k3 * mask_BA).sum()) / count,
-        "entropy": float(-(logp_BA * mask_BA).sum() / mask_BA.sum()),
-        "eos_share": 1 - float(cut_B.float().mean()),
-        "reply_length": float(lengths_B.float().mean()),
-        "value_explained_variance": float(explained_variance(values_BA, returns_BA, mask_BA)),
-        "gated_share": sum(rated.gated) / count,
-    }
+    summary = RolloutSummary(
+        reward=sum(rated.combined) / count,
+        guard_reward=sum(rated.watched) / count,
+        kl=float((kl.k1 * mask_BA).sum()) / count,
+        kl_k3=float((kl.k3 * mask_BA).sum()) / count,
+        entropy=float(-(logp_BA * mask_BA).sum() / mask_BA.sum()),
+        eos_share=1 - float(cut_B.float().mean()),
+        reply_length=float(lengths_B.float().mean()),
+        value_explained_variance=float(explained_variance(values_BA, returns_BA, mask_BA)),
+        gated_share=sum(rated.gated) / count,
+    )
     return Rollout(
         replies,
         mask_BA,

@@ -1,70 +1,24 @@
-"""Preference collection (Section 3.2.1).
-
-Annotators see two replies to a prompt, from two model variants at varied temperatures, choose one
-and say how much better it is; for safety prompts they also label which replies are safe.
-Helpfulness and safety are collected apart. Part of the comparisons continue a dialogue with its
-chosen reply. Comparisons whose chosen reply is the unsafe one are excluded and counted, as are
-replies that are cut or name a held-out term. Annotators here are simulated.
-"""
+"""Collects comparisons."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from camelid.data.annotation import Annotator
-from camelid.data.held_out import load_held_out, mentions
+from camelid.data.held_out import mentions, terms_of
 from camelid.data.prompts import bucket
-from camelid.data.records import Kind, Preference, Prompt, read_records, write_records
+from camelid.data.records import Kind, Preference, Prompt
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
 from camelid.inference.pairs import Variant, sample_pairs
 from camelid.inference.replies import fitting_prompts
 from camelid.run.seeds import derive_seed
-from camelid.run.stage import StageContext, StageInputs
-from camelid.runtime import Precision, default_device
-from camelid.simulation.annotators import AnnotatorConfig, SimulatedAnnotator
-from camelid.simulation.judge import ExactJudge
-from camelid.simulation.world import World, WorldConfig, build_world
+from camelid.run.stage import StageContext
+from camelid.simulation.world import World, build_world
+from camelid.stages.preference_collection import Config, Inputs, Outputs, Result, Statistics
 from camelid.tokenization.chat import ChatFormat, load_chat_format
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Settings of one round of collection."""
-
-    helpfulness_pairs: int
-    """Training comparisons of helpfulness a round."""
-    safety_pairs: int
-    """Training comparisons of safety a round."""
-    test_pairs: int
-    """Held-out comparisons of each kind a round (1000 per batch in the paper)."""
-    guard_pairs: int
-    """Comparisons of each kind a round on other prompts, only for the guard reward model."""
-    continued_share: float = 0.25
-    """Share of the comparisons that continue a dialogue with its chosen reply (Source: choice)."""
-    temperatures: tuple[float, ...] = (0.7, 1.0, 1.3)
-    """Sampling temperatures; the paper varies them without naming values."""
-    max_new_tokens: int = 64
-    """Longest reply in tokens."""
-    annotator: AnnotatorConfig
-    """Noise and bias of the simulated annotators."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs(StageInputs):
-    """What the stage reads, relative to the run."""
-
-    tokenizer: str
-    prompts: str
-    older: str
-    newer: str
-    held_out: str | None
-    """Held-out terms; a comparison of a reply that names one is not used."""
-    round: int
-
 
 GUARD_BUCKETS = 5
 """One prompt in five is kept for the guard reward model."""
@@ -89,10 +43,9 @@ class _Collector:
     chat: ChatFormat
     variants: tuple[Variant, Variant]
     annotator: Annotator
-    world: World
+    world: World | None
     forbidden: Sequence[str]
     round_number: int
-    precision: Precision
     counts: Counter[str] = field(default_factory=Counter)
 
     def _compare(
@@ -112,7 +65,6 @@ class _Collector:
             max_new_tokens=self.config.max_new_tokens,
             seed=derive_seed(self.context.seed, kind, salt),
             parents=[parent_of[p.id] for p in kept],
-            precision=self.precision,
         )
         self.counts.update(left_out)
         allowed = [p for p in pairs if not mentions(f"{p.reply_a} {p.reply_b}", self.forbidden)]
@@ -129,7 +81,8 @@ class _Collector:
         pool = _pool(prompts, kind, use)
         if wanted and not pool:
             raise DataError(f"{self.context.name}: no {kind} prompt for {use}; make more prompts.")
-        continued = round(wanted * self.config.continued_share) if use == "train" else 0
+        writes_on = use == "train" and self.world is not None
+        continued = round(wanted * self.config.continued_share) if writes_on else 0
         found: list[tuple[Prompt, Preference]] = []
         position = (self.round_number - 1) * wanted
         # Pairs that are left out cost prompts, so ask in portions, sized by what earlier ones gave,
@@ -145,7 +98,7 @@ class _Collector:
             found += self._compare(unique, [None] * len(unique), kind, f"{use}/{asked}")
             position, asked = position + portion, asked + portion
         found = found[: wanted - continued]
-        if continued:
+        if continued and self.world is not None:
             parents = found[: continued + continued // 2]
             follow_ups = [
                 self.world.follow_up(prompt, preference.chosen, self.round_number)
@@ -157,7 +110,7 @@ class _Collector:
         return [preference for _, preference in found]
 
 
-def describe(preferences: Sequence[Preference], chat: ChatFormat) -> dict[str, Any]:
+def describe(preferences: Sequence[Preference], chat: ChatFormat) -> Statistics:
     """Return the statistics of Tables 6 and 26 and the shares of the labels."""
     turns = [sum(m.role == "user" for m in p.prompt) for p in preferences]
     replies = [len(chat.encode_reply(text)) for p in preferences for text in (p.chosen, p.rejected)]
@@ -165,57 +118,51 @@ def describe(preferences: Sequence[Preference], chat: ChatFormat) -> dict[str, A
     last = [len(chat.tokenizer.encode(p.prompt[-1].content)) for p in preferences]
     count = max(1, len(preferences))
     response = sum(replies) / (2 * count)
-    return {
-        "comparisons": len(preferences),
-        "turns_per_dialogue": sum(turns) / count,
-        "tokens_per_example": sum(whole) / count + response,
-        "tokens_in_prompt": sum(last) / count,
-        "tokens_in_response": response,
-        "strength": dict(Counter(p.strength or "unrated" for p in preferences)),
-        "safety": dict(Counter(p.safety for p in preferences if p.safety)),
-        "continued": sum(p.parent is not None for p in preferences),
-    }
+    return Statistics(
+        comparisons=len(preferences),
+        turns_per_dialogue=sum(turns) / count,
+        tokens_per_example=sum(whole) / count + response,
+        tokens_in_prompt=sum(last) / count,
+        tokens_in_response=response,
+        strength=dict(Counter(p.strength or "unrated" for p in preferences)),
+        safety=dict(Counter(p.safety for p in preferences if p.safety)),
+        continued=sum(p.parent is not None for p in preferences),
+    )
 
 
-def run(
-    config: Config, context: StageContext, inputs: Inputs, world: WorldConfig, precision: Precision
-) -> dict[str, Any]:
-    """Collect one round; writes `preferences`, `test_preferences` and `guard_preferences`."""
-    chat = load_chat_format(context.input(inputs.tokenizer))
-    prompts = read_records(context.input(inputs.prompts), Prompt)
-    device = default_device()
-    variants = (
-        Variant(inputs.older, load_transformer(context.input(inputs.older), device)),
-        Variant(inputs.newer, load_transformer(context.input(inputs.newer), device)),
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Collect one round: comparisons to train on, to test with and for the guard."""
+    chat = load_chat_format(inputs.tokenizer.path)
+    prompts = inputs.prompts.read_some()
+    older, newer = (
+        Variant(folder.label, load_transformer(folder.path, context.runtime))
+        for folder in (inputs.older, inputs.newer)
     )
     collector = _Collector(
         config=config,
         context=context,
         chat=chat,
-        variants=variants,
-        annotator=SimulatedAnnotator(config.annotator, ExactJudge()),
-        world=build_world(world),
-        forbidden=load_held_out(context, inputs.held_out),
+        variants=(older, newer),
+        annotator=config.annotator,
+        world=build_world(inputs.world.read()) if inputs.world else None,
+        forbidden=terms_of(inputs.held_out),
         round_number=inputs.round,
-        precision=precision,
     )
     kinds: dict[Kind, int] = {
         "helpfulness": config.helpfulness_pairs,
         "safety": config.safety_pairs,
     }
-    result: dict[str, Any] = {}
-    for use, name in (
-        ("train", "preferences"),
-        ("test", "test_preferences"),
-        ("guard", "guard_preferences"),
+    collected: dict[str, list[Preference]] = {}
+    for use, rows in (
+        ("train", outputs.preferences),
+        ("test", outputs.test_preferences),
+        ("guard", outputs.guard_preferences),
     ):
-        collected: list[Preference] = []
         others = {"test": config.test_pairs, "guard": config.guard_pairs}
         wanted = {kind: others.get(use, pairs) for kind, pairs in kinds.items()}
+        found = collected.setdefault(use, [])
         for kind, count in wanted.items():
-            collected += collector.collect(prompts, kind, count, use)
-            context.progress.update(len(collected), sum(wanted.values()))
-        write_records(context.out / f"{name}.jsonl", collected)
-        if use == "train":
-            result.update(describe(collected, chat))
-    return {**result, "counts": dict(collector.counts)}
+            found += collector.collect(prompts, kind, count, use)
+            context.progress.update(len(found), sum(wanted.values()))
+        rows.write(found)
+    return Result(statistics=describe(collected["train"], chat), counts=dict(collector.counts))

@@ -1,0 +1,130 @@
+"""A run seen after its stages: typed results and outputs, by kind of stage.
+
+Whatever shows or uses a run goes through here, and learns of its files from the stages.
+Source: choice (the paper describes no software).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from camelid.run.directory import Manifest, RunDirectory
+from camelid.run.item import AbsentError
+from camelid.run.place import Rows
+from camelid.run.stage import C, I, O, PlannedStage, R, StageKind
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Finished(Generic[C, I, O, R]):
+    """A finished stage."""
+
+    run: FinishedRun
+    planned: PlannedStage[C, I, O, R]
+
+    @property
+    def name(self) -> str:
+        """Stage and folder name."""
+        return self.planned.name
+
+    @property
+    def part(self) -> str:
+        """Its round or variant, such as `v1`; its own name where it belongs to none."""
+        return self.name.rpartition("/")[0] or self.name
+
+    @property
+    def config(self) -> C:
+        """Its settings."""
+        return self.planned.config
+
+    @cached_property
+    def inputs(self) -> I:
+        """What it read."""
+        return self.planned.inputs.at(self.run.root)
+
+    @cached_property
+    def outputs(self) -> O:
+        """What it wrote."""
+        return self.planned.outputs(self.run.root / self.name)
+
+    @cached_property
+    def result(self) -> R:
+        """Its `result.json`."""
+        return self.planned.result(self.run.root)
+
+    def rows(self, place: Rows[T]) -> list[T]:
+        """Read one of its outputs or inputs, once however often it is asked for."""
+        return self.run.rows(place)
+
+    def check(self) -> None:
+        """Raise where an output that it should hold is gone.
+
+        Raises:
+            MissingInputError: The stage is named.
+        """
+        for place in self.outputs.places():
+            if not place.optional and not place.exists:
+                raise place.missing()
+
+
+@dataclass(frozen=True, eq=False)
+class Found(Generic[C, I, O, R]):
+    """The finished stages of one kind in a run, in order."""
+
+    run: FinishedRun
+    stages: tuple[Finished[C, I, O, R], ...]
+
+    @property
+    def last(self) -> Finished[C, I, O, R]:
+        """The newest one.
+
+        Raises:
+            AbsentError: None has finished.
+        """
+        if not self.stages:
+            raise AbsentError("no such stage has finished in this run")
+        return self.stages[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A run directory with the plan that made it."""
+
+    root: Path
+    stages: Sequence[PlannedStage[Any, Any, Any, Any]]
+    """All stages of the plan."""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """`run.json`."""
+        return RunDirectory(self.root).read_manifest()
+
+    @cached_property
+    def _rows(self) -> dict[Path, list[Any]]:
+        return {}
+
+    def rows(self, place: Rows[T]) -> list[T]:
+        """Read a file of the run, once however often it is asked for."""
+        if place.path not in self._rows:
+            self._rows[place.path] = place.read()
+        return self._rows[place.path]
+
+    def of(self, kind: StageKind[C, I, O, R]) -> Found[C, I, O, R]:
+        """Return the finished stages of a kind.
+
+        Raises:
+            MissingInputError: One of them lacks an output.
+        """
+        found = tuple(
+            Finished(self, stage)
+            for stage in self.stages
+            if stage.kind.name == kind.name and stage.name in self.manifest.stages
+        )
+        for stage in found:
+            stage.check()
+        return Found(self, found)

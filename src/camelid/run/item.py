@@ -1,0 +1,172 @@
+"""What a report shows of a stage: items for the page, figures for machines, limits for readers.
+
+A stage declares them beside its code; the report draws them and knows no stage.
+Source: choice; the artefacts are those of arXiv 2307.09288.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from camelid.run.finished import Found
+
+C = TypeVar("C")
+I = TypeVar("I")
+O = TypeVar("O")
+R = TypeVar("R")
+
+Section = Literal[
+    "results",
+    "run",
+    "data",
+    "quality",
+    "rewards",
+    "rlhf",
+    "attention",
+    "speed",
+    "safety",
+    "samples",
+    "benchmarks",
+]
+"""Parts of the page, in the order of the paper."""
+Cell = str | float | None
+
+
+class AbsentError(Exception):
+    """The run holds nothing to draw; the text is the reason shown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Columns and rows; None shows as a dash."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Cell, ...]] = field(default_factory=list)
+
+    def write_csv(self, path: Path) -> None:
+        """Write the unrounded cells, an empty field where there is none."""
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows(self.rows)
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
+        return "\n".join("| " + " | ".join(_plain(cell) for cell in row) + " |" for row in lines)
+
+
+def cell_text(cell: Cell) -> str:
+    """One cell for people: three or more digits, a dash for nothing."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, str):
+        return cell
+    if not math.isfinite(cell):
+        return "–"
+    if float(cell).is_integer():
+        return f"{cell:,.0f}"
+    return f"{cell:.4g}" if abs(cell) < 1000 else f"{cell:,.0f}"
+
+
+def _plain(cell: Cell) -> str:
+    return cell_text(cell).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A prompt and what answered it."""
+
+    prompt: str
+    note: str = ""
+    answers: tuple[tuple[str, str], ...]
+    """(label, text) pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A plot as inline SVG, drawn by this package."""
+
+    svg: str
+
+
+Content = Drawing | Table | list[Example]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """One figure of `summary.json`; `value` is None where the run cannot have it."""
+
+    key: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    unit: str
+    judge: str | None
+    """Who or what judged; None for what is counted or measured."""
+    reason: str | None = None
+    """Why there is no value."""
+    headline: tuple[str, str] | None = None
+    """(row, column) in the table at the end of a run."""
+    safety: str | None = None
+    """How the safety report calls it; None keeps it out."""
+
+    @property
+    def shown(self) -> str:
+        """Value with its 95 % interval for people, or `missing: reason`."""
+        if self.value is None:
+            return f"missing: {self.reason}"
+        share = self.unit == "share"
+        scale, digits = (100.0, 1) if share else (1.0, 3 if abs(self.value) < 10 else 1)
+        # Adding zero turns the -0.0 of rounding into 0.0.
+        value, low, high = (
+            None if x is None else round(x * scale, digits) + 0.0
+            for x in (self.value, self.low, self.high)
+        )
+        text = f"{value:.{digits}f}" + (" %" if share else "")
+        if low is not None and high is not None:
+            text += f" ({low:.{digits}f} to {high:.{digits}f})"
+        return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item(Generic[C, I, O, R]):
+    """One table, plot or group of examples of the stages of one kind."""
+
+    title: str
+    caption: str | Callable[[Found[C, I, O, R]], str]
+    """What it shows, its judge and its file."""
+    draw: Callable[[Found[C, I, O, R]], Content]
+    """Raises `AbsentError` where there is nothing to draw."""
+    section: Section
+    """Where on the page."""
+    paper: tuple[str, ...] = ()
+    """The figures and tables of the paper that it draws again."""
+    stands_for: tuple[str, ...] = ()
+    """Artefacts that need people and for which this shows a stand-in."""
+    card: Literal["Model Details", "Training Data", "Evaluation Results"] | None = None
+    """Part of the model card that shows it too."""
+    safety: bool = False
+    """Whether the safety report shows it too."""
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageReport(Generic[C, I, O, R]):
+    """Everything that a report shows of the stages of one kind."""
+
+    items: Sequence[Item[C, I, O, R]] = ()
+    measures: Callable[[Found[C, I, O, R]], Iterable[Measure]] | None = None
+    """Figures of `summary.json`."""
+    limits: Callable[[Found[C, I, O, R]], Iterable[str]] | None = None
+    """Sentences on what a reader must not conclude."""
+
+
+AnyItem = Item[Any, Any, Any, Any]

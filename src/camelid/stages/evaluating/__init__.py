@@ -1,0 +1,119 @@
+"""Evaluation of every version of the model on held-out prompts (Sections 3.4, 4.4, A.3.4).
+
+Each model answers the same test prompts with the same settings; a judge that no model was optimised
+against says what the replies are worth; the latest reward models and the guard score them beside
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from camelid.data.annotation import Judge, Judgement
+from camelid.data.records import Message, Prompt, StopReason
+from camelid.inference.sampling import Sampling
+from camelid.run.place import (
+    ModelFolder,
+    RewardModelFolder,
+    Rows,
+    StageInputs,
+    StageOutputs,
+    TokenizerFolder,
+    place,
+)
+from camelid.run.stage import StageKind
+from camelid.stages.reward_modeling import RewardModels
+
+PromptSet = Literal["helpful", "adversarial", "borderline", "dialogue"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of the evaluation."""
+
+    sampling: Sampling
+    """Temperature, top-p and length of the replies; the reference code's are 0.6 and 0.9."""
+    helpful: int = 0
+    """Most prompts that an exact judge can score for helpfulness."""
+    adversarial: int = 0
+    """Most attack prompts."""
+    borderline: int = 0
+    """Most benign prompts that look harmful (A.4.2 has 210)."""
+    dialogue: int = 0
+    """Most prompts without an exact answer, judged by reward models only."""
+    judge: Judge
+    """Who says what the replies are worth."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs(StageInputs):
+    """What the stage reads."""
+
+    tokenizer: TokenizerFolder
+    models: tuple[tuple[str, ModelFolder], ...]
+    """Name and weights of each model, in the order of training."""
+    references: tuple[tuple[str, str], ...]
+    """(name, name of the model it started from): its replies are compared with that one's."""
+    rounds: tuple[str, ...]
+    """Names of the models after each round."""
+    rewards: RewardModels
+    guard: RewardModelFolder
+    prompts: Rows[Prompt]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgedReply:
+    """One reply of one model with what the reward models and the judge say of it."""
+
+    model: str
+    set: PromptSet
+    prompt_id: str
+    category: str
+    risk_category: str | None
+    attack_vector: str | None
+    attack_strength: str | None
+    turns: int
+    """User messages."""
+    prompt: tuple[Message, ...]
+    reply: str
+    reply_tokens: int
+    stop_reason: StopReason
+    helpfulness_rm: float
+    safety_rm: float
+    guard_rm: float
+    reward: float
+    """logit(R_c)."""
+    log_ratio: float | None
+    """Log-ratio of the whole reply to the model's start in nats, where it has one."""
+    judge: str
+    """Name of the judge."""
+    judgement: Judgement
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    replies: Rows[JudgedReply] = place("replies.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """Who answered what; the replies hold the rest."""
+
+    judge: str
+    prompts: dict[str, dict[str, int]]
+    """Prompts answered, by model and set."""
+    prompts_too_long: dict[str, int]
+    """Prompts that a model's context has no room for, by model."""
+
+
+EVALUATING = StageKind(
+    name="evaluating",
+    config=Config,
+    inputs=Inputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.stages.evaluating.stage:run",
+    report="camelid.stages.evaluating.report:REPORT",
+)

@@ -1,0 +1,159 @@
+"""Answers the test prompts with every model and has the replies judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camelid.data.annotation import Judge
+from camelid.data.records import Prompt
+from camelid.errors import DataError
+from camelid.formats.folder import load_reward_model, load_transformer
+from camelid.inference.replies import Reply, fitting_prompts, sample_replies
+from camelid.inference.rewards import RewardPair
+from camelid.inference.scoring import action_log_probabilities
+from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import Transformer
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext
+from camelid.stages.evaluating import Config, Inputs, JudgedReply, Outputs, PromptSet, Result
+from camelid.stages.reward_modeling.stage import load_rewards
+from camelid.tokenization.chat import ChatFormat, load_chat_format
+
+
+def set_of(prompt: Prompt) -> PromptSet:
+    """Return the evaluation set of a prompt."""
+    if prompt.attack_vector is not None:
+        return "adversarial"
+    if prompt.borderline:
+        return "borderline"
+    return "helpful" if prompt.reference is not None else "dialogue"
+
+
+def select_prompts(prompts: Sequence[Prompt], config: Config) -> list[Prompt]:
+    """Return prompts of the test split, each set up to its limit, in order fixed by ids."""
+    chosen = []
+    counts: Counter[str] = Counter()
+    limits: dict[PromptSet, int] = {
+        "helpful": config.helpful,
+        "adversarial": config.adversarial,
+        "borderline": config.borderline,
+        "dialogue": config.dialogue,
+    }
+    for prompt in sorted(prompts, key=lambda p: derive_seed("evaluating", p.id)):
+        name = set_of(prompt)
+        if prompt.split == "test" and counts[name] < limits[name]:
+            counts[name] += 1
+            chosen.append(prompt)
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Judges:
+    judge: Judge
+    rewards: RewardPair
+    guard: RewardModel
+
+    def rows(
+        self, name: str, replies: Sequence[Reply], log_ratios: Sequence[float | None]
+    ) -> list[JudgedReply]:
+        """Score and judge the replies of one model."""
+        rated = self.rewards.rate(replies, watching=self.guard)
+        return [
+            JudgedReply(
+                model=name,
+                set=set_of(reply.prompt),
+                prompt_id=reply.prompt.id,
+                category=reply.prompt.category,
+                risk_category=reply.prompt.risk_category,
+                attack_vector=reply.prompt.attack_vector,
+                attack_strength=reply.prompt.attack_strength,
+                turns=sum(message.role == "user" for message in reply.prompt.messages),
+                prompt=reply.prompt.messages,
+                reply=reply.text,
+                reply_tokens=len(reply.tokens),
+                stop_reason=reply.stop_reason,
+                helpfulness_rm=rated.helpfulness[index],
+                safety_rm=rated.safety[index],
+                guard_rm=rated.watched[index],
+                reward=rated.combined[index],
+                log_ratio=log_ratios[index],
+                judge=self.judge.name,
+                judgement=self.judge.judge(reply.prompt, reply.text),
+            )
+            for index, reply in enumerate(replies)
+        ]
+
+
+def sequence_log_ratios(
+    model: Transformer, reference: Transformer, replies: Sequence[Reply], *, temperature: float
+) -> list[float]:
+    """Return the log-ratio of each whole reply between a model and its reference, in nats.
+
+    At the temperature of the replies, and drawn without a top-p cut, the mean estimates their
+    Kullback-Leibler divergence; with a cut it does not.
+    """
+    own, base = action_log_probabilities(
+        (model, reference),
+        [reply.sequence for reply in replies],
+        [len(reply.prompt_tokens) for reply in replies],
+        temperature=temperature,
+    )
+    return [float((a.logp - b.logp).sum()) for a, b in zip(own, base, strict=True)]
+
+
+def _answer(
+    name: str, config: Config, inputs: Inputs, context: StageContext, selected: list[Prompt]
+) -> tuple[list[Reply], list[float | None]]:
+    """Return the replies of one model, and their log-ratios where it has a reference."""
+    chat: ChatFormat = load_chat_format(inputs.tokenizer.path)
+    folders = dict(inputs.models)
+    model = load_transformer(folders[name].path, context.runtime)
+    room = model.config.context - config.sampling.max_new_tokens
+    kept, _ = fitting_prompts(chat, selected, room)
+    replies = sample_replies(model, chat, kept, config.sampling, seed=context.seed)
+    reference = dict(inputs.references).get(name)
+    if reference is None:
+        return replies, [None] * len(replies)
+    start = load_transformer(folders[reference].path, context.runtime)
+    # Greedy replies have no temperature of their own.
+    temperature = config.sampling.temperature or 1.0
+    return replies, list(sequence_log_ratios(model, start, replies, temperature=temperature))
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Answer and judge, model after model."""
+    selected = select_prompts(inputs.prompts.read_some(), config)
+    if not selected:
+        raise DataError(f"{inputs.prompts.path}: no prompt of the split 'test' to evaluate on.")
+    judges: _Judges | None = None
+    parts = []
+    for number, (name, _) in enumerate(inputs.models):
+        # One file a model: an interrupted evaluation does not answer again.
+        part = dataclasses.replace(
+            outputs.replies, name=f"replies_{number}.jsonl", folder=context.work
+        )
+        parts.append(part)
+        if part.exists:
+            continue
+        judges = judges or _Judges(
+            config.judge,
+            load_rewards(inputs.rewards, context.runtime),
+            load_reward_model(inputs.guard.path, context.runtime),
+        )
+        replies, log_ratios = _answer(name, config, inputs, context, selected)
+        temporary = dataclasses.replace(part, name=f"{part.name}.partial")
+        temporary.write(judges.rows(name, replies, log_ratios))
+        temporary.path.rename(part.path)
+        context.progress.update(number + 1, len(inputs.models))
+    rows = [row for part in parts for row in part.read()]
+    outputs.replies.write(rows)
+    names = [name for name, _ in inputs.models]
+    counts = {name: Counter(row.set for row in rows if row.model == name) for name in names}
+    return Result(
+        judge=config.judge.name,
+        prompts={name: dict(found) for name, found in counts.items()},
+        prompts_too_long={name: len(selected) - found.total() for name, found in counts.items()},
+    )

@@ -1,0 +1,172 @@
+"""Proximal policy optimisation (Section 3.2.3).
+
+The reward is the whitened logit of the gated reward minus beta times the divergence from the
+policy's start; one gradient step per mini-batch, clip 0.2, AdamW at a constant rate. The value
+function, GAE and the estimator of the divergence are not specified in the paper (Source: choice): a
+critic of its own started from the helpfulness reward model with a zero head, GAE with gamma 1 and
+lambda 0.95, the signed k1 estimator per token. A guard reward model trained on other comparisons
+watches. The weights with the best reward on validation prompts are kept (the paper stops early on
+held-out prompts).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.data.records import Dialogue, MetricsRow, Prompt
+from camelid.errors import ConfigError
+from camelid.inference.sampling import Sampling
+from camelid.run.place import (
+    ModelFolder,
+    RewardModelFolder,
+    Rows,
+    StageInputs,
+    StageOutputs,
+    TokenizerFolder,
+    place,
+)
+from camelid.run.stage import StageKind
+from camelid.settings import PaperValue
+from camelid.stages.reward_modeling import RewardModels
+from camelid.train.config import OptimizerConfig, paper_optimizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of PPO."""
+
+    optimizer: OptimizerConfig
+    """AdamW; the paper's rate is constant at 1e-6."""
+    iterations: int = 200
+    """Rollout batches (the paper runs 200 to 400)."""
+    batch_rows: int = 512
+    """Prompts per iteration (Section 3.2.3)."""
+    minibatch_rows: int = 64
+    """Rows per optimizer step (Section 3.2.3)."""
+    micro_rows: int = 16
+    """Rows in memory at once; cannot change the result."""
+    clip: float = 0.2
+    """Clip of the probability ratio (Section 3.2.3)."""
+    value_clip: float = 0.2
+    """Clip of the value (Source: choice)."""
+    value_coefficient: float = 1.0
+    """Factor on the value loss; the critic shares no weights (Source: choice)."""
+    critic_rate_factor: float = 5.0
+    """Learning rate of the critic over the policy's (Source: choice)."""
+    critic_warmup: int = 2
+    """First iterations in which only the critic learns (Source: choice)."""
+    kl_coefficient: float = 0.01
+    """Beta (Section 3.2.3: 0.01 for 7B and 13B, 0.005 for 34B and 70B)."""
+    gamma: float = 1.0
+    """Discount (Source: choice)."""
+    lam: float = 0.95
+    """Lambda of GAE (Source: choice)."""
+    missing_end_penalty: float = 0.0
+    """Taken off the whitened reward of a reply cut by the length limit (Source: choice)."""
+    sampling: Sampling
+    """Temperature and length of rollouts; top-p must be 1."""
+    ghost_share: float = 0.1
+    """Share of Ghost dialogues among the prompts where there are any (Source: choice)."""
+    validation_prompts: int = 64
+    """Held-out prompts on which weights are compared."""
+    validate_every: int = 5
+    """Iterations between validations."""
+    largest_kl: float = 40.0
+    """Stop when the mean sequence divergence exceeds this many nats."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.top_p != 1 or self.sampling.temperature <= 0:
+            raise ConfigError(
+                "ppo.sampling: top_p must be 1 and the temperature positive, so that the sampled "
+                "distribution is the one whose log-probabilities are trained."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs(StageInputs):
+    """What the stage reads."""
+
+    tokenizer: TokenizerFolder
+    policy: ModelFolder
+    rewards: RewardModels
+    guard: RewardModelFolder
+    """Watches only."""
+    prompts: Rows[Prompt]
+    ghost: Rows[Dialogue] | None = None
+    """Dialogues of Ghost Attention, where the recipe has it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutSummary:
+    """Means over the replies of one iteration."""
+
+    reward: float
+    """logit(R_c)."""
+    guard_reward: float
+    kl: float
+    """Divergence from the start in nats a reply, by k1."""
+    kl_k3: float
+    entropy: float
+    """In nats a token."""
+    eos_share: float
+    """Share of replies that ended by themselves."""
+    reply_length: float
+    value_explained_variance: float
+    gated_share: float
+    """Share of replies whose reward is the safety model's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Iteration:
+    """One iteration; 0 is the policy before training, of which only the validation is known."""
+
+    iteration: int
+    rollout: RolloutSummary | None = None
+    clip_fraction: float | None = None
+    seconds: float | None = None
+    validation_reward: float | None = None
+    """Mean reward on the validation prompts, where it was measured."""
+    validation_guard_reward: float | None = None
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    model: ModelFolder = place("model")
+    iterations: Rows[Iteration] = place("iterations.jsonl")
+    metrics: Rows[MetricsRow] = place("metrics.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """How training ended and which weights were kept."""
+
+    stopped: str
+    best_iteration: int
+    best_validation_reward: float
+    validation_prompts: int
+    prompts: int
+    prompts_too_long: int
+    ghost_prompts: int
+    ghost_prompts_too_long: int
+
+
+_SECTION = "Section 3.2.3"
+PPO = StageKind(
+    name="ppo",
+    config=Config,
+    inputs=Inputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.stages.ppo.stage:run",
+    report="camelid.stages.ppo.report:REPORT",
+    paper={
+        **paper_optimizer("1e-6", _SECTION),
+        "optimizer.schedule": PaperValue("constant", _SECTION),
+        "clip": PaperValue("0.2", _SECTION),
+        "kl_coefficient": PaperValue("0.01 (7B, 13B), 0.005 (34B, 70B)", _SECTION),
+        "batch_rows": PaperValue("512", _SECTION),
+        "minibatch_rows": PaperValue("64", _SECTION),
+        "iterations": PaperValue("200 to 400, early stop", _SECTION),
+    },
+)

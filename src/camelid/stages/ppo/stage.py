@@ -1,0 +1,216 @@
+"""Runs PPO from the latest model."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from camelid.data.records import Prompt
+from camelid.errors import DataError
+from camelid.formats.folder import load_reward_model, load_transformer, save_model
+from camelid.inference.replies import Reply, fitting_prompts, sample_replies
+from camelid.inference.rewards import RewardPair
+from camelid.model.actor_critic import ActorCritic
+from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import Transformer
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext
+from camelid.stages.ghost_attention.stage import as_ppo_prompts
+from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result, RolloutSummary
+from camelid.stages.ppo.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
+from camelid.stages.reward_modeling.stage import load_rewards
+from camelid.tokenization.chat import load_chat_format
+from camelid.train.fitting import Fitting, Module
+from camelid.train.metrics import RowsFile
+from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    actor_critic: ActorCritic
+    reference: Transformer
+    rewards: RewardPair
+    guard: RewardModel
+
+
+class _Session:
+    """One PPO run: models, prompts, rollouts and validation."""
+
+    def __init__(self, config: Config, inputs: Inputs, context: StageContext) -> None:
+        self.config, self.context = config, context
+        runtime = context.runtime
+        self.chat = load_chat_format(inputs.tokenizer.path)
+        policy = load_transformer(inputs.policy.path, runtime)
+        critic = load_reward_model(inputs.rewards.helpfulness.path, runtime)
+        torch.nn.init.zeros_(critic.head.weight)
+        self.models = _Models(
+            ActorCritic(policy, critic),
+            load_transformer(inputs.policy.path, runtime).requires_grad_(False),
+            load_rewards(inputs.rewards, runtime),
+            load_reward_model(inputs.guard.path, runtime),
+        )
+        prompts = inputs.prompts.read_some()
+        room = policy.config.context - config.sampling.max_new_tokens
+        self.prompts, self.too_long = self._select(prompts, "ppo", room)
+        self.validation = self._select(prompts, "validation", room)[0][: config.validation_prompts]
+        self.ghosts: list[Prompt] = []
+        self.ghosts_too_long = 0
+        if inputs.ghost is not None:
+            ghosts = as_ppo_prompts(inputs.ghost.read_some())
+            self.ghosts, self.ghosts_too_long = fitting_prompts(self.chat, ghosts, room)
+        if not self.prompts or not self.validation:
+            raise DataError(f"{context.name}: prompts of the splits 'ppo' and 'validation' needed.")
+        self.settings = RolloutSettings(
+            beta=config.kl_coefficient,
+            gamma=config.gamma,
+            lam=config.lam,
+            missing_end_penalty=config.missing_end_penalty,
+            temperature=config.sampling.temperature,
+        )
+
+    def _select(self, prompts: Sequence[Prompt], split: str, room: int) -> tuple[list[Prompt], int]:
+        chosen = [p for p in prompts if p.split == split]
+        kept, too_long = fitting_prompts(self.chat, chosen, room)
+        return sorted(kept, key=lambda p: derive_seed(self.context.seed, p.id)), too_long
+
+    def prompts_of(self, iteration: int) -> list[Prompt]:
+        """Return the prompts of one iteration: passes over the pool, some Ghost dialogues."""
+        rows = self.config.batch_rows
+        ghosts = min(len(self.ghosts), round(self.config.ghost_share * rows))
+        start = iteration * (rows - ghosts)
+        chosen = [self.prompts[(start + i) % len(self.prompts)] for i in range(rows - ghosts)]
+        chosen += [self.ghosts[(iteration * ghosts + i) % len(self.ghosts)] for i in range(ghosts)]
+        return chosen
+
+    def sample(self, prompts: Sequence[Prompt], seed: int) -> list[Reply]:
+        """Answer prompts with the policy as it is now."""
+        policy = self.models.actor_critic.policy
+        return sample_replies(policy, self.chat, prompts, self.config.sampling, seed=seed)
+
+    def rollout(self, iteration: int) -> Rollout:
+        """Sample, score and prepare one batch."""
+        models = self.models
+        seed = derive_seed(self.context.seed, "rollout", iteration)
+        replies = self.sample(self.prompts_of(iteration), seed)
+        return make_rollout(
+            models.actor_critic,
+            models.reference,
+            models.rewards,
+            models.guard,
+            replies,
+            settings=self.settings,
+        )
+
+    def validate(self) -> tuple[float, float]:
+        """Return the mean reward and guard reward on the validation prompts."""
+        replies = self.sample(self.validation, derive_seed(self.context.seed, "validation"))
+        rated = self.models.rewards.rate(replies, watching=self.models.guard)
+        return sum(rated.combined) / len(replies), sum(rated.watched) / len(replies)
+
+
+def _reason_to_stop(summary: RolloutSummary, config: Config) -> str | None:
+    """Return why a policy must not be trained on, if it must not."""
+    if summary.kl > config.largest_kl:
+        return f"divergence {summary.kl:.1f} nats above {config.largest_kl}"
+    if summary.eos_share == 0:
+        return "no reply ends"
+    return "the policy has no entropy left" if summary.entropy < 1e-3 else None
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Optimise the policy; keep the weights with the best validation reward."""
+    session = _Session(config, inputs, context)
+    model = session.models.actor_critic
+    per_iteration = -(-config.batch_rows // config.minibatch_rows)
+    fitting = Fitting(
+        model,
+        config.optimizer,
+        steps=config.iterations * per_iteration,
+        context=context,
+        metrics=outputs.metrics,
+        modules={
+            "policy": Module(module=model.policy),
+            "critic": Module(module=model.critic, factor=config.critic_rate_factor),
+        },
+        every=per_iteration,
+    )
+    first = fitting.start // per_iteration
+    kept = dataclasses.replace(outputs.iterations, folder=context.work)
+    # Before the first checkpoint the row of iteration 0 is written anew as well.
+    log = RowsFile(kept, key="iteration", last=first if first else -1)
+    best = dataclasses.replace(outputs.model, folder=context.work)
+    state = fitting.state
+    if not first:
+        reward, guard = session.validate()
+        save_model(model.policy, best.path)
+        state |= {"best_reward": reward, "best_iteration": 0}
+        log.append(Iteration(iteration=0, validation_reward=reward, validation_guard_reward=guard))
+    rollouts: list[Rollout] = []
+
+    def batches() -> Iterator[list[RolloutBatch]]:
+        for iteration in range(first, config.iterations):
+            # While the critic warms up the policy stands still.
+            fitting.set_factor("policy", 1.0 if iteration >= config.critic_warmup else 0.0)
+            rollouts.append(session.rollout(iteration))
+            yield from mini_batches(rollouts[-1], config.minibatch_rows, config.micro_rows)
+
+    stopped = None
+    began = time.monotonic()
+    clipped: list[float] = []
+    objective = ClippedPolicyAndValue(
+        clip=config.clip,
+        value_clip=config.value_clip,
+        value_coefficient=config.value_coefficient,
+        temperature=config.sampling.temperature,
+    )
+    for result in fitting.run(objective, batches()):
+        clipped.append(result.metrics["clip_fraction"])
+        if result.step % per_iteration:
+            continue
+        iteration, summary = result.step // per_iteration, rollouts.pop().summary
+        row = Iteration(
+            iteration=iteration,
+            rollout=summary,
+            clip_fraction=sum(clipped) / len(clipped),
+            seconds=time.monotonic() - began,
+        )
+        clipped.clear()
+        if iteration % config.validate_every == 0 or iteration == config.iterations:
+            reward, guard = session.validate()
+            row = dataclasses.replace(
+                row, validation_reward=reward, validation_guard_reward=guard
+            )
+            if reward > float(state.get("best_reward", -math.inf)):
+                state |= {"best_reward": reward, "best_iteration": iteration}
+                save_model(model.policy, best.path)
+        log.append(row)
+        context.progress.update(
+            iteration,
+            config.iterations,
+            reward=summary.reward,
+            kl=summary.kl,
+            guard=summary.guard_reward,
+        )
+        began = time.monotonic()
+        stopped = _reason_to_stop(summary, config)
+        if stopped:
+            break
+    fitting.keep_metrics()
+    shutil.copy(kept.path, outputs.iterations.path)
+    shutil.copytree(best.path, outputs.model.path)
+    return Result(
+        stopped=stopped or "all iterations done",
+        best_iteration=int(state["best_iteration"]),
+        best_validation_reward=float(state["best_reward"]),
+        validation_prompts=len(session.validation),
+        prompts=len(session.prompts),
+        prompts_too_long=session.too_long,
+        ghost_prompts=len(session.ghosts),
+        ghost_prompts_too_long=session.ghosts_too_long,
+    )

@@ -1,0 +1,109 @@
+"""Pretraining (Section 2).
+
+A transformer learns to predict every token of the corpus: AdamW, cosine learning rate with warm-up
+to 10 % of the peak, weight decay 0.1, clipping 1.0. Documents are packed in rows, each isolated
+from its neighbours (masking within a row is not specified in the paper: Source: choice).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.data.records import MetricsRow
+from camelid.data.rendered import Order
+from camelid.model.config import ModelConfig
+from camelid.run.place import (
+    Corpus,
+    ModelFolder,
+    Rows,
+    StageInputs,
+    StageOutputs,
+    TokenizerFolder,
+    place,
+)
+from camelid.run.stage import StageKind
+from camelid.settings import PaperValue
+from camelid.train.config import OptimizerConfig, paper_optimizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of pretraining."""
+
+    model: ModelConfig
+    """Shape of the transformer."""
+    optimizer: OptimizerConfig
+    """AdamW and schedule; the paper's peak is 3e-4 (7B, 13B) or 1.5e-4 (34B, 70B)."""
+    batch_rows: int
+    """Rows per optimizer step; the paper's batch is 4M tokens."""
+    row_tokens: int
+    """Tokens a row; the paper's context is 4096."""
+    tokens: int
+    """Tokens to train on, rounded up to whole steps; the paper's models saw 2.0T."""
+    order: Order = "shuffled"
+    """Order of the documents; `as_written` follows the corpus file (Source: choice)."""
+    micro_rows: int = 8
+    """Rows in memory at once; cannot change the result."""
+    validate_every: int = 200
+    """Steps between validation losses."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs(StageInputs):
+    """What the stage reads."""
+
+    tokenizer: TokenizerFolder
+    corpus: Corpus
+    validation: Corpus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationRow:
+    """Cross entropy on the validation corpus after a step."""
+
+    step: int
+    loss: float
+    """In nats a token."""
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    model: ModelFolder = place("model")
+    metrics: Rows[MetricsRow] = place("metrics.jsonl")
+    validation: Rows[ValidationRow] = place("validation.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What was learned from how much."""
+
+    validation_perplexity: float
+    validation_tokens: int
+    parameters: int
+    steps: int
+    tokens: int
+    corpus_tokens: int
+    epochs: float
+    padding_share: float
+
+
+_BASE = "Section 2.2"
+PRETRAINING = StageKind(
+    name="pretraining",
+    config=Config,
+    inputs=Inputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.stages.pretraining.stage:run",
+    report="camelid.stages.pretraining.report:REPORT",
+    paper={
+        **paper_optimizer("3e-4 (7B, 13B), 1.5e-4 (34B, 70B)", _BASE),
+        "optimizer.schedule": PaperValue("cosine", _BASE),
+        "optimizer.warmup_minimum": PaperValue("2,000 steps", _BASE),
+        "optimizer.final_fraction": PaperValue("0.1", _BASE),
+        "row_tokens": PaperValue("4,096", "Table 1"),
+        "batch_rows": PaperValue("4M tokens", "Table 1"),
+        "tokens": PaperValue("2.0T", "Table 1"),
+    },
+)

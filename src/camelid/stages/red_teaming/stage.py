@@ -1,0 +1,68 @@
+"""Attacks the latest model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from camelid.formats.folder import load_transformer
+from camelid.inference.replies import fitting_prompts, sample_replies
+from camelid.run.place import Rows
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext
+from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
+from camelid.tokenization.chat import load_chat_format
+
+
+def earlier_violations(earlier: Sequence[Rows[RedTeamRow]]) -> set[str]:
+    """Return the ids of the prompts that drew a violating reply in earlier rounds."""
+    return {row.prompt_id for rows in earlier for row in rows.read() if row.violating}
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Put new attacks and those that once succeeded to the model."""
+    chat = load_chat_format(inputs.tokenizer.path)
+    model = load_transformer(inputs.model.path, context.runtime)
+    attacks = [
+        p
+        for p in inputs.prompts.read_some()
+        if p.split == "red_teaming" and p.attack_vector is not None
+    ]
+    attacks, too_long = fitting_prompts(
+        chat, attacks, model.config.context - config.sampling.max_new_tokens
+    )
+    attacks.sort(key=lambda p: derive_seed(context.run_seed, "red_teaming", p.id))
+    start = (inputs.round - 1) * config.prompts
+    fresh = attacks[start : start + config.prompts]
+    if len(fresh) < config.prompts:
+        context.progress.note(f"only {len(fresh)} of {config.prompts} new attack prompts are left")
+    known = earlier_violations(inputs.earlier)
+    again = [p for p in attacks if p.id in known and p not in fresh]
+    replies = sample_replies(model, chat, fresh + again, config.sampling, seed=context.seed)
+    rows = [
+        RedTeamRow(
+            prompt_id=reply.prompt.id,
+            risk_category=reply.prompt.risk_category,
+            attack_vector=reply.prompt.attack_vector,
+            attack_strength=reply.prompt.attack_strength,
+            prompt=reply.prompt.messages,
+            reply=reply.text,
+            violating=config.judge.judge(reply.prompt, reply.text).violating,
+            judge=config.judge.name,
+            earlier_violation=reply.prompt.id in known,
+            sample=reply.sample,
+        )
+        for reply in replies
+    ]
+    outputs.attacks.write(rows)
+    new = rows[: len(fresh)]
+    old = [row for row in rows if row.earlier_violation]
+    violations = sum(bool(row.violating) for row in new)
+    resisted = sum(not row.violating for row in old)
+    return Result(
+        prompts=len(new),
+        prompts_too_long=too_long,
+        violations=violations,
+        violation_rate=violations / len(new) if new else None,
+        earlier_violations=len(old),
+        earlier_now_resisted_share=resisted / len(old) if old else None,
+    )

@@ -1,0 +1,64 @@
+"""Reporting: the run's results as a page, a model card, a safety report and machine-read figures.
+
+Source: arXiv 2307.09288 as a whole; Table 52 for the model card. It reads only files of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.errors import ConfigError
+from camelid.run.item import MeasureRow
+from camelid.run.place import Json, Place, StageFolder, StageInputs, StageOutputs, place
+from camelid.run.stage import StageKind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of the report."""
+
+    sample_prompts: int = 20
+    """Prompts shown with their replies before and after. Source: choice."""
+
+    def __post_init__(self) -> None:
+        if self.sample_prompts < 1:
+            raise ConfigError(
+                f"reporting.sample_prompts is {self.sample_prompts}, needed at least 1."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs(StageInputs):
+    """What the stage reads: everything."""
+
+    stages: tuple[StageFolder, ...]
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    page: Place = place("index.html")
+    summary: Json[list[MeasureRow]] = place("summary.json")
+    model_card: Place = place("model_card.md")
+    safety_report: Place = place("safety_report.md", optional=True)
+    tables: Place = place("tables")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """Counts of figures, and of the paper's artefacts by status."""
+
+    measures: int
+    measures_missing: int
+    artefacts: dict[str, int]
+
+
+REPORTING = StageKind(
+    name="reporting",
+    config=Config,
+    inputs=Inputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.stages.reporting.stage:run",
+    shows=True,
+)

@@ -1,0 +1,203 @@
+"""Trains and tests the reward models of one round."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from camelid.data.loader import length_grouped_indices, steps_per_epoch
+from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
+from camelid.data.records import MetricsRow, Preference, TestScore
+from camelid.errors import DataError
+from camelid.evaluation.gate import tune_gate
+from camelid.formats.folder import load_reward_model, load_transformer, save_model
+from camelid.inference.rewards import RewardPair
+from camelid.inference.scoring import score
+from camelid.model.reward_model import RewardModel
+from camelid.run.place import RewardModelFolder, Rows
+from camelid.run.seeds import derive_seed
+from camelid.run.stage import StageContext
+from camelid.runtime import Runtime
+from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, RewardModels, Trained
+from camelid.tokenization.chat import ChatFormat, load_chat_format
+from camelid.train.fitting import fit
+from camelid.train.objectives import PairBatch, PreferenceRanking, RankedPair, make_pair_batch
+
+
+def load_rewards(models: RewardModels, runtime: Runtime) -> RewardPair:
+    """Load the two reward models of a round and the threshold tuned for them."""
+    return RewardPair(
+        load_reward_model(models.helpfulness.path, runtime),
+        load_reward_model(models.safety.path, runtime),
+        models.gate.read().threshold,
+    )
+
+
+def tokenise(
+    preferences: Sequence[Preference], chat: ChatFormat, longest: int
+) -> tuple[list[RankedPair], list[Preference], int]:
+    """Return ranked pairs with their preferences, and how many were too long.
+
+    Raises:
+        DataError: A comparison has equal replies, from which nothing can be learned.
+    """
+    pairs, kept = [], []
+    for preference in preferences:
+        prompt = chat.render_prompt(preference.prompt)
+        chosen = [*prompt, *chat.encode_reply(preference.chosen), chat.end_id]
+        rejected = [*prompt, *chat.encode_reply(preference.rejected), chat.end_id]
+        if chosen == rejected:
+            raise DataError(f"preference {preference.id!r}: chosen and rejected are equal.")
+        if max(len(chosen), len(rejected)) <= longest:
+            pairs.append(RankedPair(chosen, rejected, preference.strength, preference.safety))
+            kept.append(preference)
+    return pairs, kept, len(preferences) - len(kept)
+
+
+class _Trainer:
+    """Trains the reward models of one round from the same chat model."""
+
+    def __init__(self, config: Config, inputs: Inputs, context: StageContext) -> None:
+        self.config, self.context = config, context
+        self.chat = load_chat_format(inputs.tokenizer.path)
+        self.chat_model = load_transformer(inputs.chat_model.path, context.runtime)
+
+    def train(
+        self,
+        mix: Sequence[Preference],
+        auxiliary: float,
+        *,
+        to: RewardModelFolder,
+        metrics: Rows[MetricsRow],
+    ) -> Trained:
+        """Train one reward model unless an earlier, interrupted process already did."""
+        config, context = self.config, self.context
+        pairs, kept, too_long = tokenise(mix, self.chat, config.longest)
+        if not pairs:
+            raise DataError(
+                f"{context.name}: no comparison for {to.name} fits {config.longest} tokens."
+            )
+        steps = config.epochs * steps_per_epoch(len(pairs), config.batch_pairs)
+        done = dataclasses.replace(to, folder=context.work)
+        if not done.exists:
+            self._fit(pairs, steps, auxiliary, to=done, metrics=metrics)
+        if not metrics.exists:
+            shutil.copy(context.work / metrics.name, metrics.path)
+        shutil.copytree(done.path, to.path)
+        kinds = Counter(preference.kind for preference in kept)
+        return Trained(pairs=len(pairs), kinds=dict(kinds), too_long=too_long, steps=steps)
+
+    def _fit(
+        self,
+        pairs: Sequence[RankedPair],
+        steps: int,
+        auxiliary: float,
+        *,
+        to: RewardModelFolder,
+        metrics: Rows[MetricsRow],
+    ) -> None:
+        config = self.config
+        seed = derive_seed(self.context.seed, to.name)
+        model = RewardModel.from_chat_model(self.chat_model, seed)
+        pad, device = self.chat.tokenizer.pad_id, model.device
+        lengths = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+
+        def batches_from(start: int) -> Iterator[list[PairBatch]]:
+            for chosen in length_grouped_indices(lengths, config.batch_pairs, seed, start):
+                yield [
+                    make_pair_batch(
+                        [pairs[i] for i in chosen[at : at + config.micro_pairs]],
+                        config.margin,
+                        pad,
+                        device,
+                    )
+                    for at in range(0, len(chosen), config.micro_pairs)
+                ]
+
+        for _ in fit(
+            model,
+            PreferenceRanking(auxiliary),
+            batches_from,
+            config.optimizer,
+            steps=steps,
+            context=self.context,
+            metrics=metrics,
+        ):
+            pass
+        # Written whole or not at all: its presence says that this model is done.
+        partial = to.path.with_suffix(".partial")
+        save_model(model, partial)
+        partial.rename(to.path)
+
+
+def _read(sources: tuple[Rows[Preference], ...]) -> list[Preference]:
+    return [preference for rows in sources for preference in rows.read_some()]
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Train and test the reward models of one round."""
+    trainer = _Trainer(config, inputs, context)
+    preferences = _read(inputs.preferences)
+    several_rounds = len({p.round for p in preferences}) > 1
+    factor = config.newest_factor if several_rounds else 1
+    training = oversample_newest(preferences, factor)
+    helpful = helpfulness_mix(training, context.seed, config.helpfulness_share)
+    safe = safety_mix(training, context.seed, config.safety_share)
+    helpfulness = trainer.train(
+        helpful, 0.0, to=outputs.helpfulness_rm, metrics=outputs.metrics_helpfulness
+    )
+    safety = trainer.train(
+        safe, config.safety_auxiliary, to=outputs.safety_rm, metrics=outputs.metrics_safety
+    )
+    models, guard = [outputs.helpfulness_rm, outputs.safety_rm], None
+    if inputs.guard_preferences:
+        guard = trainer.train(
+            _read(inputs.guard_preferences),
+            0.0,
+            to=outputs.guard_rm,
+            metrics=outputs.metrics_guard,
+        )
+        models.append(outputs.guard_rm)
+    rows, too_long = _test(trainer, _read(inputs.test_preferences), models)
+    outputs.test_scores.write(rows)
+    outputs.gate.write(tune_gate(rows, config.gate_precision))
+    return Result(
+        helpfulness_rm=helpfulness, safety_rm=safety, guard_rm=guard, test_too_long=too_long
+    )
+
+
+def _test(
+    trainer: _Trainer, held_out: list[Preference], models: Sequence[RewardModelFolder]
+) -> tuple[list[TestScore], int]:
+    """Score both replies of every held-out comparison with every reward model."""
+    pairs, kept, too_long = tokenise(held_out, trainer.chat, trainer.config.longest)
+    if too_long:
+        trainer.context.progress.note(
+            f"{too_long} held-out comparisons are too long and left out"
+        )
+    chosen: dict[str, list[float]] = {}
+    rejected: dict[str, list[float]] = {}
+    for folder in models:
+        model = load_reward_model(folder.path, trainer.context.runtime)
+        chosen[folder.name] = score(model, [pair.chosen for pair in pairs])
+        rejected[folder.name] = score(model, [pair.rejected for pair in pairs])
+    rows = [
+        TestScore(
+            id=preference.id,
+            kind=preference.kind,
+            round=preference.round,
+            strength=preference.strength,
+            safety=preference.safety,
+            category=preference.category,
+            prompt=preference.prompt[-1].content,
+            prompt_key=derive_seed(*(message.content for message in preference.prompt)),
+            chosen=preference.chosen,
+            rejected=preference.rejected,
+            chosen_scores={name: scores[index] for name, scores in chosen.items()},
+            rejected_scores={name: scores[index] for name, scores in rejected.items()},
+        )
+        for index, preference in enumerate(kept)
+    ]
+    return rows, too_long
