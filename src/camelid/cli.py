@@ -17,13 +17,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from camelid import __version__
 from camelid.errors import CamelidError, ConfigError, MissingInputError
+from camelid.options import override, with_value
+from camelid.paper import paper_values
 from camelid.run.directory import RECIPE, RunDirectory
 from camelid.run.files import explain_full_disk, read_json
-from camelid.settings import flatten, from_json, override, paper_values, suggestion, with_value
+from camelid.settings import flatten, from_json, suggestion
 
 if TYPE_CHECKING:
     from camelid.plan import Recipe
@@ -220,7 +222,7 @@ def _resolve(known: argparse.Namespace, rest: Sequence[str]) -> Recipe | Study:
             if field not in flatten(recipe):
                 raise ConfigError(f"Recipe {recipe.name} takes no --{option}: it makes its own.")
             recipe = with_value(recipe, field, str(path.resolve()))
-    return cast("Recipe | Study", override(recipe, rest))
+    return override(recipe, rest)
 
 
 def _environment(recipe: Recipe | Study) -> Environment:

@@ -1,21 +1,27 @@
-"""Typed settings to JSON and back, read strictly, and the paper's values beside ours.
+"""Dataclasses to JSON and back, read strictly.
 
 A recipe is a tree of frozen dataclasses. Its JSON form runs again, so reading it never guesses: an
-unknown key, a missing key and a wrong type are errors that name the field.
+unknown key, a missing key and a wrong type are errors that name the field. Records of data files
+are read by the same functions (`camelid.data.records`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from itertools import repeat
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from camelid.errors import ConfigError
+from camelid.errors import CamelidError, ConfigError
 
 T = TypeVar("T")
+Reader = Callable[[Any], Any]
+"""Checks a JSON value and converts it, or raises `_ReadError`."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """Number type of matrix products; `auto` takes bf16 where the hardware multiplies in it."""
@@ -34,20 +40,13 @@ class Difference(NamedTuple):
         return f"{self.path}: {_short(self.old)} -> {_short(self.new)}"
 
 
-class PaperValue(NamedTuple):
-    """What the paper says about one field."""
-
-    value: str
-    section: str
-
-
 class _Absent:
     def __repr__(self) -> str:
         return "(absent)"
 
 
 ABSENT: Any = _Absent()
-"""Stands in a `Difference` for a field that one side does not have."""
+"""Stands for a value that is not there, such as a side of a `Difference` without the field."""
 
 
 def to_json(config: Any) -> Any:
@@ -73,21 +72,71 @@ def to_json(config: Any) -> Any:
     raise ConfigError(f"A setting of type {type(config).__name__} has no JSON form: {config!r}.")
 
 
-def from_json(data: Any, cls: type[T], where: str = "recipe") -> T:
-    """Read settings strictly.
+def from_json(
+    data: Any, cls: type[T], where: str = "recipe", *, error: type[CamelidError] = ConfigError
+) -> T:
+    """Read a dataclass strictly.
 
     Args:
         data: What `to_json` gave, perhaps edited by hand.
         cls: The dataclass to build.
         where: Name of the whole, put before every field path in errors.
+        error: Type of the errors.
 
     Returns:
         An instance of `cls`, checked by its own `__post_init__` too.
 
     Raises:
-        ConfigError: A key is unknown (the nearest one is named) or missing, or a type is wrong.
+        CamelidError: Of the type `error`: a key is unknown (the nearest one is named) or missing, a
+            type is wrong, a number is not finite or a text is no Unicode.
     """
-    return typing.cast("T", _read(data, cls, where))
+    return typing.cast("T", read_value(data, cls, where, error=error))
+
+
+def read_onto(data: Any, default: T, where: str) -> T:
+    """Read settings strictly, with an instance that says what the declared types leave open.
+
+    A field whose declared type has no JSON form (a Protocol) is read as the type of its value in
+    `default`, which must be a dataclass. No value is taken from `default`.
+
+    Args:
+        data: What `to_json` gave, perhaps edited by hand.
+        default: Settings of the same shape.
+        where: Name of the whole, put before every field path in errors.
+
+    Returns:
+        An instance of the type of `default`.
+
+    Raises:
+        ConfigError: As for `from_json`.
+    """
+    return typing.cast("T", read_value(data, type(default), where, current=default))
+
+
+def read_value(
+    data: Any,
+    kind: Any,
+    where: str,
+    *,
+    current: Any = ABSENT,
+    error: type[CamelidError] = ConfigError,
+) -> Any:
+    """Read the value of a field strictly.
+
+    Args:
+        data: A JSON value.
+        kind: The type that the field is declared with.
+        where: Name of the field, put before errors.
+        current: What the field holds, if that is to decide where `kind` has no JSON form.
+        error: Type of the errors.
+
+    Raises:
+        CamelidError: Of the type `error`: the value does not fit.
+    """
+    try:
+        return _reader(kind, current)(data)
+    except _ReadError as wrong:
+        raise error(f"{where}{wrong}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -133,54 +182,11 @@ def differences(a: Any, b: Any) -> list[Difference]:
     return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
-def paper_values() -> dict[str, str]:
-    """Return dotted recipe field -> the paper's value with its section, as text."""
-    return {path: f"{value} ({section})" for path, (value, section) in PAPER.items()}
+class _ReadError(Exception):
+    """What is wrong, as the end of a sentence that starts with the name of the field.
 
-
-def with_value(config: Any, field: str, value: Any) -> Any:
-    """Return a copy of settings with the value of one dotted field path exchanged."""
-    name, _, below = field.partition(".")
-    if below:
-        value = with_value(getattr(config, name), below, value)
-    return dataclasses.replace(config, **{name: value})
-
-
-def override(recipe: Any, words: Sequence[str]) -> Any:
-    """Apply `--dotted.field value` options to a recipe.
-
-    Args:
-        recipe: A dataclass tree.
-        words: The options that the parser of `run` did not know.
-
-    Returns:
-        A changed copy.
-
-    Raises:
-        ConfigError: A field is unknown (the nearest is named) or a value has the wrong type.
+    Names are put before it on the way out, so that reading what is right builds no names.
     """
-    if not words:
-        return recipe
-    fields = list(flatten(recipe))
-    options = ["out", "redo", "until", "data", "weights", "recipe"]
-    if not words[0].startswith("--"):
-        raise ConfigError(f"'{words[0]}' is neither an option nor the value of one.")
-    for word in words:
-        name = word[2:].split("=")[0].replace("-", "_")
-        if word.startswith("--") and name not in fields:
-            hint = suggestion(name, [*options, *fields]) or " `camelid show RECIPE` lists them."
-            raise ConfigError(f"--{name} is no option and no field of the recipe.{hint}")
-    import tyro
-
-    # Tyro prints its own one-screen message about a wrong value and exits with 2.
-    return tyro.cli(
-        type(recipe),
-        default=recipe,
-        args=list(words),
-        prog="camelid run",
-        add_help=False,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-    )
 
 
 def _short(value: Any) -> str:
@@ -188,80 +194,120 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _read(data: Any, kind: Any, where: str) -> Any:
-    origin = typing.get_origin(kind)
-    if kind is Any:
-        return data
-    if origin in (types.UnionType, typing.Union):
-        return _read_union(data, typing.get_args(kind), where)
+def _wrong(data: Any, needed: str) -> _ReadError:
+    return _ReadError(f" is {_short(data)}, but must be {needed}.")
+
+
+def _reader(kind: Any, current: Any) -> Reader:
+    return _cached(kind) if current is ABSENT else _compile(kind, current)
+
+
+@cache
+def _cached(kind: Any) -> Reader:
+    """Compile once for each type: files of records have thousands of lines."""
+    return _compile(kind, ABSENT)
+
+
+def _compile(kind: Any, current: Any) -> Reader:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in _SCALARS:
+        return _SCALARS[kind]
     if origin is Literal:
-        choices = typing.get_args(kind)
-        # `True == 1` must not pass for a choice, so the types are compared too.
-        if any(data == choice and type(data) is type(choice) for choice in choices):
-            return data
-        hint = suggestion(data, map(str, choices)) if isinstance(data, str) else ""
-        allowed = ", ".join(map(repr, choices))
-        raise ConfigError(f"{where} is {_short(data)}, but must be one of {allowed}.{hint}")
+        return _literal(arguments)
+    if origin in (types.UnionType, typing.Union):
+        return _union(arguments, current)
     if origin is tuple:
-        return _read_tuple(data, typing.get_args(kind), where)
+        return _tuple(arguments)
     if origin is dict:
-        _require(isinstance(data, dict), data, "an object", where)
-        value_kind = typing.get_args(kind)[1]
-        return {key: _read(value, value_kind, f"{where}.{key}") for key, value in data.items()}
+        return _dict(arguments[1])
     if dataclasses.is_dataclass(kind):
-        return _read_dataclass(data, typing.cast("type[Any]", kind), where)
-    return _read_scalar(data, kind, where)
+        return _dataclass(typing.cast("type[Any]", kind), current)
+    if dataclasses.is_dataclass(current):
+        return _dataclass(type(current), current)
+
+    def refuse(_: Any) -> Any:
+        raise _ReadError(f": fields of type {kind} cannot be read from JSON.")
+
+    return refuse
 
 
-def _require(condition: bool, data: Any, needed: str, where: str) -> None:
-    if not condition:
-        raise ConfigError(f"{where} is {_short(data)}, but must be {needed}.")
+def _exactly(kind: type, needed: str) -> Reader:
+    def read(data: Any) -> Any:
+        # The exact type: True is an int too, but no whole number.
+        if type(data) is not kind:
+            raise _wrong(data, needed)
+        return data
+
+    return read
 
 
-def _read_scalar(data: Any, kind: Any, where: str) -> Any:
-    if kind is type(None):
-        _require(data is None, data, "null", where)
-    elif kind is bool:
-        _require(isinstance(data, bool), data, "true or false", where)
-    elif kind is int:
-        _require(type(data) is int, data, "a whole number", where)
-    elif kind is float:
-        _require(type(data) in (int, float), data, "a number", where)
+def _float(data: Any) -> float:
+    if type(data) is int and abs(data) < 2**63:
         return float(data)
-    elif kind is str:
-        _require(isinstance(data, str), data, "a string", where)
-    else:
-        raise ConfigError(f"{where}: fields of type {kind} cannot be read from JSON.")
+    if type(data) not in (int, float):
+        raise _wrong(data, "a number")
+    if type(data) is int or not math.isfinite(data):
+        raise _wrong(data, "a finite number, below 2**63 if whole")
+    return typing.cast("float", data)
+
+
+def _str(data: Any) -> str:
+    if not isinstance(data, str):
+        raise _wrong(data, "a string")
+    if not data.isascii():
+        try:
+            data.encode()
+        except UnicodeEncodeError:
+            raise _ReadError(" holds half a surrogate pair; replace it.") from None
     return data
 
 
-def _read_tuple(data: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
-    _require(isinstance(data, (list, tuple)), data, "a list", where)
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        kinds = (kinds[0],) * len(data)
-    _require(len(data) == len(kinds), data, f"a list of {len(kinds)} items", where)
-    pairs = zip(data, kinds, strict=True)
-    return tuple(_read(item, kind, f"{where}[{i}]") for i, (item, kind) in enumerate(pairs))
+_SCALARS: dict[Any, Reader] = {
+    Any: lambda data: data,
+    type(None): _exactly(type(None), "null"),
+    bool: _exactly(bool, "true or false"),
+    int: _exactly(int, "a whole number"),
+    float: _float,
+    str: _str,
+}
 
 
-def _read_union(data: Any, members: tuple[Any, ...], where: str) -> Any:
-    if data is None and type(None) in members:
-        return None
-    members = tuple(member for member in members if member is not type(None))
-    if len(members) == 1:
-        return _read(data, members[0], where)
-    if isinstance(data, dict):
-        # The settings class with the most keys in common gives the most helpful error.
-        shapes = [member for member in members if dataclasses.is_dataclass(member)]
-        if shapes:
-            return _read(data, max(shapes, key=lambda shape: _fit(data, shape)), where)
-    errors = []
-    for member in members:
-        try:
-            return _read(data, member, where)
-        except ConfigError as error:
-            errors.append(str(error))
-    raise ConfigError(" Or: ".join(errors))
+def _literal(choices: tuple[Any, ...]) -> Reader:
+    # `True == 1` must not pass for a choice, so the types are compared too.
+    typed = [(type(choice), choice) for choice in choices]
+
+    def read(data: Any) -> Any:
+        if (type(data), data) not in typed:
+            hint = suggestion(data, map(str, choices)) if isinstance(data, str) else ""
+            allowed = ", ".join(map(repr, choices))
+            raise _ReadError(f"{_wrong(data, f'one of {allowed}')}{hint}")
+        return data
+
+    return read
+
+
+def _union(members: tuple[Any, ...], current: Any) -> Reader:
+    optional = type(None) in members
+    # `int | float` and `float | int` are one type to the cache: in both a whole number stays one.
+    ordered = sorted(members, key=lambda member: member is float)
+    readers = {member: _reader(member, current) for member in ordered if member is not type(None)}
+    shapes = [member for member in readers if dataclasses.is_dataclass(member)]
+
+    def read(data: Any) -> Any:
+        if data is None and optional:
+            return None
+        if isinstance(data, dict) and shapes:
+            # The class with the most keys in common gives the most helpful error.
+            return readers[max(shapes, key=lambda shape: _fit(data, shape))](data)
+        errors = []
+        for reader in readers.values():
+            try:
+                return reader(data)
+            except _ReadError as error:
+                errors.append(str(error))
+        raise _ReadError(" Or:".join(dict.fromkeys(errors)))
+
+    return read
 
 
 def _fit(data: dict[str, Any], cls: Any) -> int:
@@ -269,75 +315,76 @@ def _fit(data: dict[str, Any], cls: Any) -> int:
     return len(names & data.keys()) - len(names ^ data.keys())
 
 
-def _read_dataclass(data: Any, cls: type[Any], where: str) -> Any:
-    _require(isinstance(data, dict), data, "an object", where)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    for key in data:
-        if key not in fields:
-            hint = suggestion(key, fields) or f" Known: {', '.join(fields)}."
-            raise ConfigError(f"{where}.{key} is not a setting.{hint}")
-    missing = dataclasses.MISSING
-    for name, field in fields.items():
-        if name not in data and field.default is missing and field.default_factory is missing:
-            raise ConfigError(f"{where}.{name} is missing and has no default.")
-    hints = typing.get_type_hints(cls)
-    values = {key: _read(value, hints[key], f"{where}.{key}") for key, value in data.items()}
+def _tuple(kinds: tuple[Any, ...]) -> Reader:
+    size = None if kinds[1:] == (Ellipsis,) else len(kinds)
+    readers = repeat(_cached(kinds[0])) if size is None else [_cached(kind) for kind in kinds]
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, (list, tuple)):
+            raise _wrong(data, "a list")
+        if size is not None and len(data) != size:
+            raise _wrong(data, f"a list of {size} items")
+        items: list[Any] = []
+        try:
+            for reader, item in zip(readers, data, strict=False):
+                items.append(reader(item))
+        except _ReadError as error:
+            raise _ReadError(f"[{len(items)}]{error}") from None
+        return tuple(items)
+
+    return read
+
+
+def _dict(kind: Any) -> Reader:
+    reader = _cached(kind)
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise _wrong(data, "an object")
+        return _read_items(data, dict.fromkeys(data, reader))
+
+    return read
+
+
+def _read_items(data: dict[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    values = {}
+    key = ""
     try:
-        return cls(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        for key, value in data.items():
+            values[key] = readers[key](value)
+    except _ReadError as error:
+        raise _ReadError(f".{key}{error}") from None
+    return values
 
 
-def _optimizer(stage: str, learning_rate: str, section: str) -> dict[str, PaperValue]:
-    return {
-        f"{stage}.optimizer.learning_rate": PaperValue(learning_rate, section),
-        f"{stage}.optimizer.beta1": PaperValue("0.9", section),
-        f"{stage}.optimizer.beta2": PaperValue("0.95", section),
-        f"{stage}.optimizer.eps": PaperValue("1e-5", section),
-        f"{stage}.optimizer.weight_decay": PaperValue("0.1", section),
-        f"{stage}.optimizer.clip": PaperValue("1.0", section),
-    }
+def _dataclass(cls: type[Any], current: Any) -> Reader:
+    # Looked up when the first value is read: a class may hold itself.
+    shape = cache(partial(_shape, cls, current if type(current) is cls else ABSENT))
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise _wrong(data, "an object")
+        readers, required = shape()
+        if not data.keys() <= readers.keys():
+            key = next(key for key in data if key not in readers)
+            hint = suggestion(key, readers) or f" Known: {', '.join(readers)}."
+            raise _ReadError(f".{key} is unknown.{hint}")
+        if not required <= data.keys():
+            key = next(key for key in readers if key in required and key not in data)
+            raise _ReadError(f".{key} is missing and has no default.")
+        values = _read_items(data, readers)
+        try:
+            return cls(**values)
+        except CamelidError as error:
+            raise _ReadError(f": {error}") from None
+
+    return read
 
 
-_BASE = "Section 2.2"
-_SFT = "Section 3.1"
-_RM = "Section 3.2.2"
-_PPO = "Section 3.2.3"
-
-PAPER: dict[str, PaperValue] = {
-    "from_text.tokenizer_training.vocabulary_size": PaperValue("32,000", _BASE),
-    **_optimizer("from_text.pretraining", "3e-4 (7B, 13B), 1.5e-4 (34B, 70B)", _BASE),
-    "from_text.pretraining.optimizer.schedule": PaperValue("cosine", _BASE),
-    "from_text.pretraining.optimizer.warmup_minimum": PaperValue("2,000 steps", _BASE),
-    "from_text.pretraining.optimizer.final_fraction": PaperValue("0.1", _BASE),
-    "from_text.pretraining.row_tokens": PaperValue("4,096", "Table 1"),
-    "from_text.pretraining.batch_rows": PaperValue("4M tokens", "Table 1"),
-    "from_text.pretraining.tokens": PaperValue("2.0T", "Table 1"),
-    "sft.optimizer.learning_rate": PaperValue("2e-5", _SFT),
-    "sft.optimizer.schedule": PaperValue("cosine", _SFT),
-    "sft.optimizer.weight_decay": PaperValue("0.1", _SFT),
-    "sft.batch_rows": PaperValue("64", _SFT),
-    "sft.row_tokens": PaperValue("4,096", _SFT),
-    "sft.epochs": PaperValue("2", _SFT),
-    **_optimizer("reward_modeling", "1e-5 (70B: 5e-6)", _RM),
-    "reward_modeling.optimizer.schedule": PaperValue("cosine", _RM),
-    "reward_modeling.optimizer.final_fraction": PaperValue("0.1", _RM),
-    "reward_modeling.optimizer.warmup_fraction": PaperValue("0.03", _RM),
-    "reward_modeling.optimizer.warmup_minimum": PaperValue("5 steps", _RM),
-    "reward_modeling.batch_pairs": PaperValue("512 (1,024 rows)", _RM),
-    "reward_modeling.epochs": PaperValue("1", _RM),
-    "reward_modeling.margin": PaperValue("small 1, 2/3, 1/3, 0 or large 3, 2, 1, 0", "Table 27"),
-    "reward_modeling.helpfulness_share": PaperValue("0.5", _RM),
-    "reward_modeling.safety_share": PaperValue("0.9", _RM),
-    "reward_modeling.gate_precision": PaperValue("0.89 (threshold 0.15, recall 0.55)", _PPO),
-    "rejection_sampling.samples": PaperValue("10 to 100 explored, K not stated", _PPO),
-    "rejection_sampling.temperatures": PaperValue("1.2 to 1.3 best, re-tuned", _PPO),
-    **_optimizer("ppo", "1e-6", _PPO),
-    "ppo.optimizer.schedule": PaperValue("constant", _PPO),
-    "ppo.clip": PaperValue("0.2", _PPO),
-    "ppo.kl_coefficient": PaperValue("0.01 (7B, 13B), 0.005 (34B, 70B)", _PPO),
-    "ppo.batch_rows": PaperValue("512", _PPO),
-    "ppo.minibatch_rows": PaperValue("64", _PPO),
-    "ppo.iterations": PaperValue("200 to 400, early stop", _PPO),
-}
-"""Dotted recipe field -> what arXiv 2307.09288 says; it does not state the fields left out here."""
+def _shape(cls: type[Any], current: Any) -> tuple[dict[str, Reader], frozenset[str]]:
+    """Return the reader of every field, and the names of those without a default."""
+    hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
+    readers = {f.name: _reader(hints[f.name], getattr(current, f.name, ABSENT)) for f in fields}
+    missing = dataclasses.MISSING
+    required = (f.name for f in fields if f.default is missing and f.default_factory is missing)
+    return readers, frozenset(required)

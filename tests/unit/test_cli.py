@@ -19,9 +19,9 @@ import camelid.recipes.studies  # the stand-in for camelid.recipes is no package
 from camelid import cli
 from camelid.cli import main, make_parser
 from camelid.errors import ConfigError, TrainingError
+from camelid.options import override
 from camelid.run import runner
 from camelid.run.runner import Environment, Stage
-from camelid.settings import override
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_options.txt"
 SOURCE = str(Path(camelid.__file__).parents[1])
@@ -162,6 +162,8 @@ def test_data_folder_reaches_the_recipe(world, tmp_path):
         ("run toy --redo stf", "no stage 'stf' in this recipe. Did you mean 'sft'?"),
         ("run toy --seed x", "argument --seed: invalid int value: 'x'"),
         ("run toy stray", "'stray' is neither an option nor"),
+        ("run toy --sft.epochs two", "--sft.epochs is 'two', but must be a whole number."),
+        ("run toy --sft.epochs", "--sft.epochs needs a value"),
         ("run toy --data none", "--data: none does not exist"),
         ("run toy --data .", "Recipe toy takes no --data"),
         ("rum toy", "invalid choice: 'rum'"),
@@ -179,15 +181,6 @@ def test_a_mistake_is_one_line_and_exit_2(world, capsys, words, message):
     assert error.startswith("camelid: ")
     assert error.count("\n") == 1
     assert "Traceback" not in error
-
-
-def test_a_wrong_value_is_exit_2_and_one_screen(world, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["run", "toy", "--sft.epochs", "two"])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert "--sft.epochs" in error
-    assert error.count("\n") < 20
 
 
 def test_override_leaves_the_recipe_alone():
@@ -266,16 +259,14 @@ def test_a_damaged_recipe_is_named(world, capsys):
     path = Path("runs/toy/recipe.json")
     path.write_text(path.read_text(encoding="utf-8").replace("epochs", "epocs"), encoding="utf-8")
     assert main(["report", "runs/toy"]) == 2
-    assert (
-        "recipe.json.sft.epocs is not a setting. Did you mean 'epochs'?" in capsys.readouterr().err
-    )
+    assert "recipe.json.sft.epocs is unknown. Did you mean 'epochs'?" in capsys.readouterr().err
 
 
 def test_help_imports_no_torch():
     program = (
         "import sys\nfrom camelid.cli import main\n"
         "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
-        "assert not {'torch', 'numpy', 'tyro', 'matplotlib'} & set(sys.modules)\n"
+        "assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from camelid.paper import paper_values
 from camelid.plan import Recipe, stages
 from camelid.recipes import RECIPES
-from camelid.settings import flatten, from_json, paper_values, to_json
+from camelid.settings import flatten, from_json, to_json
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,16 +1,20 @@
-"""Settings to JSON and back."""
+"""Settings to JSON and back, and options that change them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camelid.errors import ConfigError
-from camelid.settings import PAPER, differences, flatten, from_json, nearest, paper_values, to_json
+from camelid.options import group_words, override, with_value, with_words
+from camelid.paper import PAPER, paper_values
+from camelid.settings import differences, flatten, from_json, nearest, read_onto, to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +94,7 @@ def change(path: str, value: Any) -> Any:
         (
             "optimizer.learning_rat",
             1.0,
-            r"recipe\.optimizer\.learning_rat is not a setting.*'learning_rate'",
+            r"recipe\.optimizer\.learning_rat is unknown\..*'learning_rate'",
         ),
         (
             "optimizer.learning_rate",
@@ -112,6 +116,10 @@ def change(path: str, value: Any) -> Any:
         ("flag", 1, "true or false"),
         ("name", 7, "must be a string"),
         ("counts", {"a": "b"}, r"counts\.a is 'b'"),
+        ("counts", [], r"counts is \[\], but must be an object"),
+        ("optimizer.learning_rate", float("nan"), "must be a finite number"),
+        ("optimizer.learning_rate", 10**400, "must be a finite number"),
+        ("name", "\ud83d", "recipe.name holds half a surrogate pair"),
     ],
 )
 def test_mistakes_are_named(path, value, message):
@@ -122,6 +130,256 @@ def test_mistakes_are_named(path, value, message):
 def test_a_missing_key_is_named():
     with pytest.raises(ConfigError, match=r"recipe\.optimizer\.learning_rate is missing"):
         from_json({"name": "x", "optimizer": {}}, Settings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kinds:
+    one: Literal[1, 2] = 1
+    number: int | float = 0
+    same_to_a_cache: float | int = 0
+    mixed: int | str | None = None
+    anything: Any = None
+    inner: Kinds | None = None
+
+
+@pytest.mark.parametrize("value", [True, 1.0, [1], {}, "1", None])
+def test_only_the_exact_value_of_a_literal_will_do(value):
+    with pytest.raises(ConfigError, match=r"recipe\.one is .* must be one of 1, 2"):
+        from_json({"one": value}, Kinds)
+
+
+def test_unions():
+    found = from_json({"number": 1, "same_to_a_cache": 1, "inner": {"mixed": "a"}}, Kinds)
+    assert (type(found.number), type(found.same_to_a_cache)) == (int, int)
+    assert found.inner == Kinds(mixed="a")
+    assert from_json({"number": 0.5, "anything": [{}]}, Kinds) == Kinds(number=0.5, anything=[{}])
+    with pytest.raises(ConfigError, match=r"inner\.mixed is \[\], .*whole number.*Or:.*a string"):
+        from_json({"inner": {"mixed": []}}, Kinds)
+
+
+class Judge(Protocol):
+    def judge(self) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strict:
+    threshold: float
+    words: tuple[str, ...] = ()
+
+    def judge(self) -> bool:
+        return self.threshold > 0
+
+
+class NoSettings:
+    def judge(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    judge: Judge
+    steps: int = 1
+    second: Judge | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    stage: Stage
+    optional: Stage | None = None
+    variants: tuple[Optimizer, ...] = ()
+
+
+JUDGED = Whole(
+    stage=Stage(judge=Strict(threshold=0.5)),
+    optional=Stage(judge=Strict(threshold=1.0), second=Strict(threshold=2.0)),
+)
+
+
+def test_what_a_type_leaves_open_is_read_as_what_is_there():
+    data = to_json(JUDGED)
+    assert data["stage"] == {"judge": {"threshold": 0.5, "words": []}, "steps": 1, "second": None}
+    assert read_onto(data, JUDGED, "whole") == JUDGED
+    data["stage"]["judge"]["threshold"] = 3
+    data["optional"]["second"] = None
+    read = read_onto(data, JUDGED, "whole")
+    assert read.stage.judge == Strict(threshold=3.0)
+    assert read.optional == Stage(judge=Strict(threshold=1.0))
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        ({"treshold": 1}, r"whole\.stage\.judge\.treshold is unknown.*'threshold'"),
+        ({}, r"whole\.stage\.judge\.threshold is missing"),
+        ({"threshold": "x"}, r"whole\.stage\.judge\.threshold is 'x'"),
+        (None, r"whole\.stage\.judge is None, but must be an object"),
+    ],
+)
+def test_reading_onto_settings_is_as_strict(judge, message):
+    data = to_json(JUDGED)
+    data["stage"]["judge"] = judge
+    with pytest.raises(ConfigError, match=message):
+        read_onto(data, JUDGED, "whole")
+
+
+def test_missing_keys_are_not_taken_from_the_settings_read_onto():
+    with pytest.raises(ConfigError, match=r"whole\.stage is missing"):
+        read_onto({}, JUDGED, "whole")
+
+
+def test_what_is_there_must_be_a_dataclass():
+    data = to_json(JUDGED)
+    with pytest.raises(ConfigError, match=r"stage\.judge: fields of type .*Judge.* cannot be read"):
+        from_json(data, Whole)
+    with pytest.raises(ConfigError, match=r"stage\.judge: fields of type .*Judge.* cannot be read"):
+        read_onto(data, replace(JUDGED, stage=Stage(judge=NoSettings())), "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "groups"),
+    [
+        ("", {}),
+        ("--a.b 1", {"a.b": ["1"]}),
+        ("--a.b -1 -1e-3 --c=x", {"a.b": ["-1", "-1e-3"], "c": ["x"]}),
+        ("--a-b.c-d=e-f=g --h=", {"a_b.c_d": ["e-f=g"], "h": [""]}),
+    ],
+)
+def test_words_are_grouped(words, groups):
+    assert group_words(words.split()) == groups
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("-1 --a 1", "'-1' is neither an option nor the value of one"),
+        ("--a=1 2", "'2' is neither"),
+        ("--a", "--a needs a value"),
+        ("--a --b 1", "--a needs a value"),
+        ("--a-b 1 --a_b=2", "--a_b is given twice"),
+    ],
+)
+def test_words_that_make_no_options(words, message):
+    with pytest.raises(ConfigError, match=message):
+        group_words(words.split())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    text: str = ""
+    count: int = 0
+    rate: float = 0.0
+    flag: bool = False
+    maybe: str | None = "x"
+    choice: Literal["none", "all"] = "all"
+    rates: tuple[float, ...] = ()
+    names: tuple[str | None, ...] | None = None
+    pair: tuple[str, int] = ("", 0)
+    table: dict[str, int] | None = None
+    groups: tuple[Optimizer, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("field", "words", "value"),
+    [
+        ("text", ["0123"], "0123"),
+        ("text", ["123"], "123"),
+        ("text", ["none"], "none"),
+        ("text", ["[1]"], "[1]"),
+        ("text", ['"quoted"'], "quoted"),
+        ("text", [""], ""),
+        ("count", ["-1"], -1),
+        ("rate", ["-1e-3"], -1e-3),
+        ("rate", ["2"], 2.0),
+        ("flag", ["True"], True),
+        ("flag", ["true"], True),
+        ("maybe", ["none"], None),
+        ("maybe", ["None"], None),
+        ("maybe", ["null"], None),
+        ("maybe", ["1"], "1"),
+        ("choice", ["none"], "none"),
+        ("rates", ["1"], (1.0,)),
+        ("rates", ["1", "0.5"], (1.0, 0.5)),
+        ("rates", ["[1, 0.5]"], (1.0, 0.5)),
+        ("rates", ["[]"], ()),
+        ("names", ["none"], None),
+        ("names", ["1", "none", "a b"], ("1", None, "a b")),
+        ("names", ['["a", null]'], ("a", None)),
+        ("pair", ["1", "2"], ("1", 2)),
+        ("table", ['{"a": 1}'], {"a": 1}),
+        ("groups", ['[{"learning_rate": 1}]'], (Optimizer(learning_rate=1.0),)),
+    ],
+)
+def test_words_become_the_value_of_a_field(field, words, value):
+    before = Options()
+    found = with_words(before, field, words, f"--{field}")
+    assert found == replace(before, **{field: value})
+    assert type(getattr(found, field)) is type(value)
+    assert before == Options()
+
+
+@pytest.mark.parametrize(
+    ("field", "words", "message"),
+    [
+        ("count", ["two"], "^--x is 'two', but must be a whole number"),
+        ("count", ["1.5"], "^--x is 1.5, but must be a whole number"),
+        ("count", ["1", "2"], r"^--x is \[1, 2\], but must be a whole number"),
+        ("text", ["a", "b"], r"^--x is \['a', 'b'\], but must be a string"),
+        ("rate", ["NaN"], "finite"),
+        ("flag", ["1"], "true or false"),
+        ("rates", ["1", "hot"], r"^--x\[1\] is 'hot', but must be a number"),
+        ("rates", ["[" * 100_000], "must be a number"),
+        ("pair", ["a", "1", "2"], "a list of 2 items"),
+        ("table.a", ["1"], "'table' has no fields here; it is None"),
+        ("rats", ["1"], "no field 'rats'. Did you mean 'rates'"),
+        ("zzzzz", ["1"], "no field 'zzzzz'. Known: text, count"),
+    ],
+)
+def test_words_that_do_not_fit(field, words, message):
+    with pytest.raises(ConfigError, match=message):
+        with_words(Options(), field, words, "--x")
+
+
+def test_words_below_what_a_type_leaves_open():
+    changed = with_words(JUDGED, "stage.judge.words", ["a", "1"], "--stage.judge.words")
+    assert changed.stage.judge == Strict(threshold=0.5, words=("a", "1"))
+    for field in ("stage.judge", "optional.judge"):
+        with pytest.raises(ConfigError, match=rf"--x is a group.* {field}\.threshold, "):
+            with_words(JUDGED, field, ["1"], "--x")
+    with pytest.raises(ConfigError, match=r"^--x: learning_rate must be positive, found -1\.0"):
+        with_words(FULL, "optimizer.learning_rate", ["-1"], "--x")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heads:
+    width: int = 8
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(f"{self.heads} heads do not divide {self.width}.")
+
+
+def test_options_that_fit_only_together_are_taken_together():
+    for words in ("--width 9 --heads 3", "--heads 3 --width 9"):
+        assert override(Heads(), words.split()) == Heads(width=9, heads=3)
+    with pytest.raises(ConfigError, match=r"^--heads: 3 heads do not divide 8"):
+        override(Heads(), ["--heads", "3"])
+
+
+def test_with_value_changes_a_copy():
+    changed = with_value(FULL, "optimizer.warmup", 9)
+    assert (changed.optimizer.warmup, FULL.optimizer.warmup) == (9, 5)
+    assert replace(changed, optimizer=FULL.optimizer) == FULL
+
+
+def test_settings_import_little():
+    program = (
+        "import sys\nimport camelid.options, camelid.paper\n"
+        "assert not {'torch', 'numpy', 'tyro', 'rich'} & set(sys.modules)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, check=True
+    )
 
 
 def test_what_has_no_json_form_is_refused():

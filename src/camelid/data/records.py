@@ -9,17 +9,15 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import math
-import types
 import typing
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.errors import DataError, MissingInputError
+from camelid.settings import from_json
 
 T = TypeVar("T")
 
@@ -198,71 +196,6 @@ class Question:
     """Index of the right choice."""
 
 
-@cache
-def _hints(schema: type) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
-
-
-def _check(value: Any, hint: Any, where: str) -> Any:
-    """Return `value` converted to the type `hint`, or raise `DataError`."""
-    origin = typing.get_origin(hint)
-    if hint is Any or (origin is Literal and value in typing.get_args(hint)):
-        return value
-    if origin is Literal:
-        raise DataError(f"{where}: found {value!r}, needed one of {list(typing.get_args(hint))}.")
-    if origin is types.UnionType or origin is typing.Union:
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
-        return _check(value, inner[0], where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise DataError(f"{where}: found {type(value).__name__}, needed a list.")
-        item = typing.get_args(hint)[0]
-        return tuple(_check(v, item, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise DataError(f"{where}: found {type(value).__name__}, needed an object.")
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(value, hint, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 2**63 else math.inf
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(f"{where}: found {value}, needed a finite number.")
-    if isinstance(value, str) and not _is_unicode(value):
-        raise DataError(f"{where}: the text holds half a surrogate pair; replace it.")
-    if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
-        raise DataError(f"{where}: found {value!r}, needed {hint.__name__}.")
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _build(data: Any, schema: type, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise DataError(f"{where}: found {type(data).__name__}, needed an object.")
-    hints = _hints(schema)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise DataError(f"{where}: unknown field {unknown[0]!r}; known fields: {sorted(hints)}.")
-    values = {}
-    for field in dataclasses.fields(schema):
-        if field.name in data:
-            values[field.name] = _check(
-                data[field.name], hints[field.name], f"{where}, field {field.name!r}"
-            )
-        elif field.default is dataclasses.MISSING:
-            raise DataError(f"{where}: field {field.name!r} is missing ({schema.__name__}).")
-    return schema(**values)
-
-
 def parse_record(data: Any, schema: type[T], where: str) -> T:
     """Build one record from decoded JSON.
 
@@ -274,8 +207,7 @@ def parse_record(data: Any, schema: type[T], where: str) -> T:
     Raises:
         DataError: A field is missing, unknown or of the wrong type.
     """
-    result: T = _build(data, schema, where)
-    return result
+    return from_json(data, schema, f"{where}: {schema.__name__}", error=DataError)
 
 
 def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:

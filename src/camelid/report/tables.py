@@ -15,9 +15,10 @@ from pathlib import Path
 
 from camelid.data.records import STRENGTHS
 from camelid.evaluation.statistics import Estimate, mean, proportion
+from camelid.paper import paper_values
 from camelid.report import energy, summary
 from camelid.report.inputs import RISK_AXES, AbsentError, Row, Run, attempt, flags, judge_name
-from camelid.settings import flatten, paper_values
+from camelid.settings import flatten
 
 Cell = str | float | None
 

@@ -162,3 +162,37 @@ def test_what_json_allows_and_records_do_not(path, raw, message):
     path.write_bytes(raw)
     with pytest.raises(DataError, match=message):
         read_records(path, Sample)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"promt": []}, r"records\.jsonl, line 2: Preference\.promt is unknown\. .*'prompt'"),
+        (
+            {"prompt": [MESSAGE, MESSAGE | {"role": "usr"}]},
+            r"line 2: Preference\.prompt\[1\]\.role is 'usr', .*must be one of 'system', .*'user'",
+        ),
+        ({"prompt": [MESSAGE | {"train": 0}]}, r"prompt\[0\]\.train is 0, .* true or false"),
+        ({"prompt": [{"role": "user"}]}, r"Preference\.prompt\[0\]\.content is missing"),
+        ({"prompt": "hi"}, r"Preference\.prompt is 'hi', but must be a list"),
+        ({"round": True}, r"Preference\.round is True, but must be a whole number"),
+        ({"round": 1.0}, r"Preference\.round is 1\.0, but must be a whole number"),
+        ({"temperatures": [1, False]}, r"Preference\.temperatures\[1\] is False"),
+        ({"temperatures": [2**63]}, r"temperatures\[0\] is 9223372036854775808, .*below 2\*\*63"),
+        ({"strength": 1}, r"Preference\.strength is 1, but must be one of"),
+        ({"parent": 1}, r"Preference\.parent is 1, but must be a string"),
+        ({"chosen": None}, r"Preference\.chosen is None, but must be a string"),
+    ],
+)
+def test_file_line_and_field_are_named(path, change, message):
+    lines = [EXAMPLES[Preference], EXAMPLES[Preference] | change]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_records(path, Preference)
+
+
+def test_a_whole_number_is_taken_for_a_number(path):
+    path.write_text(json.dumps(EXAMPLES[Preference]), encoding="utf-8")
+    (record,) = read_records(path, Preference)
+    assert record.temperatures == (1.0, 0.5)
+    assert type(record.temperatures[0]) is float
