@@ -74,34 +74,22 @@ def with_words(config: T, field: str, words: list[str], where: str) -> T:
     return _changed(config, {field: _read_words(config, field, words, where)}, where)
 
 
-def override(recipe: T, words: Sequence[str]) -> T:
-    """Apply `--dotted.field value` options to a recipe.
+def with_options(config: T, options: Mapping[str, tuple[str, list[str]]]) -> T:
+    """Return a copy of settings with several fields read from the words of their options.
+
+    All at once: a width and its number of heads may fit each other only together.
 
     Args:
-        recipe: A dataclass tree.
-        words: The options that the parser of `run` did not know.
-
-    Returns:
-        A changed copy.
+        config: A dataclass tree.
+        options: Dotted field -> name of its option in errors and its words.
 
     Raises:
-        ConfigError: As for `group_words` and `with_words`.
+        ConfigError: As for `with_words`.
     """
-    groups = group_words(words)
-    for name in groups:
-        if not hasattr(recipe, name.partition(".")[0]):
-            options = ["out", "redo", "until", "data", "weights", "recipe"]
-            hint = suggestion(name, [*options, *flatten(recipe)])
-            hint = hint or " `camelid show RECIPE` lists them."
-            raise ConfigError(f"--{name} is no option and no field of the recipe.{hint}")
-    values = {n: _read_words(recipe, n, given, f"--{n}") for n, given in groups.items()}
-    # All at once: a width and its number of heads may fit each other only together.
-    return _changed(recipe, values, ", ".join(f"--{name}" for name in groups))
-
-
-def with_value(config: T, field: str, value: Any) -> T:
-    """Return a copy of settings with the value of one dotted field path exchanged."""
-    return _exchange(config, {field: value})
+    values = {
+        field: _read_words(config, field, words, name) for field, (name, words) in options.items()
+    }
+    return _changed(config, values, ", ".join(name for name, _ in options.values()))
 
 
 def _changed(config: T, values: Mapping[str, Any], where: str) -> T:

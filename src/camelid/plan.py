@@ -13,16 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from camelid.errors import ConfigError
+from camelid.options import group_words, with_options
 from camelid.run.place import ModelFolder, Place, StageFolder, TokenizerFolder
 from camelid.run.stage import C, I, O, PlannedStage, R, RunSettings, StageKind
 from camelid.settings import (
     flatten,
     from_json,
-    group_words,
     read_onto,
     suggestion,
     to_json,
-    with_words,
 )
 
 AnyStage = PlannedStage[Any, Any, Any, Any]
@@ -109,34 +108,39 @@ class Plan:
         Raises:
             ConfigError: No stage or field has this name (the nearest is named), or a value is wrong.
         """
-        grouped = group_words(words)
+        chosen: dict[str, dict[str, tuple[str, list[str]]]] = {}
         # A round's own setting wins over that of all rounds, in whatever order they are given.
-        for name in sorted(grouped, key=lambda option: bool(self._named(option))):
-            self._set(name, grouped[name])
+        for option, given in sorted(group_words(words).items(), key=lambda o: self._one(o[0])):
+            for stage, field in self._addressed(option):
+                chosen.setdefault(stage.name, {})[field] = (f"--{option}", given)
+        for index, stage in enumerate(self.stages):
+            if stage.name in chosen:
+                config = with_options(stage.config, chosen[stage.name])
+                self.stages[index] = dataclasses.replace(stage, config=config)
 
-    def _named(self, option: str) -> AnyStage | None:
-        """Return the stage that an option names in full, round included."""
-        for stage in self.stages:
-            if "/" in stage.name and option.startswith(f"{stage.name.replace('/', '.')}."):
-                return stage
-        return None
+    def _one(self, option: str) -> bool:
+        """Tell whether an option names one stage in full, its round or variant included."""
+        dotted = [stage.name.replace("/", ".") for stage in self.stages if "/" in stage.name]
+        return any(option.startswith(f"{name}.") for name in dotted)
 
-    def _set(self, option: str, words: list[str]) -> None:
-        one = self._named(option)
-        kind = option.partition(".")[0]
-        chosen = [one] if one else [stage for stage in self.stages if stage.kind.name == kind]
-        field = option.removeprefix(f"{one.name if one else kind}".replace("/", ".") + ".")
-        if not chosen or field == option:
+    def _addressed(self, option: str) -> list[tuple[AnyStage, str]]:
+        """Return the stages that an option means, and the field."""
+        one = self._one(option)
+        found = [
+            (stage, option.removeprefix(f"{name}."))
+            for stage in self.stages
+            if option.startswith(
+                f"{(name := stage.name.replace('/', '.') if one else stage.kind.name)}."
+            )
+        ]
+        if not found:
             fields = [f"{s.kind.name}.{f}" for s in self.stages for f in flatten(s.config)]
             hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
             raise ConfigError(
                 f"--{option} is no option and no setting of {self.name}."
                 f"{hint or f' `camelid show {self.name}` lists them.'}"
             )
-        for index, stage in enumerate(self.stages):
-            if stage in chosen:
-                config = with_words(stage.config, field, words, f"--{option}")
-                self.stages[index] = dataclasses.replace(stage, config=config)
+        return found
 
     # recipe.json
 

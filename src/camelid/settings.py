@@ -40,6 +40,13 @@ class Difference(NamedTuple):
         return f"{self.path}: {_short(self.old)} -> {_short(self.new)}"
 
 
+class PaperValue(NamedTuple):
+    """What the paper says about one setting."""
+
+    value: str
+    section: str
+
+
 class _Absent:
     def __repr__(self) -> str:
         return "(absent)"

@@ -16,7 +16,8 @@ import torch
 
 from camelid import cli
 from camelid.cli import main
-from camelid.data.records import Question, read_records
+from camelid.data.records import (Question)
+from camelid.run.rows import (read_records)
 from camelid.errors import ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.inference.generation import cache_type

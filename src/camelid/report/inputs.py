@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from camelid.data.records import iterate_json_lines
+from camelid.run.rows import (iterate_json_lines)
 from camelid.errors import DataError
 from camelid.settings import flatten
 

@@ -10,7 +10,8 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
+from camelid.data.records import (Dialogue, GhostDialogue, Message, Prompt)
+from camelid.run.rows import (parse_record)
 from camelid.errors import ConfigError
 from camelid.simulation.lexicon import NAMES
 from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from camelid.data.records import Dialogue, Preference, Prompt, read_records
+from camelid.data.records import (Dialogue, Preference, Prompt)
+from camelid.run.rows import (read_records)
 from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.run.progress import RunProgress

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.data.prompts import assign_split, check_disjoint
-from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Split, write_records
+from camelid.data.records import (Dialogue, Kind, Message, Preference, Prompt, Split)
+from camelid.run.rows import (write_records)
 from camelid.data.sources import (
     ADVBENCH,
     DOLLY,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.errors import ConfigError
-from camelid.run.item import MeasureRow
+from camelid.run.item import Measure
 from camelid.run.place import Json, Place, StageFolder, StageInputs, StageOutputs, place
 from camelid.run.stage import StageKind
 
@@ -38,7 +38,7 @@ class Outputs(StageOutputs):
     """What the stage writes."""
 
     page: Place = place("index.html")
-    summary: Json[list[MeasureRow]] = place("summary.json")
+    summary: Json[tuple[Measure, ...]] = place("summary.json")
     model_card: Place = place("model_card.md")
     safety_report: Place = place("safety_report.md", optional=True)
     tables: Place = place("tables")

@@ -81,8 +81,8 @@ def _timed(model: Transformer, point: _Point, measured: list[float], new_tokens:
     )
 
 
-def _model(shape: ModelConfig, tokens: int) -> Transformer:
-    model = Transformer(dataclasses.replace(shape, context=tokens)).to(default_device())
+def _model(shape: ModelConfig, tokens: int, runtime: Runtime) -> Transformer:
+    model = runtime.place(Transformer(replace(shape, context=tokens)))
     model.initialise(0)
     return model.eval()
 
