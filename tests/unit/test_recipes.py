@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from camelid.paper import paper_values
+
 from camelid.plan import Recipe, stages
 from camelid.recipes import RECIPES
 from camelid.settings import flatten, from_json, to_json

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import pytest
+from camelid.paper import PAPER, paper_values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camelid.errors import ConfigError
 from camelid.options import group_words, override, with_value, with_words
-from camelid.paper import PAPER, paper_values
 from camelid.settings import differences, flatten, from_json, nearest, read_onto, to_json
 
 

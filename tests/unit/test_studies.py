@@ -16,8 +16,7 @@ import torch
 
 from camelid import cli
 from camelid.cli import main
-from camelid.data.records import (Question)
-from camelid.run.rows import (read_records)
+from camelid.data.records import Question
 from camelid.errors import ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.inference.generation import cache_type
@@ -26,6 +25,7 @@ from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
 from camelid.recipes import studies
 from camelid.recipes.studies import STUDIES, Study, matched_ffn_dim, study_stages
+from camelid.run.rows import read_records
 from camelid.settings import from_json, to_json
 from camelid.simulation.world import WorldConfig
 from camelid.stages import throughput

@@ -19,8 +19,6 @@ def steps_per_epoch(items: int, batch: int) -> int:
     return -(-items // batch)
 
 
-
-
 def batch_indices(
     items: int, batch: int, seed: int, start: int = 0, order: Order = "shuffled"
 ) -> Iterator[list[int]]:

@@ -6,18 +6,9 @@ The field names are ours (Source: choice).
 
 from __future__ import annotations
 
-import dataclasses
-import gzip
-import json
 import typing
-import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
-
-from camelid.errors import DataError, MissingInputError
-from camelid.settings import from_json
 
 T = TypeVar("T")
 

@@ -13,7 +13,6 @@ Packing = Literal["isolated", "crossing"]
 FitPolicy = Literal["error", "drop", "truncate_left", "truncate_answer"]
 
 
-
 Order = Literal["shuffled", "as_written"]
 
 

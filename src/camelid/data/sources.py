@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from camelid.data.records import (Dialogue, Message)
-from camelid.run.rows import (iterate_json_lines)
+from camelid.data.records import Dialogue, Message
 from camelid.errors import DataError, MissingInputError
+from camelid.run.rows import iterate_json_lines
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 HH_RLHF = "Anthropic/hh-rlhf"

@@ -51,6 +51,4 @@ class RewardPair:
         # Rounded as in `gated_reward`, so that both decide alike at the boundary.
         boundary = torch.tensor(logit(self.threshold)).item()
         gated = [tag or s < boundary for tag, s in zip(tagged, safety, strict=True)]
-        return Rewards(
-            helpfulness, safety, combined.tolist(), gated, watched[0] if watched else []
-        )
+        return Rewards(helpfulness, safety, combined.tolist(), gated, watched[0] if watched else [])

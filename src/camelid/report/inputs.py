@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from camelid.run.rows import (iterate_json_lines)
 from camelid.errors import DataError
+from camelid.run.rows import iterate_json_lines
 from camelid.settings import flatten
 
 Row = dict[str, Any]

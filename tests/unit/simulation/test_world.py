@@ -10,9 +10,9 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.records import (Dialogue, GhostDialogue, Message, Prompt)
-from camelid.run.rows import (parse_record)
+from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
 from camelid.errors import ConfigError
+from camelid.run.rows import parse_record
 from camelid.simulation.lexicon import NAMES
 from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS
 from camelid.simulation.lexicon_words import FIGURES, HOBBIES, RHYMES, USER_NAMES

@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from camelid.data.records import (Dialogue, Preference, Prompt)
-from camelid.run.rows import (read_records)
+from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.run.progress import RunProgress
+from camelid.run.rows import read_records
 from camelid.run.stage import StageContext
 from camelid.stages.public_data import PROMPT_USES, Config, Counts, conversation, run
 

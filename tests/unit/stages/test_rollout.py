@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from camelid.stages.rollout import RolloutSettings, make_rollout, mini_batches
 
 from camelid.data.records import Message, Prompt
 from camelid.inference.replies import Reply, sample_replies
@@ -18,7 +19,6 @@ from camelid.model.actor_critic import ActorCritic
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.stages.rollout import RolloutSettings, make_rollout, mini_batches
 from camelid.train.config import OptimizerConfig
 from camelid.train.loop import train
 from camelid.train.objectives import ClippedPolicyAndValue

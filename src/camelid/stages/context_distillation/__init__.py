@@ -87,8 +87,10 @@ class DistilledPair:
     @property
     def distilled(self) -> Answer | None:
         """The better usable answer after a preprompt."""
-        return None if self.best is None else (
-            self.generic if self.best == "generic" else self.template
+        return (
+            None
+            if self.best is None
+            else (self.generic if self.best == "generic" else self.template)
         )
 
 

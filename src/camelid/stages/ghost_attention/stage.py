@@ -113,9 +113,7 @@ def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialog
     )
 
 
-def measure_recall(
-    talker: _Talker, ghosts: Sequence[GhostDialogue], when: When
-) -> list[RecallRow]:
+def measure_recall(talker: _Talker, ghosts: Sequence[GhostDialogue], when: When) -> list[RecallRow]:
     """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral."""
     history: dict[str, list[Message]] = {ghost.id: [] for ghost in ghosts}
     rows = []
@@ -198,9 +196,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     if not kept.exists:
         work.recall.write(measure_recall(talker, test, "before"))
         context.progress.note(f"sampling {len(train)} dialogues under their instruction")
-        dialogues, dropped = _sample(
-            talker, train, config, terms_of(inputs.held_out), context.name
-        )
+        dialogues, dropped = _sample(talker, train, config, terms_of(inputs.held_out), context.name)
         work.dialogues.write(dialogues)
         kept.write(dropped)
     dropped, dialogues = kept.read(), work.dialogues.read_some()

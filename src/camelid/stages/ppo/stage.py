@@ -143,7 +143,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     first = fitting.start // per_iteration
     kept = dataclasses.replace(outputs.iterations, folder=context.work)
     # Before the first checkpoint the row of iteration 0 is written anew as well.
-    log = RowsFile(kept, key="iteration", last=first if first else -1)
+    log = RowsFile(kept, key="iteration", last=first or -1)
     best = dataclasses.replace(outputs.model, folder=context.work)
     state = fitting.state
     if not first:
@@ -183,9 +183,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         clipped.clear()
         if iteration % config.validate_every == 0 or iteration == config.iterations:
             reward, guard = session.validate()
-            row = dataclasses.replace(
-                row, validation_reward=reward, validation_guard_reward=guard
-            )
+            row = dataclasses.replace(row, validation_reward=reward, validation_guard_reward=guard)
             if reward > float(state.get("best_reward", -math.inf)):
                 state |= {"best_reward": reward, "best_iteration": iteration}
                 save_model(model.policy, best.path)

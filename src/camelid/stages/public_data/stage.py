@@ -1,11 +1,4 @@
-"""Public data for the `smollm2` recipe: demonstrations, human comparisons and prompts.
-
-In place of the paper's own annotations (Sections 3.1 and 3.2.1): demonstrations from Dolly, human
-comparisons from Anthropic's HH-RLHF (open data that the paper's reward models also use, Table 6),
-attack prompts from AdvBench. Every conversation of HH-RLHF gets one use by the hash of its first
-message, so reward models, guard, tests, rejection sampling and PPO never share a conversation.
-Splits do not depend on the run's seed: all runs are tested on the same prompts.
-"""
+"""Reads the public files and divides their rows among their uses."""
 
 from __future__ import annotations
 
@@ -14,13 +7,11 @@ import re
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.data.prompts import assign_split, check_disjoint
-from camelid.data.records import (Dialogue, Kind, Message, Preference, Prompt, Split)
-from camelid.run.rows import (write_records)
+from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Split
 from camelid.data.sources import (
     ADVBENCH,
     DOLLY,
@@ -34,74 +25,19 @@ from camelid.data.sources import (
     read_comparisons,
     read_dolly,
 )
-from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.errors import DataError, MissingInputError
 from camelid.run.files import hash_file
-from camelid.run.stage import StageContext
+from camelid.run.stage import NoInputs, StageContext
+from camelid.stages.public_data import Config, Counts, LeftOut, Outputs, Result, Size
 
 PairUse = Literal["train", "guard", "test_pairs"]
 PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "test"]
 Use = PairUse | PromptUse
 PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
-PAIR_FILES: dict[PairUse, str] = {
-    "train": "preferences.jsonl",
-    "guard": "guard_preferences.jsonl",
-    "test_pairs": "test_preferences.jsonl",
-}
+PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)
 ANNOTATOR = "Anthropic HH-RLHF, human"
-NOTE = (
-    "Human comparisons come from the test splits of HH-RLHF only: they alone are read here. They "
-    "were split anew, by a hash of each conversation's first message."
-)
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """Wanted sizes of one use."""
-
-    helpfulness: int
-    """Helpfulness rows of HH-RLHF (helpful-*)."""
-    safety: int
-    """Safety rows of HH-RLHF (harmless-base)."""
-    attacks: int = 0
-    """Goals of AdvBench; prompts only."""
-
-    def __post_init__(self) -> None:
-        if min(self.helpfulness, self.safety, self.attacks) < 0:
-            raise ConfigError(f"public data: counts must not be negative, found {self}.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Sizes of the public data. All are Source: choice, for about an hour on two cores."""
-
-    directory: str | None = None
-    """Folder with the public files (`--data DIR`)."""
-    demonstrations: int = 1000
-    """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
-    train: Counts = Counts(helpfulness=1000, safety=600)
-    """Comparisons for the two reward models (2.9M in the paper)."""
-    guard: Counts = Counts(helpfulness=400, safety=100)
-    """Comparisons for the guard reward model, which no training ever uses."""
-    test_pairs: Counts = Counts(helpfulness=440, safety=460)
-    """Comparisons held out to test the reward models."""
-    rejection_sampling: Counts = Counts(helpfulness=88, safety=16, attacks=24)
-    """Prompts for rejection sampling."""
-    ppo: Counts = Counts(helpfulness=272, safety=40, attacks=72)
-    """Prompts for PPO."""
-    red_teaming: Counts = Counts(helpfulness=0, safety=0, attacks=40)
-    """Prompts for red teaming, on which nothing is trained."""
-    validation: Counts = Counts(helpfulness=40, safety=8, attacks=16)
-    """Prompts that watch PPO."""
-    test: Counts = Counts(helpfulness=220, safety=32, attacks=200)
-    """Prompts for the evaluation."""
-    longest_characters: int = 900
-    """Longest comparison (prompt and longer reply), about 256 tokens; longer are left out."""
-    longest_prompt: int = 500
-    """Longest prompt in characters, about 150 tokens; conversations with longer are left out."""
-    longest_demonstration: int = 1800
-    """Longest demonstration in characters; longer are left out."""
 
 
 def conversation(text: str) -> str:
@@ -173,7 +109,8 @@ class _Collection:
     def __init__(self, config: Config, files: PublicFiles) -> None:
         self.config = config
         self.excluded: list[Excluded] = []
-        self.statistics: dict[str, Any] = {"rows_used": {}, "left_out_too_long": {}}
+        self.rows_used: dict[str, int] = {}
+        self.sizes: dict[str, Size] = {}
         self.rows: list[Comparison] = []
         for subset, path in files.comparisons.items():
             self.rows += self._read(read_comparisons(path, subset), subset)
@@ -183,7 +120,7 @@ class _Collection:
 
     def _read(self, rows: Any, name: str) -> list[Any]:
         self.excluded += rows.excluded
-        self.statistics["rows_used"][name] = len(rows.used)
+        self.rows_used[name] = len(rows.used)
         used: list[Any] = rows.used
         return used
 
@@ -212,7 +149,7 @@ class _Collection:
                 pairs.add(key)
         uses: dict[str, Use] = {}
         for key, kind in kinds.items():
-            all_uses: tuple[Use, ...] = (*PAIR_FILES, *PROMPT_USES)
+            all_uses: tuple[Use, ...] = (*PAIR_USES, *PROMPT_USES)
             candidates = all_uses if key in pairs else PROMPT_USES
             shares: dict[Use, float] = {u: getattr(self.wanted(u), kind) for u in candidates}
             if any(shares.values()):
@@ -269,30 +206,18 @@ class _Collection:
         return chosen
 
     def _note(self, name: str, found: int, wanted: int) -> None:
-        sizes = self.statistics.setdefault("sizes", {})
-        sizes[name] = {"found": found, "wanted": wanted}
+        self.sizes[name] = Size(found=found, wanted=wanted)
         if wanted and not found:
             raise DataError(
                 f"public data: no row is left for {name} ({wanted} wanted); raise "
                 "longest_characters or ask for fewer rows."
             )
 
-    def summary(self) -> dict[str, Any]:
-        """Return the statistics of everything read and left out."""
-        pairs = Counter(row.subset for row in self.rows if not self.fits(row))
+    def too_long(self) -> dict[str, int]:
+        """Return how many rows of each source are too long."""
         longest = self.config.longest_demonstration
-        left_out = {**pairs, "dolly": sum(_length(d.messages) > longest for d in self.dolly)}
-        return {
-            **self.statistics,
-            "left_out_too_long": left_out,
-            "longest_characters": self.config.longest_characters,
-            "longest_prompt": self.config.longest_prompt,
-            "longest_demonstration": longest,
-            "excluded_by_reason": dict(Counter(row.reason for row in self.excluded)),
-            "excluded": [
-                {"file": row.file, "line": row.line, "reason": row.reason} for row in self.excluded
-            ],
-        }
+        found = Counter(row.subset for row in self.rows if not self.fits(row))
+        return {**found, "dolly": sum(_length(d.messages) > longest for d in self.dolly)}
 
 
 def _check_uses(preferences: dict[PairUse, list[Preference]], prompts: list[Prompt]) -> None:
@@ -313,7 +238,7 @@ def _check_uses(preferences: dict[PairUse, list[Preference]], prompts: list[Prom
             raise DataError(f"public data: the conversation {text!r} serves {owner} and {use}.")
 
 
-def run(config: Config, context: StageContext) -> dict[str, Any]:
+def run(config: Config, _: NoInputs, outputs: Outputs, context: StageContext) -> Result:
     """Read the public files and write the stage's records.
 
     Raises:
@@ -327,23 +252,31 @@ def run(config: Config, context: StageContext) -> dict[str, Any]:
         )
     files = find_public_files(Path(config.directory))
     collection = _Collection(config, files)
-    preferences = {use: collection.preferences(use) for use in PAIR_FILES}
+    preferences = {use: collection.preferences(use) for use in PAIR_USES}
     prompts = collection.prompts()
     demonstrations = collection.demonstrations()
     _check_uses(preferences, prompts)
-    for use, name in PAIR_FILES.items():
-        write_records(context.out / name, preferences[use])
-    write_records(context.out / "prompts.jsonl", prompts)
-    write_records(context.out / "demonstrations.jsonl", demonstrations)
-    summary = collection.summary()
-    for name, size in summary["sizes"].items():
-        if size["found"] < size["wanted"]:
-            context.progress.note(f"{name}: {size['found']} rows of {size['wanted']} wanted")
-    return {
-        "note": NOTE,
-        "demonstrations": len(demonstrations),
-        "distinct_prompts": len(prompts),
-        "prompts_by_split": dict(Counter(prompt.split for prompt in prompts)),
-        **summary,
-        "files": {f"{path.parent.name}/{path.name}": hash_file(path) for path in files.paths()},
-    }
+    outputs.preferences.write(preferences["train"])
+    outputs.guard_preferences.write(preferences["guard"])
+    outputs.test_preferences.write(preferences["test_pairs"])
+    outputs.prompts.write(prompts)
+    outputs.demonstrations.write(demonstrations)
+    for name, size in collection.sizes.items():
+        if size.found < size.wanted:
+            context.progress.note(f"{name}: {size.found} rows of {size.wanted} wanted")
+    return Result(
+        demonstrations=len(demonstrations),
+        distinct_prompts=len(prompts),
+        prompts_by_split=dict(Counter(prompt.split for prompt in prompts)),
+        rows_used=collection.rows_used,
+        sizes=collection.sizes,
+        left_out_too_long=collection.too_long(),
+        longest_characters=config.longest_characters,
+        longest_prompt=config.longest_prompt,
+        longest_demonstration=config.longest_demonstration,
+        excluded_by_reason=dict(Counter(row.reason for row in collection.excluded)),
+        excluded=tuple(
+            LeftOut(file=row.file, line=row.line, reason=row.reason) for row in collection.excluded
+        ),
+        files={f"{path.parent.name}/{path.name}": hash_file(path) for path in files.paths()},
+    )

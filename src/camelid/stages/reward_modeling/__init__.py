@@ -103,9 +103,7 @@ class Outputs(StageOutputs):
     @property
     def models(self) -> RewardModels:
         """The two reward models with their gate."""
-        return RewardModels(
-            helpfulness=self.helpfulness_rm, safety=self.safety_rm, gate=self.gate
-        )
+        return RewardModels(helpfulness=self.helpfulness_rm, safety=self.safety_rm, gate=self.gate)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -174,9 +174,7 @@ def _test(
     """Score both replies of every held-out comparison with every reward model."""
     pairs, kept, too_long = tokenise(held_out, trainer.chat, trainer.config.longest)
     if too_long:
-        trainer.context.progress.note(
-            f"{too_long} held-out comparisons are too long and left out"
-        )
+        trainer.context.progress.note(f"{too_long} held-out comparisons are too long and left out")
     chosen: dict[str, list[float]] = {}
     rejected: dict[str, list[float]] = {}
     for folder in models:

@@ -91,9 +91,7 @@ def _cache_bytes(model: Transformer, batch: int, tokens: int) -> int:
     return KVCache.bytes(model.config, batch, tokens, cache_type(model))
 
 
-def _batches(
-    model: Transformer, length: int, config: Config
-) -> Iterator[int]:
+def _batches(model: Transformer, length: int, config: Config) -> Iterator[int]:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     room = config.memory_gib * 2**30 - weights
     batch = 1
