@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from camelid.errors import ConfigError
-from camelid.simulation.lexicon import ATTRIBUTES, NAMES, EntityKind
-from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
-from camelid.simulation.lexicon_templates import TEMPLATES
-from camelid.simulation.lexicon_words import FIGURES, GARMENTS, HOBBIES, INNS, MEALS
+from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, EntityKind
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
+from camelid.simulation.lexicon.templates import TEMPLATES
+from camelid.simulation.lexicon.words import FIGURES, GARMENTS, HOBBIES, INNS, MEALS
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from camelid.data.records import Message, Prompt
 from camelid.errors import DataError
 from camelid.simulation.judge import ExactJudge, judge_reply
-from camelid.simulation.judge_text import vocabulary
-from camelid.simulation.lexicon import ATTRIBUTE
+from camelid.simulation.judge.text import vocabulary
+from camelid.simulation.lexicon.facts import ATTRIBUTE
 from camelid.simulation.prompts import HELPFUL, Drafter, cells
 from camelid.simulation.setting import WorldConfig, build_setting
 
