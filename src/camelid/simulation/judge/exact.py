@@ -342,6 +342,7 @@ def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     return not (is_repetitive(spoken) or is_salad(spoken, own))
 
 
+@dataclass(frozen=True)
 class ExactJudge:
     """Scores replies of the pocket world by the reference of their prompt."""
 
