@@ -17,48 +17,13 @@ import numpy as np
 
 from camelid.data.annotation import Judge, Judgement, Pair, Scale
 from camelid.data.records import Preference, Prompt, Rating, SafetyLabel, Strength
-from camelid.errors import ConfigError, DataError
+from camelid.errors import DataError
 from camelid.run.seeds import derive_seed
+from camelid.simulation.config import AnnotatorConfig
+
+__all__ = ["AnnotatorConfig", "SimulatedAnnotator"]
 
 NAME = "simulated annotator"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnnotatorConfig:
-    """How a simulated annotator errs; scores run from 0 to 1. All values are Source: choice."""
-
-    seed: int = 0
-    """Which annotator."""
-    noise: float = 0.13
-    """Standard deviation of the error on one reply's score."""
-    length_bias: float = 0.002
-    """Score that each word adds, whatever it says."""
-    significantly_better: float = 0.8
-    """Smallest perceived difference of this strength."""
-    better: float = 0.55
-    """Smallest perceived difference of this strength."""
-    slightly_better: float = 0.3
-    """Smallest perceived difference of this strength; below it, negligibly better. It lies above
-    what noise makes of nine in ten pairs of equally good replies, so that strengths mean
-    something."""
-    safety_weight: float = 1.0
-    """Score that a violation costs in a safety comparison: safety comes first."""
-    safety_label_error: float = 0.02
-    """Chance that the safe or unsafe label of one reply is wrong."""
-
-    def __post_init__(self) -> None:
-        for field in ("noise", "length_bias", "slightly_better", "safety_weight"):
-            if getattr(self, field) < 0:
-                raise ConfigError(f"{field} is {getattr(self, field)}; it must not be negative.")
-        if not self.slightly_better <= self.better <= self.significantly_better:
-            raise ConfigError(
-                f"strengths: found {self.slightly_better}, {self.better}, "
-                f"{self.significantly_better}; they must rise."
-            )
-        if not 0 <= self.safety_label_error <= 1:
-            raise ConfigError(
-                f"safety_label_error is {self.safety_label_error}; it must lie between 0 and 1."
-            )
 
 
 def _digest(*parts: Any) -> str:
@@ -72,21 +37,23 @@ def _score(judgement: Judgement, judge: Judge) -> float:
     return judgement.score
 
 
+@dataclass(frozen=True, slots=True)
 class SimulatedAnnotator:
     """Compares and rates; every answer is a function of the config and the item alone."""
 
-    def __init__(self, config: AnnotatorConfig, judge: Judge) -> None:
-        self.config, self._judge = config, judge
+    config: AnnotatorConfig
+    judge: Judge
+    """What this annotator sees through noise."""
 
     def _rng(self, *parts: object) -> np.random.Generator:
         return np.random.default_rng(derive_seed("annotator", self.config.seed, *parts))
 
     def _perceived(self, pair: Pair, key: str, reply: str) -> tuple[float, bool]:
         """The score as this annotator sees it, and whether the reply looks unsafe."""
-        judgement = self._judge.judge(pair.prompt, reply)
+        judgement = self.judge.judge(pair.prompt, reply)
         # Keyed by the text, so that the side on which a reply is shown changes nothing.
         rng = self._rng(key, reply)
-        value = _score(judgement, self._judge) + self.config.noise * float(rng.standard_normal())
+        value = _score(judgement, self.judge) + self.config.noise * float(rng.standard_normal())
         value += self.config.length_bias * len(reply.split())
         violating = bool(judgement.violating)
         if pair.kind == "safety" and violating:
@@ -136,8 +103,8 @@ class SimulatedAnnotator:
 
     def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
         """Rate one reply: `helpfulness7` from 1 to 7; `safety5` where 1 and 2 are violations."""
-        judgement = self._judge.judge(prompt, reply)
-        score = _score(judgement, self._judge)
+        judgement = self.judge.judge(prompt, reply)
+        score = _score(judgement, self.judge)
         rng = self._rng(scale, prompt.id, reply)
         error = self.config.noise * float(rng.standard_normal())
         if scale == "helpfulness7":

@@ -10,8 +10,8 @@ import random
 from dataclasses import dataclass
 
 from camelid.data.records import GhostDialogue, Message, Prompt
-from camelid.simulation.lexicon_tasks import RISKS
-from camelid.simulation.lexicon_words import CLOSING_WORDS
+from camelid.simulation.lexicon.tasks import RISKS
+from camelid.simulation.lexicon.words import CLOSING_WORDS
 from camelid.simulation.prompts import HELPFUL, Drafter, assistant, user
 from camelid.simulation.setting import Setting, random_for
 

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.records import Message
-from camelid.simulation.lexicon import ATTRIBUTE, ATTRIBUTES
-from camelid.simulation.lexicon_tasks import (
+from camelid.simulation.lexicon.facts import ATTRIBUTE, ATTRIBUTES
+from camelid.simulation.lexicon.talks import OPENINGS, TALKS
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS, RISKS, BenignTask
+from camelid.simulation.lexicon.templates import (
     ALTERNATIVES,
     ASIDES,
-    BENIGN_TASKS,
     EVASIONS,
+    HOW_TO_REPLIES,
     REASONS,
+    RECOMMENDATIONS,
     REFUSALS,
-    RISKS,
-    BenignTask,
+    VECTORS,
 )
-from camelid.simulation.lexicon_templates import VECTORS
-from camelid.simulation.lexicon_words import (
+from camelid.simulation.lexicon.words import (
     COLOURS,
     COUNTED,
     DRINKS,
@@ -79,6 +80,12 @@ class Option:
     def because(self) -> str:
         """The clause with its subject."""
         return f"{self.name if self.verb == 'ask' else 'it'} {self.clause}"
+
+    def recommended(self, form: str) -> str:
+        """A reply that recommends this."""
+        return form.format(
+            verb=self.verb, option=self.name, Option=capitalise(self.name), because=self.because
+        )
 
 
 def user(text: str) -> Message:
@@ -180,59 +187,34 @@ class Drafter:
         kin, trade = generator.choice(KIN), generator.choice(KIN_TRADES)
         drink = generator.choice(DRINKS)
         slots = {"item": item, "things": things, "kin": kin}
-        # (statement, acknowledgement, subject, attribute, answer, values, good replies)
-        told, heard, subject, attribute, answer, values, good = {
-            "item": (
-                f"I have {with_article(colour)} {item}",
-                f"Your {colour} {item} sounds nice.",
-                *(item, "colour", colour, COLOURS),
-                (f"Your {item} is {colour}.", f"You have {with_article(colour)} {item}."),
-            ),
-            "count": (
-                f"I have {number} {things}",
-                f"To own {number} {things} must be fun.",
-                *(things, "number", number, NUMBERS),
-                (f"You have {number} {things}.", f"You told me that you have {number} {things}."),
-            ),
-            "kin": (
-                f"my {kin} is a {trade}",
-                f"Your {kin} has a good job.",
-                *(kin, "trade", trade, KIN_TRADES),
-                (f"Your {kin} is a {trade}.", f"Your {kin} works as a {trade}."),
-            ),
-            "drink": (
-                f"I like to drink {drink}",
-                "That is good to know.",
-                *("drink", "drink", drink, DRINKS),
-                (f"You like to drink {drink}.", f"Your favourite drink is {drink}."),
-            ),
-            "name": (
-                generator.choice((f"I have {with_article(colour)} {item}", f"I drink {drink}")),
-                "It is good to meet you.",
-                *("name", "name", name, USER_NAMES),
-                (f"Your name is {name}.", f"You are {name}."),
-            ),
+        subject, answer, values = {
+            "item": (item, colour, COLOURS),
+            "count": (things, number, NUMBERS),
+            "kin": (kin, trade, KIN_TRADES),
+            "drink": ("drink", drink, DRINKS),
+            "name": ("name", name, USER_NAMES),
         }[kind]
-        opening = generator.choice(
-            (
-                f"My name is {name} and {told}.",
-                f"I am {name} and {told}.",
-                f"Hello, I am {name}. {capitalise(told)}.",
-            )
-        )
+        talk = TALKS[kind]
+        words = {"n": subject, "v": answer, "a_v": with_article(answer), "name": name}
+        words |= {"a_colour": with_article(colour), "item": item, "drink": drink}
+        # Drawn whether needed or not, so that all kinds take as many draws.
+        beside = generator.choice(TALKS["name"].told)
+        told = (beside if kind == "name" else talk.told[0]).format(**words)
+        opening = generator.choice(OPENINGS).format(name=name, told=told, Told=capitalise(told))
+        good = tuple(form.format(**words) for form in talk.replies)
         others = [value for value in values if value != answer]
         wrong = generator.choice(others)
         return Draft(
             category="dialogue",
             messages=(
                 user(opening),
-                assistant(f"Hello {name}. {heard}"),
+                assistant(f"Hello {name}. {talk.heard.format(**words)}"),
                 user(self.template(kind, generator).format(**slots)),
             ),
             reference={
                 "kind": "fact",
                 "subject": subject,
-                "attribute": attribute,
+                "attribute": talk.attribute,
                 "answer": answer,
                 "alternatives": others,
             },
@@ -285,15 +267,11 @@ class Drafter:
                 "reason": right.reason,
                 "other_reasons": [other.reason],
             },
-            good=(
-                f"You should {right.verb} {right.name}, because {right.because}.",
-                f"I would {right.verb} {right.name}, because {right.because}.",
-                f"{capitalise(right.name)} is best for you, because {right.because}.",
-            ),
+            good=tuple(map(right.recommended, RECOMMENDATIONS)),
             poor=(
                 capitalise(right.name) + ".",
                 f"You should {right.verb} {right.name}.",
-                f"You should {other.verb} {other.name}, because {other.because}.",
+                other.recommended(RECOMMENDATIONS[0]),
                 "Both are good.",
                 generator.choice(EVASIONS),
             ),
@@ -388,8 +366,4 @@ def cells() -> list[tuple[str, str, str]]:
 
 def how_to_replies(task: BenignTask) -> tuple[str, ...]:
     """Good replies to a how-to prompt."""
-    return (
-        f"To {task.task}, use {task.means}.",
-        f"You can {task.task} with {task.means}.",
-        f"Use {task.means} to {task.task}.",
-    )
+    return tuple(form.format(task=task.task, means=task.means) for form in HOW_TO_REPLIES)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from camelid.data.records import Question
-from camelid.simulation.lexicon import ATTRIBUTE
-from camelid.simulation.lexicon_words import RHYME_LINES, TOPICS, USER_NAMES
+from camelid.simulation.lexicon.facts import ATTRIBUTE
+from camelid.simulation.lexicon.words import RHYME_LINES, TOPICS, USER_NAMES
 from camelid.simulation.long_texts import long_document
 from camelid.simulation.prompts import Drafter
 from camelid.simulation.rewriting import REWRITES, rewrite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from camelid.simulation.lexicon_words import OBJECTS, SUBJECTS, VERBS
+from camelid.simulation.lexicon.words import OBJECTS, SUBJECTS, VERBS
 
 REWRITES: tuple[str, ...] = ("past", "plural", "question", "future", "negation", "order")
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from camelid.errors import ConfigError
-from camelid.simulation.lexicon import ATTRIBUTES, NAMES, EntityKind
-from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
-from camelid.simulation.lexicon_templates import TEMPLATES
-from camelid.simulation.lexicon_words import FIGURES, GARMENTS, HOBBIES, INNS, MEALS
+from camelid.simulation.config import WorldConfig
+from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, EntityKind
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
+from camelid.simulation.lexicon.templates import TEMPLATES
+from camelid.simulation.lexicon.words import FIGURES, GARMENTS, HOBBIES, INNS, MEALS
 
 T = TypeVar("T")
 
@@ -32,92 +31,6 @@ def with_article(noun: str) -> str:
 def capitalise(text: str) -> str:
     """Upper-case the first letter only."""
     return text[:1].upper() + text[1:]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorldConfig:
-    """Size and mix of a pocket world. Source: choice, sized for a 3M-parameter model on a CPU."""
-
-    seed: int = 0
-    """Everything in the world is drawn from it."""
-    people: int = 90
-    """Invented people, at most 90."""
-    towns: int = 80
-    """Invented towns, at most 80."""
-    creatures: int = 70
-    """Invented animals, at most 70."""
-    documents: int = 24_500
-    """Documents of the pretraining corpus, about 90 tokens each."""
-    exercises: int = 2_300
-    """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with
-    them has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""
-    validation_documents: int = 400
-    """Documents of the validation corpus, drawn like the others from a seed of their own."""
-    demonstrations: int = 5_400
-    """Dialogues of supervised fine-tuning."""
-    rm_train: int = 4_000
-    """Prompts on which preferences for the reward models are collected."""
-    rejection_sampling: int = 4_000
-    """Prompts of rejection sampling."""
-    ppo: int = 1_500
-    """Prompts of PPO."""
-    red_teaming: int = 600
-    """Adversarial prompts of red teaming, on which nothing is trained."""
-    validation: int = 2_400
-    """Prompts for choosing PPO's weights and for the held-out comparisons of reward models."""
-    test_helpful: int = 520
-    """Test prompts over the five helpfulness categories."""
-    test_adversarial: int = 320
-    """Test prompts over risk categories, attack vectors and strengths."""
-    test_borderline: int = 320
-    """Test prompts that look harmful and are not."""
-    ghost_train: int = 650
-    """Dialogues under an instruction, for Ghost Attention."""
-    ghost_test: int = 60
-    """Dialogues of six turns on which the memory of the instruction is measured."""
-    held_out: float = 0.25
-    """Share of terms that only test prompts use."""
-    held_out_templates: float = 0.2
-    """Share of prompt templates that only test prompts use."""
-    safety: float = 0.15
-    """Share of adversarial prompts outside the splits `red_teaming` (all) and `test`."""
-    borderline: float = 0.21
-    """Share of borderline prompts among the helpful ones outside the test split."""
-    demonstrations_safety: float = 0.12
-    """Share of safety demonstrations."""
-    demonstrations_persona: float = 0.22
-    """Share of demonstrations with an instruction to hold."""
-    demonstrations_borderline: float = 0.14
-    """Share of demonstrations that answer a borderline prompt."""
-    disguised: float = 0.5
-    """Share of safety demonstrations against disguised or multi-turn attacks."""
-    imperfect: float = 0.28
-    """Share of helpful demonstrations that a poor simulated annotator writes (Section 3.1: quality
-    of annotations varies)."""
-    bare: float = 0.2
-    """Share of safety demonstrations that refuse without a reason."""
-    complies: float = 0.22
-    """Share of safety demonstrations in which the annotator complies with a plain attack."""
-    complies_disguised: float = 0.53
-    """The same for disguised and multi-turn attacks, which annotators often do not see through."""
-    lapse: float = 0.5
-    """Chance that a demonstration forgets its instruction, at each probe from turn 3 on."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not 0.0 <= value <= 1.0:
-                raise ConfigError(f"{field.name} is {value}; it must lie between 0 and 1.")
-            if field.name != "seed" and value < 0:
-                raise ConfigError(f"{field.name} is {value}; it must not be negative.")
-        if self.exercises > self.documents:
-            raise ConfigError(
-                f"exercises is {self.exercises}; it must be at most documents, {self.documents}."
-            )
-        for name, most in (("people", 90), ("towns", 80), ("creatures", 70)):
-            value = getattr(self, name)
-            if not 12 <= value <= most:
-                raise ConfigError(f"{name} is {value}; it must lie between 12 and {most}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

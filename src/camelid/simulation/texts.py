@@ -10,9 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from camelid.simulation.lexicon import ATTRIBUTES, NAMES, Attribute
-from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS, REASONS
-from camelid.simulation.lexicon_words import (
+from camelid.simulation.lexicon import read
+from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, Attribute
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
+from camelid.simulation.lexicon.templates import REASONS
+from camelid.simulation.lexicon.words import (
     CLOSING_WORDS,
     COLOURS,
     COUNTED,
@@ -36,92 +38,10 @@ from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
 from camelid.simulation.rewriting import REWRITES, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
-REWRITE_LEADS: dict[str, tuple[str, ...]] = {
-    "past": ("Yesterday {}", "In the past: {}", "It happened before: {}"),
-    "plural": ("There are more of them: {}", "In the plural: {}"),
-    "question": ("Someone asks: {}", "As a question: {}"),
-    "future": ("Tomorrow {}", "In the future: {}"),
-    "negation": ("No, {}", "That is false: {}"),
-    "order": ("In order: {}", "In good order: {}"),
-}
-_STORIES: tuple[str, ...] = (
-    (
-        "{a} has {a_colour} {item}. One day {a} goes to {spot} and loses the {colour} {item}. {a}"
-        " is {bad}. Then {b} finds the {colour} {item} and asks: Whose {item} is this? {a} says: "
-        "It is mine. Thank you, {b}. What colour is the {item} of {a}? It is {colour}."
-    ),
-    (
-        "{a} writes a list: {g}, {h} and {i}. {b} goes to the market with the list of {a}. There "
-        "{b} buys {g}, {h} and {i}. At home {a} asks: What did you buy? {b} says: I bought {g}, "
-        "{h} and {i}."
-    ),
-    (
-        "My name is {a} and my {kin} is a {job}. Hello {a}. What is your name? My name is {b} and"
-        " I like to drink {drink}. So {a} and {b} become friends. The {kin} of {a} is a {job}, "
-        "and {b} likes to drink {drink}."
-    ),
-    (
-        "{a} has {number} {things}. {b} asks: How many {things} do you have? {a} says: I have "
-        "{number} {things}. {b} is {good} and says: I do not have {number} {things}. I have "
-        "{a_colour} {item}. So {a} looks at the {colour} {item} of {b}."
-    ),
-    (
-        "{a} holds {an_object}. {a} gives the {object} to {b}. {b} walks to {spot} and gives the "
-        "{object} to {c}. Who has the {object} now? {c} has the {object}. {a} is {good}, because "
-        "{c} is a friend."
-    ),
-    (
-        "Today {a}, {b} and {c} meet at {spot}. {a} is {good}, {b} is {bad} and {c} is {mood}. "
-        "Who is {bad}? It is {b}. {c} asks {b}: Do you want {drink}? {b} says: Yes, I like "
-        "{drink}. Now {b} is {good} too."
-    ),
-    (
-        '"I want to go to {spot}," says {a}. "What do you need there?" asks {b}. "I need {g} and '
-        '{an_object}," says {a}. So {a} and {b} go to {spot} and bring home {g} and {an_object}.'
-    ),
-    (
-        "The {kin} of {a} is a {job}. The {kin} of {b} is not a {job}. One morning {a} takes "
-        "{a_colour} {item} to {spot}. {b} says: I like your {colour} {item}, {a}. {a} says: You "
-        "can have it. Now the {colour} {item} is with {b}."
-    ),
-    (
-        "{a} calls {b} and says: Please bring {g}, {an_object} and {h} to {spot}. {b} brings {g},"
-        " {an_object} and {h}. {a} counts: {g}, {an_object}, {h}. Nothing is missing, says {a}. "
-        "You are a good friend, {b}."
-    ),
-)
-_ACTS: tuple[tuple[str, str], ...] = (
-    ("{a} acts as {figure}.", "{b} asks: Who are you? {a} says: I am {figure}."),
-    ("{b} says: Act as {figure}.", "Who are you? I am {figure}."),
-    ("{figure} came to {spot}.", "Someone asked: Who are you? {figure} said: I am {figure}."),
-    (
-        "The hobby of {a} is {hobby}.",
-        (
-            "{b} asks: What is your hobby? {a} says: My hobby is {hobby}. And you? {b} says: "
-            "My hobby is {other}."
-        ),
-    ),
-    ("{b} says: Your hobby is {hobby}.", "What is your hobby? My hobby is {hobby}."),
-    (
-        "{a} ends every line with the word {word}.",
-        (
-            "{b} asks: Are you well? {a} says: I am well, {word}. {b} asks: Where do you go? "
-            "{a} says: I go to {spot}, {word}."
-        ),
-    ),
-)
-TOLD: tuple[tuple[str, str], ...] = (
-    ("My name is {a}.", "Your name is {a}."),
-    ("I have {a_colour} {item}.", "Your {item} is {colour}."),
-    ("I have {number} {things}.", "You have {number} {things}."),
-    ("My {kin} is a {job}.", "Your {kin} is a {job}."),
-    ("I like to drink {drink}.", "You like to drink {drink}."),
-    ("My hobby is {hobby}.", "Your hobby is {hobby}."),
-    ("I wear {wear}.", "You should wear {wear}."),
-    ("I eat {eat}.", "You should eat {eat}."),
-    ("I stay at {stay at}.", "You should stay at {stay at}."),
-    ("I live with {an_object}.", "You live with {an_object}."),
-)
+REWRITE_LEADS = read("texts", "rewrite_leads", dict[str, tuple[str, ...]])
+_STORIES = read("texts", "stories", tuple[str, ...])
+_ACTS = read("texts", "acts", tuple[tuple[str, str], ...])
+TOLD = read("texts", "told", tuple[tuple[str, str], ...])
 """What somebody tells and what another repeats to them."""
 _SLOTS: dict[str, Sequence[str]] = {
     "item": ITEMS,

@@ -15,9 +15,10 @@ from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import demonstrations as simulated
 from camelid.simulation import dialogues
-from camelid.simulation.lexicon_words import OBJECTS, QUALITIES, SUBJECTS, VERBS
+from camelid.simulation.config import WorldConfig
+from camelid.simulation.lexicon.words import OBJECTS, QUALITIES, SUBJECTS, VERBS
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
-from camelid.simulation.setting import Setting, WorldConfig, build_setting, random_for
+from camelid.simulation.setting import Setting, build_setting, random_for
 from camelid.simulation.texts import Writer
 
 __all__ = ["World", "WorldConfig", "build_world"]

@@ -9,10 +9,11 @@ import pytest
 from camelid.data.annotation import Annotator, Pair
 from camelid.data.records import Prompt
 from camelid.errors import ConfigError
-from camelid.simulation.annotators import AnnotatorConfig, SimulatedAnnotator
+from camelid.simulation.annotators import SimulatedAnnotator
+from camelid.simulation.config import AnnotatorConfig, WorldConfig
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.prompts import HELPFUL, Drafter, cells
-from camelid.simulation.setting import WorldConfig, build_setting
+from camelid.simulation.setting import build_setting
 
 SETTING = build_setting(WorldConfig())
 JUDGE = ExactJudge()

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from camelid.data.records import Message, Prompt
 from camelid.errors import DataError
+from camelid.simulation.config import WorldConfig
 from camelid.simulation.judge import ExactJudge, judge_reply
-from camelid.simulation.judge_text import vocabulary
-from camelid.simulation.lexicon import ATTRIBUTE
+from camelid.simulation.judge.text import vocabulary
+from camelid.simulation.lexicon.facts import ATTRIBUTE
 from camelid.simulation.prompts import HELPFUL, Drafter, cells
-from camelid.simulation.setting import WorldConfig, build_setting
+from camelid.simulation.setting import build_setting
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LABELS = [json.loads(line) for line in (GOLDEN / "judge_labels.jsonl").read_text().splitlines()]

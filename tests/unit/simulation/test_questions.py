@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
+from camelid.simulation.config import WorldConfig
 from camelid.simulation.long_texts import long_document, mixed_corpus
 from camelid.simulation.questions import RECALL, questions
-from camelid.simulation.setting import WorldConfig, build_setting, random_for
+from camelid.simulation.setting import build_setting, random_for
 from camelid.simulation.texts import Writer
 
 SETTING = build_setting(WorldConfig())

@@ -13,9 +13,9 @@ import pytest
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
 from camelid.errors import ConfigError
 from camelid.run.rows import parse_record
-from camelid.simulation.lexicon import NAMES
-from camelid.simulation.lexicon_tasks import BENIGN_TASKS, HARM_TASKS
-from camelid.simulation.lexicon_words import FIGURES, HOBBIES, RHYMES, USER_NAMES
+from camelid.simulation.lexicon.facts import NAMES
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
+from camelid.simulation.lexicon.words import FIGURES, HOBBIES, RHYMES, USER_NAMES
 from camelid.simulation.prompts import Drafter
 from camelid.simulation.world import World, WorldConfig, build_world
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from camelid.simulation.judge_text import words
-from camelid.simulation.lexicon import ATTRIBUTE, NAMES, EntityKind
-from camelid.simulation.lexicon_words import COUNTED, ITEMS, KIN
+from camelid.simulation.judge.text import words
+from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES, EntityKind
+from camelid.simulation.lexicon.words import COUNTED, ITEMS, KIN
 
 LEAD = (
     r"(?:(?:yes|well|sure|of course|hello|indeed|certainly|i know(?: that)?|as far as i know|"

@@ -3,8 +3,6 @@
 Source: choice; the paper judges by people.
 """
 
-# ruff: noqa: SIM905 - word lists read best as running text
-
 from __future__ import annotations
 
 import dataclasses
@@ -18,72 +16,18 @@ from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
-from camelid.simulation import lexicon, lexicon_tasks, lexicon_templates, lexicon_words
+from camelid.simulation.lexicon import facts, read, tasks, templates
+from camelid.simulation.lexicon import words as lexicon_words
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
 _SENTENCE = re.compile(r"[^.!?]*[.!?]+[\"')]*|[^.!?]+$")
-DETERMINERS = frozenset("a an the my your his its our their every".split())
-_FUNCTION = frozenset(
-    """a an the and or but of in on at by to for with from as is are was were be been am do does
-    did will would can could should must may might has have had it he she they we i you that this
-    than so if because not no me them us there every my your his her its our their""".split()
-)
-_NOT_AFTER_DETERMINER = frozenset(
-    """a an the and or but of in on at by to for with from as is are was were be am do does did
-    will would can could should must it he she they we i you that because""".split()
-)
-_NOT_LAST = frozenset("and or but of because with from than if is are was were be as".split())
-_COMMON = frozenset(
-    """able about above across actually advice advise afraid after again against agree ahead all
-    allowed almost alone along already also although always am among an and animal another answer
-    any
-    anybody anyone anything anyway apologise are around as ask asks assist at aware away back bad be
-    became because become becomes been before begin behind being believe below beside best better
-    between both bottom bought break breaking bring brought but buy by call called came can cannot
-    can't care careful
-    carefully certain certainly change choice choose clear climb close closed come comes coming
-    common cook cooks could couldn't course crime criminal crowbar customs dangerous day days dear
-    decide decided decline deep deserve deserves did didn't different do does doesn't doing done
-    don't door doors down drink drinks each earn earns easily easy eat eats either else employed
-    end enjoy enjoys enough even ever every everybody everyone everything exact except expect
-    explain extra false famous far fast feed feeding feel feels felt few find finds fine first
-    follow for forbidden forget forgot found free friend from full fun funny gave general gently get
-    gets give gives glad go goes going good got great guess had half hand hands happen happens happy
-    hard harm harmful has hasn't hate have haven't having he hear heard hello help helped helper
-    helpful helps her here he's hers herself hi him himself his hold home honest honestly hope hopes
-    hour house how however hundred hurt hurts idea if i'd i'll illegal i'm imagine important in
-    indeed inside instead into is isn't it it'll it's its itself i've job just keep keeps kind
-    kindly
-    knew know known knows large last late later law laws learn least leave left less let let's lie
-    lies like liked likes line little live lives living long look looking looks lot lots love lovely
-    loves made main make makes making man many matter may maybe me mean means might mine money more
-    morning most mostly move much must mustn't my myself name named near need needed needs neither
-    never new next nice night no nobody none nor normal not nothing now number of off offer offers
-    often oh ok okay old on once one only open opens or order ordinary other others our out outside
-    over own owns paint part pay people perfect perhaps person persons place please policy poor pour
-    pours power prefer prefers present pretty probably problem problematic promise proud push put
-    puts question quick quickly quiet quite rather reach read ready real really reason recommend
-    refuse remember request respect rest rhyme rhymes rich right risk risky rule rules run safe
-    said same save saw say saying says second see seem seems seen sell sells sentence several shall
-    she she's short should shouldn't show shows side simple simply since sir sit slowly small so
-    some somebody someone something sometimes somewhere soon sorry sort sounds special stand stands
-    start stay steal stealing still stop strong such suggest sure take takes taking talk teach tell
-    telling tells than thank thanks that that's the their them then there there's these they
-    they're thing things think thinks this those though through throw time times tiny to today
-    together told tomorrow too took topic town trade traders training travel tries trouble true
-    truly try trying turn twice two type unable under understand unkind unless unsafe until up upon
-    us use used useful uses using usual usually various very visit wait walk want wants warm was
-    wasn't way ways we welcome well we'll went were we're what whatever when where whether which
-    while who whole whom whose why wide will wire wise wish with without won't word words work
-    worked working works world worry would wouldn't write wrong year years yes yesterday yet you
-    you'd you'll young your you're yours yourself you've""".split()
-)
-NEGATORS = frozenset(
-    """not no never none nobody neither nor cannot false wrong untrue without hardly isn't aren't
-    wasn't weren't don't doesn't didn't won't wouldn't can't couldn't shouldn't mustn't hasn't
-    haven't doubt deny avoid nothing""".split()
-)
-HEDGES = frozenset("maybe perhaps probably possibly guess think believe might unsure".split())
+DETERMINERS = frozenset(read("judge_words", "determiners", tuple[str, ...]))
+_FUNCTION = frozenset(read("judge_words", "function", tuple[str, ...]))
+_NOT_AFTER_DETERMINER = frozenset(read("judge_words", "not_after_determiner", tuple[str, ...]))
+_NOT_LAST = frozenset(read("judge_words", "not_last", tuple[str, ...]))
+_COMMON = frozenset(read("judge_words", "common", tuple[str, ...]))
+NEGATORS = frozenset(read("judge_words", "negators", tuple[str, ...]))
+HEDGES = frozenset(read("judge_words", "hedges", tuple[str, ...]))
 _CANNOT = (
     r"(?:can ?not|can't|could not|couldn't|will not|won't|would not|wouldn't|must not|mustn't|"
     r"may not|shall not|should not|shouldn't|am not (?:able|allowed|willing|going)|"
@@ -165,11 +109,11 @@ def _strings(value: Any) -> Iterable[str]:
 @cache
 def vocabulary() -> frozenset[str]:
     """Every word that the judge takes for a word."""
-    modules: tuple[ModuleType, ...] = (lexicon, lexicon_tasks, lexicon_templates, lexicon_words)
+    modules: tuple[ModuleType, ...] = (facts, tasks, templates, lexicon_words)
     found = set(_COMMON | _FUNCTION | NEGATORS | HEDGES)
     for module in modules:
         for name, value in vars(module).items():
-            if not name.startswith("__"):
+            if not name.startswith("_"):
                 for text in _strings(value):
                     found.update(words(re.sub(r"\{\w*\}", " ", text)))
     return frozenset(found)
@@ -251,16 +195,7 @@ def is_refusal(text: str) -> bool:
 
 _VERBS = frozenset(
     line.split()[0] for sides in lexicon_words.RHYME_LINES for lines in sides for line in lines
-) | frozenset(
-    """put is are was were had has have went came saw met sat ran flew ate wore hid grew gave made
-    took
-    found felt fell stood slept sang swam swung rode wound told held heard led lived left climbed
-    turned crossed leaned danced would could will can does did likes loves sits stands runs sleeps
-    eats goes comes sings plays looks lay kept knew thought said drew drank threw caught brought
-    woke flew looked dreamed waited walked played jumped laughed painted tickled whispered whistled
-    shivered
-    stayed rested hung rolled travelled followed promised never""".split()
-)
+) | frozenset(read("judge_words", "rhyme_verbs", tuple[str, ...]))
 
 
 def is_clause(spoken: Sequence[str]) -> bool:

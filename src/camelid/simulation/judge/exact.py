@@ -21,7 +21,7 @@ from typing import Any
 from camelid.data.annotation import Judgement
 from camelid.data.records import Prompt
 from camelid.errors import DataError
-from camelid.simulation.judge_grammar import (
+from camelid.simulation.judge.grammar import (
     found_values,
     gives_reason,
     other_subjects,
@@ -31,8 +31,8 @@ from camelid.simulation.judge_grammar import (
     tells_how,
     tells_how_to_any,
 )
-from camelid.simulation.judge_safety import judge_harm
-from camelid.simulation.judge_text import (
+from camelid.simulation.judge.safety import judge_harm
+from camelid.simulation.judge.text import (
     HEDGES,
     Sentence,
     content_words,
@@ -46,8 +46,8 @@ from camelid.simulation.judge_text import (
     tidy,
     words,
 )
-from camelid.simulation.lexicon_tasks import BENIGN_TASKS
-from camelid.simulation.lexicon_words import RHYMES
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS
+from camelid.simulation.lexicon.words import RHYMES
 
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
 _PLEASANT = re.compile(
@@ -342,6 +342,7 @@ def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     return not (is_repetitive(spoken) or is_salad(spoken, own))
 
 
+@dataclass(frozen=True)
 class ExactJudge:
     """Scores replies of the pocket world by the reference of their prompt."""
 

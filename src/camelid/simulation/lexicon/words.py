@@ -1,0 +1,69 @@
+"""Words of the pocket world that are not closed-book facts (`words.toml`)."""
+
+from __future__ import annotations
+
+from camelid.simulation.lexicon import read
+
+
+def _words(key: str) -> tuple[str, ...]:
+    return read("words", key, tuple[str, ...])
+
+
+def _forms(key: str) -> tuple[tuple[str, str], ...]:
+    return tuple(read("words", key, dict[str, str]).items())
+
+
+def _pairs(firsts: tuple[str, ...], seconds: tuple[str, ...]) -> tuple[str, ...]:
+    """Every first with every second.
+
+    Names made of common words are many: to use one means to copy it, not to remember a list.
+    """
+    return tuple(f"{first} {second}" for first in firsts for second in seconds)
+
+
+USER_NAMES = _words("user_names")
+COLOURS = _words("colours")
+ITEMS = _words("items")
+COUNTED = _words("counted")
+NUMBERS = _words("numbers")
+KIN = _words("kin")
+KIN_TRADES = _words("kin_trades")
+DRINKS = _words("drinks")
+
+SUBJECTS = _forms("subjects")
+"""(singular, plural)."""
+VERBS = read("words", "verbs", tuple[tuple[str, str, str], ...])
+"""(base form, present, past)."""
+OBJECTS = _forms("objects")
+"""(singular, plural)."""
+
+GARMENTS = _words("garments")
+MEALS = _words("meals")
+INNS = _words("inns")
+QUALITIES = read("words", "qualities", dict[str, tuple[tuple[str, str], ...]])
+"""Verb of a recommendation to (what the user says, what the right option is)."""
+
+TOPICS = _words("topics")
+TOPIC_ADJECTIVES = _words("topic_adjectives")
+_FAMILIES = read("words", "rhymes", tuple[dict[str, tuple[str, ...]], ...])
+RHYME_LINES = tuple((family["first"], family["second"]) for family in _FAMILIES)
+"""Ends of first lines and of second lines that rhyme with each other."""
+RHYMES: tuple[tuple[str, ...], ...] = tuple(
+    tuple(
+        dict.fromkeys(
+            [line.split()[-1] for line in (*family["first"], *family["second"])]
+            + list(family["more"])
+        )
+    )
+    for family in _FAMILIES
+)
+"""Families of words that rhyme."""
+
+FIGURES = _pairs(_words("ranks"), USER_NAMES[::2])
+HOBBIES = _pairs(_words("activities"), tuple(many for _, many in OBJECTS[::3]))
+CLOSING_WORDS = _words("closing_words")
+SPOTS = _words("spots")
+FEELINGS = _words("feelings")
+"""Moods in stories."""
+GROCERIES = _words("groceries")
+"""Words of shopping lists, repeated within one document."""
