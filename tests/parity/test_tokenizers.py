@@ -24,7 +24,7 @@ import tokenizers
 
 from camelid.formats.convert import read_tokenizer
 from camelid.stages.weights import find_weights
-from camelid.tokenization.huggingface import write_huggingface_tokenizer
+from camelid.tokenization.huggingface import read_huggingface_tokenizer, write_huggingface_tokenizer
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
 from camelid.tokenization.training import train_sentencepiece
 from camelid.tokenization.vocabulary import Vocabulary
@@ -137,7 +137,7 @@ def test_real_vocabulary_on_public_texts(name, shared_data, tmp_path):
 @pytest.mark.slow
 @pytest.mark.shared_data
 def test_own_vocabulary_on_public_texts(shared_data, tmp_path):
-    """A vocabulary trained here: the library's own model and the exported merges agree."""
+    """A vocabulary trained here: the library's own model, the exported merges and ours agree."""
     texts = public_texts(shared_data)
     corpus = tmp_path / "corpus.txt"
     lines = (line for text in texts[:8000] for line in text.splitlines())
@@ -148,7 +148,10 @@ def test_own_vocabulary_on_public_texts(shared_data, tmp_path):
     )
     merges = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     found = merges.encode_batch(texts, add_special_tokens=False)
-    assert differences(texts, (encoding.ids for encoding in found), library.encode(texts)) == []
+    expected = library.encode(texts)
+    assert differences(texts, (encoding.ids for encoding in found), expected) == []
+    ours = read_huggingface_tokenizer(tmp_path / "out").encode_batch(texts)
+    assert differences(texts, ours, expected) == []
 
 
 @pytest.mark.slow

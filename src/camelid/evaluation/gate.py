@@ -6,16 +6,35 @@ replies).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+
+from camelid.data.records import TestScore
+from camelid.evaluation.statistics import sigmoid
 
 PAPER_THRESHOLD = 0.15
 PAPER_PRECISION = 0.89
 PAPER_RECALL = 0.55
+SAFETY = "safety_rm"
+"""Name of the safety reward model among the scores of a row."""
 
 
-def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """The threshold and what it does on the replies that it was tuned on."""
+
+    threshold: float
+    """On sigmoid(safety reward); below it the safety reward decides."""
+    precision: float | None
+    recall: float | None
+    labelled_replies: int
+    reason: str | None
+    """Why the paper's threshold stays, where it does."""
+    precision_at_paper_threshold: float | None
+    recall_at_paper_threshold: float | None
+
+
+def labelled_replies(rows: Sequence[TestScore]) -> list[tuple[float, bool]]:
     """Return (sigmoid of the safety score, unsafe?) of the replies that a gate is tuned on.
 
     Replies of helpfulness comparisons count as safe: the gate decides about replies to such
@@ -23,7 +42,7 @@ def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]
     choice; the paper tunes on its safety test set. Without any safety label (open data) there is
     nothing to tune on and no reply is returned.
     """
-    if all(row["safety"] is None for row in rows):
+    if all(row.safety is None for row in rows):
         return []
     unsafe = {
         "chosen_safe": (False, True),
@@ -33,18 +52,14 @@ def labelled_replies(rows: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]
     }
     found = []
     for row in rows:
-        if row["safety"] is not None:
-            chosen, rejected = unsafe[row["safety"]]
-            found.append((_sigmoid(row["chosen_scores"]["safety_rm"]), chosen))
-            found.append((_sigmoid(row["rejected_scores"]["safety_rm"]), rejected))
-        elif row["kind"] == "helpfulness":
-            found.append((_sigmoid(row["chosen_scores"]["safety_rm"]), False))
-            found.append((_sigmoid(row["rejected_scores"]["safety_rm"]), False))
+        if row.safety is not None:
+            chosen, rejected = unsafe[row.safety]
+            found.append((sigmoid(row.chosen_scores[SAFETY]), chosen))
+            found.append((sigmoid(row.rejected_scores[SAFETY]), rejected))
+        elif row.kind == "helpfulness":
+            found.append((sigmoid(row.chosen_scores[SAFETY]), False))
+            found.append((sigmoid(row.rejected_scores[SAFETY]), False))
     return found
-
-
-def _sigmoid(raw: float) -> float:
-    return 1 / (1 + math.exp(-raw)) if raw >= 0 else math.exp(raw) / (1 + math.exp(raw))
 
 
 def precision_recall(
@@ -58,7 +73,7 @@ def precision_recall(
     return precision, recall
 
 
-def tune_gate(rows: Sequence[dict[str, Any]], wanted_precision: float) -> dict[str, Any]:
+def tune_gate(rows: Sequence[TestScore], wanted_precision: float) -> Gate:
     """Choose the threshold with the largest recall whose precision is at least the wanted one.
 
     Where no reply is labelled, or no threshold reaches the precision, the paper's 0.15 stays and
@@ -81,15 +96,12 @@ def tune_gate(rows: Sequence[dict[str, Any]], wanted_precision: float) -> dict[s
     threshold = -best[2] if best else PAPER_THRESHOLD
     precision, recall = precision_recall(replies, threshold)
     at_paper = precision_recall(replies, PAPER_THRESHOLD)
-    return {
-        "threshold": threshold,
-        "precision": precision,
-        "recall": recall,
-        "labelled_replies": len(replies),
-        "reason": reason,
-        "paper_threshold": PAPER_THRESHOLD,
-        "paper_precision": PAPER_PRECISION,
-        "paper_recall": PAPER_RECALL,
-        "precision_at_paper_threshold": at_paper[0],
-        "recall_at_paper_threshold": at_paper[1],
-    }
+    return Gate(
+        threshold=threshold,
+        precision=precision,
+        recall=recall,
+        labelled_replies=len(replies),
+        reason=reason,
+        precision_at_paper_threshold=at_paper[0],
+        recall_at_paper_threshold=at_paper[1],
+    )

@@ -11,15 +11,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-if TYPE_CHECKING:
-    from camelid.run.finished import Found
-
-C = TypeVar("C")
-I = TypeVar("I")
-O = TypeVar("O")
-R = TypeVar("R")
+F = TypeVar("F")
+"""What is found in a run of the stages of one kind (`camelid.run.finished.Found`)."""
 
 Section = Literal[
     "results",
@@ -137,13 +132,13 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item(Generic[C, I, O, R]):
+class Item(Generic[F]):
     """One table, plot or group of examples of the stages of one kind."""
 
     title: str
-    caption: str | Callable[[Found[C, I, O, R]], str]
+    caption: str | Callable[[F], str]
     """What it shows, its judge and its file."""
-    draw: Callable[[Found[C, I, O, R]], Content]
+    draw: Callable[[F], Content]
     """Raises `AbsentError` where there is nothing to draw."""
     section: Section
     """Where on the page."""
@@ -159,14 +154,14 @@ class Item(Generic[C, I, O, R]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageReport(Generic[C, I, O, R]):
+class StageReport(Generic[F]):
     """Everything that a report shows of the stages of one kind."""
 
-    items: Sequence[Item[C, I, O, R]] = ()
-    measures: Callable[[Found[C, I, O, R]], Iterable[Measure]] | None = None
+    items: Sequence[Item[F]] = ()
+    measures: Callable[[F], Iterable[Measure]] | None = None
     """Figures of `summary.json`."""
-    limits: Callable[[Found[C, I, O, R]], Iterable[str]] | None = None
+    limits: Callable[[F], Iterable[str]] | None = None
     """Sentences on what a reader must not conclude."""
 
 
-AnyItem = Item[Any, Any, Any, Any]
+AnyItem = Item[Any]

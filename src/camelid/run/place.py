@@ -205,7 +205,7 @@ class StageOutputs:
 
 
 @cache
-def _declared(kind: type[StageOutputs]) -> dict[str, tuple[Any, Any]]:
+def _declared(kind: Any) -> dict[str, tuple[Any, Any]]:
     """Return the place class and row type of every declared output."""
     found = {}
     for field, hint in typing.get_type_hints(kind).items():

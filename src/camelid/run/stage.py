@@ -105,7 +105,7 @@ class StageKind(Generic[C, I, O, R]):
     run: Run[C, I, O, R] | str
     """What it does; as `module:function` where the module imports torch, which only a running stage
     needs."""
-    report: StageReport[C, I, O, R] | str = field(default_factory=StageReport)
+    report: StageReport[Any] | str = field(default_factory=StageReport)
     """What the report shows of it; as `module:name` likewise."""
     paper: Mapping[str, PaperValue] = field(default_factory=dict)
     """Its settings for which the paper prints a value."""
@@ -116,9 +116,9 @@ class StageKind(Generic[C, I, O, R]):
         """Return what it does."""
         return cast("Run[C, I, O, R]", _load(self.run))
 
-    def reporter(self) -> StageReport[C, I, O, R]:
+    def reporter(self) -> StageReport[Any]:
         """Return what the report shows of it."""
-        return cast("StageReport[C, I, O, R]", _load(self.report))
+        return cast("StageReport[Any]", _load(self.report))
 
 
 def _load(target: object) -> object:

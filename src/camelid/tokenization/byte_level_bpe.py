@@ -5,7 +5,6 @@ The three differ in how text is split before merging; the expressions are part o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tokenizers
@@ -13,7 +12,6 @@ import tokenizers
 from camelid.errors import CheckpointError
 from camelid.tokenization.vocabulary import (
     CONTROL,
-    NORMAL,
     USER_DEFINED,
     PreTokenizer,
     Tokenizer,
@@ -49,37 +47,6 @@ def pre_tokenizer_model(name: PreTokenizer) -> Any:
     return parts.Sequence([first, parts.ByteLevel(add_prefix_space=False, use_regex=regex)])
 
 
-def byte_level_model(vocabulary: Vocabulary, *, with_special: bool) -> Any:
-    """Return the vocabulary as a `tokenizers.Tokenizer`, with or without its special tokens.
-
-    Llama 3 takes a word that is a token as it is, without merging; a special token that lies in
-    the table could then be reached from text.
-    """
-    kinds = zip(vocabulary.tokens, vocabulary.types, strict=True)
-    merges = vocabulary.merges or ()
-    model: Any = tokenizers.Tokenizer(
-        tokenizers.models.BPE(
-            vocab={
-                token: index
-                for index, (token, kind) in enumerate(kinds)
-                if with_special or kind != CONTROL
-            },
-            merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
-            ignore_merges=vocabulary.pre_tokenizer == "llama-bpe",
-        )
-    )
-    if vocabulary.pre_tokenizer is None:
-        raise CheckpointError(
-            f"a vocabulary of the kind {vocabulary.kind!r} names no pre-tokenizer; byte-level BPE "
-            "needs one."
-        )
-    if vocabulary.pre_tokenizer == "qwen2":
-        model.normalizer = tokenizers.normalizers.NFC()
-    model.pre_tokenizer = pre_tokenizer_model(vocabulary.pre_tokenizer)
-    model.decoder = tokenizers.decoders.ByteLevel()
-    return model
-
-
 class ByteLevelBPETokenizer(Tokenizer):
     """Byte-level byte-pair encoding.
 
@@ -87,41 +54,38 @@ class ByteLevelBPETokenizer(Tokenizer):
     models were trained.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__(vocabulary)
-        self._model = byte_level_model(vocabulary, with_special=False)
+    @staticmethod
+    def engine(vocabulary: Vocabulary, *, for_files: bool) -> Any:
+        """Return the merges after the split of the vocabulary's kind.
 
-    @classmethod
-    def from_merges(
-        cls,
-        tokens: Sequence[str],
-        merges: Sequence[str],
-        special_ids: Mapping[str, int],
-        *,
-        eos: str,
-        pre_tokenizer: PreTokenizer = "smollm",
-    ) -> ByteLevelBPETokenizer:
-        """Build a ChatML tokenizer from the tokens in the order of their ids and the merges."""
-        return cls(
-            Vocabulary(
-                kind="byte_level_bpe",
-                tokens=tuple(tokens),
-                types=tuple(CONTROL if token in special_ids else NORMAL for token in tokens),
-                merges=tuple(merges),
-                pre_tokenizer=pre_tokenizer,
-                bos_id=None,
-                eos_id=special_ids[eos],
-                chat_format="chatml",
+        Llama 3 takes a word that is a token as it is, without merging; a special token that lies
+        in the table could then be reached from text.
+        """
+        kinds = zip(vocabulary.tokens, vocabulary.types, strict=True)
+        merges = vocabulary.merges or ()
+        model: Any = tokenizers.Tokenizer(
+            tokenizers.models.BPE(
+                vocab={
+                    token: index
+                    for index, (token, kind) in enumerate(kinds)
+                    if for_files or kind != CONTROL
+                },
+                merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
+                ignore_merges=vocabulary.pre_tokenizer == "llama-bpe",
             )
         )
+        if vocabulary.pre_tokenizer is None:
+            raise CheckpointError(
+                f"a vocabulary of the kind {vocabulary.kind!r} names no pre-tokenizer; byte-level "
+                "BPE needs one."
+            )
+        if vocabulary.pre_tokenizer == "qwen2":
+            model.normalizer = tokenizers.normalizers.NFC()
+        model.pre_tokenizer = pre_tokenizer_model(vocabulary.pre_tokenizer)
+        model.decoder = tokenizers.decoders.ByteLevel()
+        return model
 
     def _to_bytes(self, token: str, kind: int) -> bytes:
         if kind == USER_DEFINED or not _BYTES.keys() >= set(token):
             return token.encode()
         return bytes(_BYTES[character] for character in token)
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        if len(texts) == 1:
-            return [list(self._model.encode(texts[0], add_special_tokens=False).ids)]
-        found = self._model.encode_batch_fast(texts, add_special_tokens=False)
-        return [list(encoding.ids) for encoding in found]

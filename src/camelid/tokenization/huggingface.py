@@ -15,13 +15,9 @@ from typing import Any, get_args
 import tokenizers
 
 from camelid.errors import CheckpointError, MissingInputError
-from camelid.tokenization.byte_level_bpe import byte_level_model, pre_tokenizer_model
+from camelid.tokenization.byte_level_bpe import pre_tokenizer_model
 from camelid.tokenization.chat_templates import chat_template, detect_chat_format
-from camelid.tokenization.sentencepiece_bpe import (
-    model_proto,
-    read_sentencepiece,
-    sentencepiece_model,
-)
+from camelid.tokenization.sentencepiece_bpe import model_proto, read_sentencepiece
 from camelid.tokenization.tokenizer import Tokenizer, tokenizer_from_vocabulary
 from camelid.tokenization.vocabulary import (
     BYTE,
@@ -264,11 +260,9 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
     vocabulary = replace(whole, tokens=whole.tokens[:size], types=whole.types[:size], scores=scores)
     tokens = vocabulary.tokens
     directory.mkdir(parents=True, exist_ok=True)
+    model = tokenizer.engine(vocabulary, for_files=True)
     if vocabulary.kind == "sentencepiece":
-        model = sentencepiece_model(vocabulary)
         (directory / MODEL_FILE).write_bytes(model_proto(vocabulary))
-    else:
-        model = byte_level_model(vocabulary, with_special=True)
     for token, kind in zip(tokens, vocabulary.types, strict=True):
         if kind in (CONTROL, UNKNOWN, USER_DEFINED):
             special = kind != USER_DEFINED

@@ -6,9 +6,10 @@ fields that matter are written here, which spares the package `protobuf`.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -133,42 +134,29 @@ def read_sentencepiece(path: Path) -> Vocabulary:
     return vocabulary
 
 
-def sentencepiece_model(vocabulary: Vocabulary) -> Any:
-    """Return the vocabulary as a `tokenizers.Tokenizer`, which other software reads.
+def _merges(pieces: dict[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
+    """Return the pairs that spell each piece, the pieces of the highest score first.
 
-    A piece can be made of every pair of pieces that spells it; the pair's rank is the piece's
-    score.
+    SentencePiece takes the leftmost of pieces of the same score, wherever another stands in the
+    order of ids. That is the same for runs of spaces only, which grow from the left both ways.
     """
-    ids = {token: index for index, token in enumerate(vocabulary.tokens)}
-    kinds, scores = vocabulary.types, vocabulary.scores or ()
-    normal = {token for token, index in ids.items() if kinds[index] == NORMAL}
-    pairs = [
-        (-scores[ids[piece]], ids[piece[:cut]], ids[piece[cut:]])
-        for piece in normal
+    ranked = sorted(
+        (-scores[index], pieces[piece[:cut]], pieces[piece[cut:]], piece, cut)
+        for piece, index in pieces.items()
         for cut in range(1, len(piece))
-        if piece[:cut] in normal and piece[cut:] in normal
-    ]
-    model = tokenizers.Tokenizer(
-        tokenizers.models.BPE(
-            vocab=ids,
-            merges=[(vocabulary.tokens[a], vocabulary.tokens[b]) for _, a, b in sorted(pairs)],
-            unk_token=vocabulary.tokens[kinds.index(UNKNOWN)],
-            fuse_unk=True,
-            byte_fallback=True,
-        )
+        if piece[:cut] in pieces and piece[cut:] in pieces
     )
-    model.normalizer = tokenizers.normalizers.Sequence(
-        [tokenizers.normalizers.Prepend(SPACE), tokenizers.normalizers.Replace(" ", SPACE)]
-    )
-    model.decoder = tokenizers.decoders.Sequence(
-        [
-            tokenizers.decoders.Replace(SPACE, " "),
-            tokenizers.decoders.ByteFallback(),
-            tokenizers.decoders.Fuse(),
-            tokenizers.decoders.Strip(content=" ", left=1, right=0),
-        ]
-    )
-    return model
+    for score, group in groupby(ranked, key=lambda one: one[0]):
+        tied = {piece for *_, piece, _ in group if piece.strip(f"{SPACE} ")}
+        starts = {piece[:cut] for piece in tied for cut in range(1, len(piece))}
+        ends = {piece[cut:] for piece in tied for cut in range(1, len(piece))}
+        if len(tied) > 1 and starts & ends:
+            raise CheckpointError(
+                f"vocabulary: {len(tied)} pieces that can overlap ({sorted(tied)[:3]} ..) have the "
+                f"same score {-score}; which one is made is then SentencePiece's own rule, which "
+                "is not supported."
+            )
+    return [(piece[:cut], piece[cut:]) for *_, piece, cut in ranked]
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -180,14 +168,45 @@ class SentencePieceTokenizer(Tokenizer):
 
     opens_with_space = True
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__(vocabulary)
-        proto = model_proto(vocabulary)
-        try:
-            self._model: Any = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        except RuntimeError as error:
-            raise CheckpointError(f"vocabulary: refused by SentencePiece ({error}).") from None
-        self._threads = os.cpu_count() or 1
+    @staticmethod
+    def engine(vocabulary: Vocabulary, *, for_files: bool) -> Any:
+        """Return the merges of SentencePiece's scores.
+
+        Files hold U+2581 for spaces, as Llama 2's do. Without them pieces hold the spaces
+        themselves, and U+2581 in a text is a character like any other.
+        """
+        kinds, scores = vocabulary.types, vocabulary.scores or ()
+        space = SPACE if for_files else " "
+        ids = {
+            token.replace(SPACE, space): index
+            for index, (token, kind) in enumerate(zip(vocabulary.tokens, kinds, strict=True))
+            if for_files or kind == BYTE or (kind == NORMAL and " " not in token)
+        }
+        pieces = {token: index for token, index in ids.items() if kinds[index] == NORMAL}
+        model: Any = tokenizers.Tokenizer(
+            tokenizers.models.BPE(
+                vocab=ids,
+                merges=_merges(pieces, scores),
+                unk_token=vocabulary.tokens[kinds.index(UNKNOWN)],
+                fuse_unk=True,
+                byte_fallback=True,
+            )
+        )
+        normalizers = tokenizers.normalizers
+        model.normalizer = normalizers.Prepend(space)
+        if for_files:
+            model.normalizer = normalizers.Sequence(
+                [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
+            )
+        model.decoder = tokenizers.decoders.Sequence(
+            [
+                tokenizers.decoders.Replace(SPACE, " "),
+                tokenizers.decoders.ByteFallback(),
+                tokenizers.decoders.Fuse(),
+                tokenizers.decoders.Strip(content=" ", left=1, right=0),
+            ]
+        )
+        return model
 
     def _to_bytes(self, token: str, kind: int) -> bytes:
         if kind == BYTE:
@@ -195,32 +214,3 @@ class SentencePieceTokenizer(Tokenizer):
         if kind == UNKNOWN:
             return UNKNOWN_SURFACE.encode()
         return token.replace(SPACE, " ").encode()
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        if len(texts) == 1:
-            return [self._encode_one(texts[0])]
-        found: list[list[int]] = self._model.encode(texts, num_threads=self._threads)
-        for index, text in enumerate(texts):
-            if SPACE in text:
-                found[index] = self._encode_one(text)
-        return found
-
-    def _encode_one(self, text: str) -> list[int]:
-        if SPACE not in text:
-            return list(self._model.encode(text))
-        # A private character that occurs nowhere falls back to its bytes, wherever it stands.
-        used = (text, self.vocabulary.tokens)
-        private = next(
-            c for c in map(chr, range(0x10FFFD, 0, -1)) if not any(c in place for place in used)
-        )
-        ids = self._model.encode(text.replace(SPACE, private))
-        found, needed = self._byte_ids(private), self._byte_ids(SPACE)
-        result: list[int] = []
-        for index in ids:
-            result.append(index)
-            if result[-len(found) :] == found:
-                result[-len(found) :] = needed
-        return result
-
-    def _byte_ids(self, character: str) -> list[int]:
-        return [self.vocabulary.tokens.index(f"<0x{byte:02X}>") for byte in character.encode()]

@@ -10,7 +10,7 @@ import codecs
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from camelid.errors import CheckpointError, DataError
 
@@ -139,6 +139,7 @@ class Tokenizer(ABC):
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+        self._model = self.engine(vocabulary, for_files=False)
         self._special_ids = vocabulary.special_ids
         hidden = (CONTROL, UNUSED)
         self._bytes = [
@@ -146,13 +147,17 @@ class Tokenizer(ABC):
             for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
         ]
 
+    @staticmethod
+    @abstractmethod
+    def engine(vocabulary: Vocabulary, *, for_files: bool) -> Any:
+        """Return the vocabulary as a `tokenizers.Tokenizer`.
+
+        Files name all tokens. Without them only those that text may become are there.
+        """
+
     @abstractmethod
     def _to_bytes(self, token: str, kind: int) -> bytes:
         """Return the bytes of text that a token stands for."""
-
-    @abstractmethod
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        """Encode texts that are known to be valid Unicode."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -190,8 +195,8 @@ class Tokenizer(ABC):
         """
         listed = list(texts)
         try:
-            return self._encode(listed)
-        except (TypeError, RuntimeError):
+            found = self._model.encode_batch_fast(listed, add_special_tokens=False)
+        except TypeError:
             for text in listed:
                 try:
                     text.encode()
@@ -201,6 +206,7 @@ class Tokenizer(ABC):
                         "the half surrogate pair."
                     ) from None
             raise
+        return [list(encoding.ids) for encoding in found]
 
     def token_bytes(self, index: int) -> bytes:
         """Return the bytes of text of one id; special and unused tokens have none.

@@ -17,6 +17,7 @@ from camelid.tokenization.chat import (
     neutralise,
 )
 from camelid.tokenization.training import train_sentencepiece
+from camelid.tokenization.vocabulary import CONTROL, NORMAL, Vocabulary
 
 SPECIAL = {"<|im_start|>": 0, "<|im_end|>": 1}
 
@@ -49,7 +50,20 @@ def llama2(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chatml():
     tokens = [*SPECIAL, *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())]
-    return ChatMLFormat(ByteLevelBPETokenizer.from_merges(tokens, [], SPECIAL, eos="<|im_end|>"))
+    return ChatMLFormat(
+        ByteLevelBPETokenizer(
+            Vocabulary(
+                kind="byte_level_bpe",
+                tokens=tuple(tokens),
+                types=tuple(CONTROL if token in SPECIAL else NORMAL for token in tokens),
+                merges=(),
+                pre_tokenizer="smollm",
+                bos_id=None,
+                eos_id=SPECIAL["<|im_end|>"],
+                chat_format="chatml",
+            )
+        )
+    )
 
 
 @pytest.fixture(params=["llama2", "chatml"])

@@ -38,10 +38,7 @@ def corpus():
 
 def trained_merges(pre_tokenizer):
     """Train a small byte-level vocabulary with the library."""
-    sample = ByteLevelBPETokenizer.from_merges(
-        CHATML, [], {"<|im_end|>": 2}, eos="<|im_end|>", pre_tokenizer=pre_tokenizer
-    )
-    model = sample._model
+    model = tokenizer_of(CHATML, [], pre_tokenizer)._model
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=400,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
@@ -59,16 +56,21 @@ def byte_level(kind):
     tokens, merges = trained_merges(pre_tokenizer)
     # SmolLM2's special tokens come first, those of the others last.
     tokens = [*special, *tokens] if kind == "smollm2" else [*tokens, *special]
+    return tokenizer_of(tokens, merges, pre_tokenizer)
+
+
+def tokenizer_of(tokens, merges, pre_tokenizer):
+    llama3 = pre_tokenizer == "llama-bpe" and LLAMA3[0] in tokens
     return ByteLevelBPETokenizer(
         Vocabulary(
             kind="byte_level_bpe",
             tokens=tuple(tokens),
-            types=tuple(3 if token in special else 1 for token in tokens),
+            types=tuple(3 if token in (LLAMA3 if llama3 else CHATML) else 1 for token in tokens),
             merges=tuple(merges),
             pre_tokenizer=pre_tokenizer,
-            bos_id=tokens.index(LLAMA3[0]) if kind == "llama3" else None,
-            eos_id=tokens.index("<|eot_id|>" if kind == "llama3" else "<|im_end|>"),
-            chat_format="llama3" if kind == "llama3" else "chatml",
+            bos_id=tokens.index(LLAMA3[0]) if llama3 else None,
+            eos_id=tokens.index("<|eot_id|>" if llama3 else "<|im_end|>"),
+            chat_format="llama3" if llama3 else "chatml",
         )
     )
 

@@ -1,5 +1,7 @@
+import functools
 import random
 import unicodedata
+from dataclasses import replace
 
 import pytest
 import sentencepiece
@@ -7,11 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from camelid.errors import DataError, MissingInputError
+from camelid.errors import CheckpointError, DataError, MissingInputError
 from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.huggingface import read_huggingface_tokenizer
+from camelid.tokenization.sentencepiece_bpe import SentencePieceTokenizer
 from camelid.tokenization.tokenizer import StreamingDecoder
 from camelid.tokenization.training import LONGEST_SENTENCE, train_sentencepiece
+from camelid.tokenization.vocabulary import CONTROL, NORMAL, Vocabulary
 
 WORDS = [
     "the",
@@ -51,28 +55,48 @@ def sentencepiece_tokenizer(sentencepiece_folder):
     return read_huggingface_tokenizer(sentencepiece_folder)
 
 
+@functools.cache
+def library_model(folder):
+    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+
+
 def byte_level(pre_tokenizer="smollm"):
     # The 256 byte symbols of byte-level BPE, after two special tokens.
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = {"<|im_start|>": 0, "<|im_end|>": 1}
     tokens = [*special, *alphabet, "th", "the", "11"]
     merges = ["t h", "th e", "1 1"]
-    return ByteLevelBPETokenizer.from_merges(
-        tokens, merges, special, eos="<|im_end|>", pre_tokenizer=pre_tokenizer
+    return from_merges(tokens, merges, special, pre_tokenizer)
+
+
+def from_merges(tokens, merges, special, pre_tokenizer):
+    return ByteLevelBPETokenizer(
+        Vocabulary(
+            kind="byte_level_bpe",
+            tokens=tuple(tokens),
+            types=tuple(CONTROL if token in special else NORMAL for token in tokens),
+            merges=tuple(merges),
+            pre_tokenizer=pre_tokenizer,
+            bos_id=None,
+            eos_id=special["<|im_end|>"],
+            chat_format="chatml",
+        )
     )
 
 
-def test_settings_of_the_paper(sentencepiece_tokenizer):
+def test_settings_of_the_paper(sentencepiece_folder, sentencepiece_tokenizer):
     tokenizer = sentencepiece_tokenizer
     assert tokenizer.vocabulary_size == 380
     assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)
     # No pad of its own: rows are filled with the end token, masks are positional.
     assert tokenizer.pad_id == tokenizer.eos_id
-    model = tokenizer._model
+    model = library_model(sentencepiece_folder)
     assert (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id()) == (-1, 0, 1, 2)
     assert model.id_to_piece(3) == "<0x00>"
     assert model.encode("1999", out_type=str) == ["▁", "1", "9", "9", "9"]
     assert model.encode("é", out_type=str) == ["▁", "<0xC3>", "<0xA9>"]
+    for text in ("1999", "é"):
+        assert tokenizer.encode(text) == model.encode(text)
     # Nothing is normalised: full-width letters, runs of spaces and line breaks stay.
     for text in ("Ａ ﬁ", "a   b", " a ", "\n\n a\tb"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -183,14 +207,45 @@ def test_half_a_surrogate_pair_is_refused(tokenizer):
 
 def test_sentencepiece_equals_the_library(sentencepiece_folder, sentencepiece_tokenizer):
     """The model that the library trained and loads, against the one rebuilt from plain data."""
-    library = sentencepiece.SentencePieceProcessor(
-        model_file=str(sentencepiece_folder / "tokenizer.model")
-    )
+    library = library_model(sentencepiece_folder)
     generator = random.Random(1)
     alphabet = [*WORDS, " ", "  ", "\n", "\t", "é", "日本", "😀", "</s>", "1999", "Ａ"]
     texts = ["".join(generator.choices(alphabet, k=12)) for _ in range(500)]
     assert sentencepiece_tokenizer.encode_batch(texts) == library.encode(texts)
     assert [sentencepiece_tokenizer.decode(ids) for ids in library.encode(texts)] == texts
+
+
+# Few letters, periods and runs of spaces: pieces that overlap and compete for the same letters.
+crowded = st.text(st.sampled_from("the ca\0"), max_size=60) | st.builds(
+    str.__mul__, st.text(st.sampled_from("ba t1"), max_size=5), st.integers(0, 60)
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=crowded | plain.map(lambda text: text.replace("▁", "")))
+def test_sentencepiece_equals_the_library_on_any_text(
+    sentencepiece_folder, sentencepiece_tokenizer, text
+):
+    assert sentencepiece_tokenizer.encode(text) == library_model(sentencepiece_folder).encode(text)
+
+
+def test_the_sign_of_a_space_is_its_bytes(sentencepiece_tokenizer):
+    tokens = sentencepiece_tokenizer.vocabulary.tokens
+    found = [tokens[index] for index in sentencepiece_tokenizer.encode("the▁▁cat")]
+    sign = ["<0xE2>", "<0x96>", "<0x81>"]
+    assert found == ["▁the", *sign, *sign, *found[7:]]
+    assert "".join(found[7:]) == "cat"
+
+
+def test_pieces_of_one_score_are_refused_where_they_overlap(sentencepiece_tokenizer):
+    """Which of them the library makes depends on the place in the text, not on a list of merges."""
+    vocabulary = sentencepiece_tokenizer.vocabulary
+    with pytest.raises(CheckpointError, match="same score"):
+        SentencePieceTokenizer(replace(vocabulary, scores=(0.0,) * len(vocabulary.tokens)))
+    # Runs of spaces have one score in every model, and so may pieces without a common letter.
+    tied = {vocabulary.tokens.index(piece): 1.0 for piece in ("▁the", "▁and")}
+    scores = [tied.get(index, score) for index, score in enumerate(vocabulary.scores)]
+    SentencePieceTokenizer(replace(vocabulary, scores=tuple(scores)))
 
 
 @pytest.mark.parametrize("text", ["</s>", "<s> a", "<unk>", "<0x41>", "<pad>"])
@@ -218,15 +273,11 @@ def test_pre_tokenizers_differ_where_they_should():
     tokens = [*byte_level().vocabulary.tokens, "cat"]
     special = {"<|im_start|>": 0, "<|im_end|>": 1}
     for name, count in (("llama-bpe", 1), ("qwen2", 3)):
-        tokenizer = ByteLevelBPETokenizer.from_merges(
-            tokens, [], special, eos="<|im_end|>", pre_tokenizer=name
-        )
+        tokenizer = from_merges(tokens, [], special, name)
         assert len(tokenizer.encode("cat")) == count
     # Not so a special token, though its name is a word.
     special = {"<|im_end|>": 1, "cat": len(tokens) - 1}
-    tokenizer = ByteLevelBPETokenizer.from_merges(
-        tokens, [], special, eos="<|im_end|>", pre_tokenizer="llama-bpe"
-    )
+    tokenizer = from_merges(tokens, [], special, "llama-bpe")
     assert len(tokenizer.encode("cat")) == 3
 
 

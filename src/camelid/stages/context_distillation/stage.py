@@ -108,7 +108,9 @@ def distil(
             and answers[name][index].text
             and not mentions(answers[name][index].text, forbidden)
         ]
-        best = max(usable, key=lambda name: scores[name][index]) if usable else None
+        best: Led | None = None
+        if usable:
+            best = max(usable, key=lambda name: scores[name][index])
         original, generic, template = (
             Answer(text=answers[name][index].text, score=sigmoid(scores[name][index]))
             for name in variants

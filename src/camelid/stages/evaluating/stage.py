@@ -151,7 +151,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     rows = [row for part in parts for row in part.read()]
     outputs.replies.write(rows)
     names = [name for name, _ in inputs.models]
-    counts = {name: Counter(row.set for row in rows if row.model == name) for name in names}
+    counts = {name: Counter(str(row.set) for row in rows if row.model == name) for name in names}
     return Result(
         judge=config.judge.name,
         prompts={name: dict(found) for name, found in counts.items()},
