@@ -15,7 +15,7 @@ from typing import Any
 from camelid.errors import ConfigError
 from camelid.options import group_words, with_options
 from camelid.run.place import ModelFolder, Place, StageFolder, TokenizerFolder
-from camelid.run.stage import C, I, O, PlannedStage, R, RunSettings, StageKind
+from camelid.run.stage import C, I, NoSettings, O, PlannedStage, R, RunSettings, StageKind
 from camelid.settings import (
     flatten,
     from_json,
@@ -23,6 +23,8 @@ from camelid.settings import (
     suggestion,
     to_json,
 )
+from camelid.stages.reporting import REPORTING
+from camelid.stages.reporting import Inputs as ReportingInputs
 
 AnyStage = PlannedStage[Any, Any, Any, Any]
 Recipe = Callable[..., "Plan"]
@@ -73,9 +75,10 @@ class Plan:
         self.stages.append(stage)
         return stage.outputs()
 
-    def everything(self) -> tuple[StageFolder, ...]:
-        """Return the folders of all stages so far: what a report reads."""
-        return tuple(StageFolder(stage.name, "") for stage in self.stages)
+    def add_report(self) -> None:
+        """Add the report of everything so far."""
+        everything = tuple(StageFolder(stage.name, "") for stage in self.stages)
+        self.add(REPORTING, NoSettings(), ReportingInputs(stages=everything))
 
     def require(self, check: Callable[[Plan], None]) -> None:
         """Add a check of the settings of several stages; it raises a `ConfigError`."""

@@ -9,6 +9,7 @@ Source: choice (the paper names no precision).
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
@@ -70,17 +71,23 @@ class Runtime:
         return model
 
 
-def open_runtime(precision: Precision, threads: int) -> Runtime:
+def open_runtime(precision: Precision, threads: int | None) -> Runtime:
     """Set the threads of this process and return what it computes with.
 
     Args:
         precision: As set; `auto` takes bf16 where the hardware multiplies in it.
-        threads: CPU threads.
+        threads: CPU threads; None for the cores of the machine.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or _cores())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resolved = fastest_precision() if precision == "auto" else precision
     return Runtime(device=device, precision=resolved, threads=torch.get_num_threads())
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def fastest_precision() -> Compute:

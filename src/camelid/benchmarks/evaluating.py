@@ -28,6 +28,7 @@ from camelid.benchmarks.suites import BENCHMARKS, Benchmark, tasks_of
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.inference.models import NamedModel
 from camelid.run.files import read_json, write_json
+from camelid.runtime import open_runtime
 
 TOP_P = 0.95
 """Where answers are sampled (Table 21)."""
@@ -205,7 +206,9 @@ def evaluate(
             logs[task] = Log(out / "logs" / f"{task}.jsonl", owner)
         return logs[task]
 
-    language_model = CamelidLM(model.load, log)
+    # Log-likelihoods are compared, so they are computed in fp32.
+    runtime = open_runtime("float32", None)
+    language_model = CamelidLM(partial(model.load, runtime), log)
     path = out / "scores.json"
     table: dict[str, Any] = {"model": owner, "tasks": {}}
     if path.is_file():

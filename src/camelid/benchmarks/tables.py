@@ -10,17 +10,13 @@ from collections.abc import Mapping
 
 from camelid.benchmarks.aggregates import (
     AGIEVAL_TASKS,
-    CATEGORIES,
     MMLU_CATEGORIES,
     Score,
-    read_scores,
     shown,
     table3,
-    with_groups,
 )
 from camelid.benchmarks.suites import SUITES
-from camelid.report.inputs import AbsentError, Run
-from camelid.report.tables import Cell, Table
+from camelid.run.item import Cell, Table
 
 SIZES = ("7B", "13B", "34B", "70B")
 PAPER: dict[str, tuple[float, ...]] = {
@@ -99,55 +95,6 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 """Artefact to title and tasks."""
 
 
-def evaluated(run: Run) -> dict[str, dict[str, Score]]:
-    """Scores by task and group of every model of a run that was evaluated."""
-    return {
-        path.parent.name: with_groups(read_scores(run.json(path.relative_to(run.root).as_posix())))
-        for path in sorted(run.root.glob("benchmarks/*/scores.json"))
-    }
-
-
-def _cell(score: Score | None) -> Cell:
-    return None if score is None else shown(score)
-
-
-def benchmark_table(run: Run, artefact: str) -> Table:
-    """One of `TABLES`: a row a model, then Llama 2's.
-
-    Raises:
-        AbsentError: No model was evaluated on any of its benchmarks.
-    """
-    tasks = TABLES[artefact][1]
-    rows: list[tuple[Cell, ...]] = [
-        (model, *(_cell(scores.get(task)) for task in tasks))
-        for model, scores in evaluated(run).items()
-        if any(task in scores for task in tasks)
-    ]
-    if not rows:
-        raise AbsentError(f"no model of this run was evaluated on {', '.join(tasks)}")
-    rows += [
-        (f"Llama 2 {size}, the paper", *(PAPER[task][i] for task in tasks))
-        for i, size in enumerate(SIZES)
-    ]
-    return Table(columns=("model", *(f"{task} %" for task in tasks)), rows=rows)
-
-
-def grouped(run: Run) -> Table:
-    """Table 3: the plain mean of each category, empty until all its benchmarks have a score.
-
-    Raises:
-        AbsentError: No model has a whole category.
-    """
-    found = {model: table3(scores) for model, scores in evaluated(run).items()}
-    rows: list[tuple[Cell, ...]] = [
-        (model, *map(_cell, row.values())) for model, row in found.items() if any(row.values())
-    ]
-    if not rows:
-        raise AbsentError("no model of this run was evaluated on all benchmarks of a category")
-    rows += [(f"Llama 2 {size}, the paper", *row) for size, row in PAPER_TABLE_3.items()]
-    return Table(columns=("model", *(f"{name} %" for name in CATEGORIES)), rows=rows)
-
-
 def scored(scores: Mapping[str, Score]) -> Table:
     """Every task and group with a score; what has a limit shows fewer items than there are."""
     rows: list[tuple[Cell, ...]] = [
@@ -160,24 +107,3 @@ def scored(scores: Mapping[str, Score]) -> Table:
     ]
     names = ("task@shots", "% ± standard error", "items scored", "items", "† note")
     return Table(columns=names, rows=rows)
-
-
-def by_task(run: Run) -> Table:
-    """Every task of every model, with its metric and where its examples are from.
-
-    Raises:
-        AbsentError: No model was evaluated.
-    """
-    rows: list[tuple[Cell, ...]] = []
-    for path in sorted(run.root.glob("benchmarks/*/scores.json")):
-        table = run.json(path.relative_to(run.root).as_posix())
-        for name, score in read_scores(table).items():
-            entry = table["tasks"][name]
-            known = (entry["metric"], shown(score), score.n, score.items)
-            cut = (entry["truncated"], entry["unfinished"])
-            rows.append((path.parent.name, name, *known, *cut, entry["examples"], score.note))
-    if not rows:
-        raise AbsentError("no model of this run was evaluated on public benchmarks")
-    names = ("model", "task@shots", "metric", "% ± standard error", "items scored", "items")
-    cut_names = ("prompts cut", "answers cut")
-    return Table(columns=(*names, *cut_names, "examples from", "† note"), rows=rows)

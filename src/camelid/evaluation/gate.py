@@ -6,11 +6,11 @@ replies).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camelid.data.records import TestScore
-from camelid.evaluation.statistics import sigmoid
 
 PAPER_THRESHOLD = 0.15
 PAPER_PRECISION = 0.89
@@ -60,6 +60,11 @@ def labelled_replies(rows: Sequence[TestScore]) -> list[tuple[float, bool]]:
             found.append((sigmoid(row.chosen_scores[SAFETY]), False))
             found.append((sigmoid(row.rejected_scores[SAFETY]), False))
     return found
+
+
+def sigmoid(raw: float) -> float:
+    """Return a raw reward as a score between 0 and 1, without overflow."""
+    return 1 / (1 + math.exp(-raw)) if raw >= 0 else math.exp(raw) / (1 + math.exp(raw))
 
 
 def precision_recall(

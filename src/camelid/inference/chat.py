@@ -5,59 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from camelid.data.records import Message, Prompt
-from camelid.errors import MissingInputError
 from camelid.formats.folder import load_transformer
 from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.runtime import default_device
-from camelid.settings import suggestion
+from camelid.runtime import Runtime
 from camelid.tokenization.chat import ChatFormat, load_chat_format
 from camelid.tokenization.vocabulary import StreamingDecoder
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=256)
 """Settings of the released reference code."""
 COMMANDS = "Commands: /new starts over, /undo takes the last turn back, /exit ends."
-
-
-def models_of(run: Path) -> dict[str, Path]:
-    """Return name -> folder of every language model of a run, in the order of training."""
-    found: dict[str, Path] = {}
-    fixed = {"base": ("pretraining/model", "weights/model"), "sft": ("sft/model",)}
-    for name, places in fixed.items():
-        for place in places:
-            if (run / place).is_dir():
-                found[name] = run / place
-    for folder in sorted(run.glob("v*/rejection_sampling/model")):
-        found[folder.parent.parent.name] = folder
-    for name in ("context_distillation", "ghost_attention", "ppo"):
-        if (run / name / "model").is_dir():
-            found[name] = run / name / "model"
-    if "ppo" in found:
-        found["final"] = found["ppo"]
-    return found
-
-
-def pick_model(run: Path, name: str) -> Path:
-    """Return the folder of one model; `final` is the latest there is.
-
-    Raises:
-        MissingInputError: The run has no such model yet; the message lists what it has.
-    """
-    models = models_of(run)
-    if not models:
-        raise MissingInputError(f"{run}: no model yet. Run `camelid run` first.")
-    if name == "final":
-        return list(models.values())[-1]
-    if name not in models:
-        hint = suggestion(name, models)
-        raise MissingInputError(f"{run}: no model '{name}'.{hint} There are: {', '.join(models)}.")
-    return models[name]
 
 
 @dataclass(slots=True)
@@ -111,8 +74,10 @@ def _show(text: str) -> None:
 
 
 def chat_loop(
-    run: Path,
-    names: Sequence[str],
+    title: str,
+    folders: Mapping[str, Path],
+    tokenizer: Path,
+    runtime: Runtime,
     *,
     read: Callable[[str], str] = input,
     write: Callable[[str], None] = _show,
@@ -120,24 +85,19 @@ def chat_loop(
     """Talk until the end of input or `/exit`.
 
     Args:
-        run: Run directory.
-        names: One model, or several that answer side by side.
+        title: What is talked to.
+        folders: Name and weights of one model, or of several that answer side by side.
+        tokenizer: Folder of their tokenizer.
+        runtime: What to compute with.
         read: Source of user lines.
         write: Sink of text, in pieces: replies show while they are sampled.
-
-    Raises:
-        MissingInputError: A model or the tokenizer is missing.
     """
-    places = ("tokenizer_training/tokenizer", "weights/tokenizer")
-    tokenizers = [run / place for place in places if (run / place).is_dir()]
-    if not tokenizers:
-        raise MissingInputError(f"{run}: no tokenizer yet. Run `camelid run` first.")
-    chat = load_chat_format(tokenizers[0])
-    device = default_device()
+    chat = load_chat_format(tokenizer)
     speakers = [
-        _Speaker(name, load_transformer(pick_model(run, name), device), chat, []) for name in names
+        _Speaker(name, load_transformer(folder, runtime), chat, [])
+        for name, folder in folders.items()
     ]
-    write(f"{run.name}: {', '.join(names)}. {COMMANDS}\n")
+    write(f"{title}: {', '.join(folders)}. {COMMANDS}\n")
     interactive = sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Any model by the name a user gives it: a run, one model of a run, a folder or file of weights.
+"""A model that a user has named, and where its weights are.
 
 Source: choice.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from camelid.errors import CheckpointError
 from camelid.formats.convert import read_checkpoint, read_tokenizer
 from camelid.formats.folder import build
-from camelid.inference.chat import pick_model
 from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
+from camelid.runtime import Runtime
 from camelid.tokenization.tokenizer import Tokenizer
 
 
@@ -32,7 +32,7 @@ class NamedModel:
         """Return a hash of the files."""
         return hash_path(self.path)
 
-    def load(self) -> tuple[Transformer, Tokenizer]:
+    def load(self, runtime: Runtime) -> tuple[Transformer, Tokenizer]:
         """Read weights and tokenizer.
 
         Raises:
@@ -44,18 +44,4 @@ class NamedModel:
             raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
         # Benchmarks hold no dialogues: whatever the chat template, a format that any vocabulary can
         # have does no harm.
-        return model.to(device).eval(), read_tokenizer(self.path, "chatml")
-
-
-def find_model(name: str) -> NamedModel:
-    """Find what a user calls RUN, RUN:NAME, or by the path of its weights.
-
-    Raises:
-        MissingInputError: A run has no such model.
-    """
-    folder, _, chosen = name.rpartition(":") if not Path(name).exists() else (name, "", "")
-    if (Path(folder) / "run.json").is_file():
-        run = Path(folder)
-        return NamedModel(name=chosen or "final", path=pick_model(run, chosen or "final"), run=run)
-    path = Path(name)
-    return NamedModel(name=path.stem if path.is_file() else path.absolute().name, path=path)
+        return runtime.place(model).eval(), read_tokenizer(self.path, "chatml")

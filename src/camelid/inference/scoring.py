@@ -102,6 +102,8 @@ def action_log_probabilities(
                 logp_N = log_probabilities(logits_NV, targets_N, temperature).cpu()
                 if critic is not None and found is results[0]:
                     values = torch.split(critic.values(tokens_BL)[states_BL].cpu(), counts)
-            for row, (index, logp) in enumerate(zip(indices, torch.split(logp_N, counts), strict=True)):
+            for row, (index, logp) in enumerate(
+                zip(indices, torch.split(logp_N, counts), strict=True)
+            ):
                 found[index] = ActionValues(logp, None if values is None else values[row])
     return [[found[index] for index in range(len(sequences))] for found in results]

@@ -1,9 +1,7 @@
-"""Whole runs as typed functions; `RECIPES` is what `camelid run` knows by name."""
-
-from collections.abc import Callable
+"""Whole runs as typed functions that return a plan; `RECIPES` is what `camelid run` knows by name."""
 
 from camelid.plan import Recipe
 from camelid.recipes.pocket import pocket, smoke
 from camelid.recipes.smollm2 import smollm2
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"smoke": smoke, "pocket": pocket, "smollm2": smollm2}
+RECIPES: dict[str, Recipe] = {"smoke": smoke, "pocket": pocket, "smollm2": smollm2}

@@ -9,13 +9,17 @@ Values differ from the paper's where the scale asks for it: batches of one to tw
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from camelid.errors import ConfigError
 from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
-from camelid.plan import FromText, Recipe
-from camelid.simulation.annotators import AnnotatorConfig
-from camelid.simulation.world import WorldConfig
+from camelid.plan import Plan
+from camelid.recipes.rounds import Rounds, Start, add_end, add_rounds, add_sft, round_names
+from camelid.run.stage import NoInputs
+from camelid.simulation.annotators import SimulatedAnnotator
+from camelid.simulation.config import AnnotatorConfig, WorldConfig
+from camelid.simulation.judge import ExactJudge
 from camelid.stages import (
     context_distillation,
     evaluating,
@@ -25,10 +29,10 @@ from camelid.stages import (
     pretraining,
     red_teaming,
     rejection_sampling,
-    reporting,
     reward_modeling,
     sft,
     tokenizer_training,
+    world_data,
 )
 from camelid.train.config import OptimizerConfig
 
@@ -51,179 +55,279 @@ def _tuning(learning_rate: float, *, epochs: int = 2, steps: int | None = None) 
     )
 
 
-def pocket() -> Recipe:
-    """A 2.9M-parameter model, three rounds, about fifteen minutes."""
-    text = FromText(
-        world=WorldConfig(),
-        tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
-        pretraining=pretraining.Config(
-            model=ModelConfig(
-                dim=256,
-                layers=3,
-                heads=4,
-                kv_heads=4,
-                ffn_dim=704,
-                vocabulary_size=2048,
-                context=512,
-                tied_embeddings=True,
-            ),
-            optimizer=OptimizerConfig(learning_rate=3e-3),
-            batch_rows=4,
-            row_tokens=256,
-            tokens=2_100_000,
-            order="as_written",
-            micro_rows=4,
-        ),
-        preference_collection=preference_collection.Config(
-            helpfulness_pairs=1200,
-            safety_pairs=450,
-            test_pairs=300,
-            guard_pairs=150,
-            continued_share=0.15,
-            temperatures=(0.5, 0.75, 1.0),
-            max_new_tokens=48,
-            annotator=AnnotatorConfig(),
-        ),
-        context_distillation=context_distillation.Config(
-            prompts=150,
-            sampling=replace(REPLY, temperature=1.0),
-            helpful_share=2.0,
-            fine_tuning=_tuning(1e-4),
-        ),
-        ghost_attention=ghost_attention.Config(
-            dialogues=650,
-            test_dialogues=60,
-            sampling=SHARP,
-            bests_per_dialogue=2.0,
-            fine_tuning=_tuning(3e-4, epochs=3),
-        ),
-    )
-    return Recipe(
-        name="pocket",
-        from_text=text,
-        rounds=3,
-        sft=_tuning(6e-4),
-        reward_modeling=reward_modeling.Config(
-            optimizer=OptimizerConfig(learning_rate=3e-4),
-            batch_pairs=16,
-            micro_pairs=16,
-            newest_factor=1,
-        ),
-        rejection_sampling=rejection_sampling.Config(
-            prompts=1300,
-            samples=4,
-            temperatures=(0.4, 0.5, 0.6),
-            max_new_tokens=48,
-            demonstrations=1000,
-            fine_tuning=_tuning(6e-4, steps=270),
-        ),
-        red_teaming=red_teaming.Config(prompts=200, sampling=REPLY),
-        ppo=ppo.Config(
-            optimizer=OptimizerConfig(learning_rate=2e-5, schedule="constant"),
-            iterations=25,
-            batch_rows=64,
-            minibatch_rows=32,
-            micro_rows=16,
-            missing_end_penalty=1.0,
-            sampling=Sampling(max_new_tokens=48),
-        ),
-        evaluating=evaluating.Config(sampling=REPLY, helpful=520, adversarial=320, borderline=320),
-        reporting=reporting.Config(),
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Settings of every stage of the pocket pipeline."""
+
+    world: WorldConfig
+    tokenizer_training: tokenizer_training.Config
+    pretraining: pretraining.Config
+    sft: sft.Config
+    preference_collection: preference_collection.Config
+    reward_modeling: reward_modeling.Config
+    rejection_sampling: rejection_sampling.Config
+    red_teaming: red_teaming.Config
+    context_distillation: context_distillation.Config
+    ghost_attention: ghost_attention.Config
+    ppo: ppo.Config
+    evaluating: evaluating.Config
 
 
-def smoke() -> Recipe:
+POCKET = Settings(
+    world=WorldConfig(),
+    tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
+    pretraining=pretraining.Config(
+        model=ModelConfig(
+            dim=256,
+            layers=3,
+            heads=4,
+            kv_heads=4,
+            ffn_dim=704,
+            vocabulary_size=2048,
+            context=512,
+            tied_embeddings=True,
+        ),
+        optimizer=OptimizerConfig(learning_rate=3e-3),
+        batch_rows=4,
+        row_tokens=256,
+        tokens=2_100_000,
+        order="as_written",
+        micro_rows=4,
+    ),
+    sft=_tuning(6e-4),
+    preference_collection=preference_collection.Config(
+        helpfulness_pairs=1200,
+        safety_pairs=450,
+        test_pairs=300,
+        guard_pairs=150,
+        continued_share=0.15,
+        temperatures=(0.5, 0.75, 1.0),
+        max_new_tokens=48,
+        annotator=SimulatedAnnotator(AnnotatorConfig(), ExactJudge()),
+    ),
+    reward_modeling=reward_modeling.Config(
+        optimizer=OptimizerConfig(learning_rate=3e-4),
+        batch_pairs=16,
+        micro_pairs=16,
+        newest_factor=1,
+    ),
+    rejection_sampling=rejection_sampling.Config(
+        prompts=1300,
+        samples=4,
+        temperatures=(0.4, 0.5, 0.6),
+        max_new_tokens=48,
+        demonstrations=1000,
+        fine_tuning=_tuning(6e-4, steps=270),
+    ),
+    red_teaming=red_teaming.Config(prompts=200, sampling=REPLY, judge=ExactJudge()),
+    context_distillation=context_distillation.Config(
+        prompts=150,
+        sampling=replace(REPLY, temperature=1.0),
+        helpful_share=2.0,
+        fine_tuning=_tuning(1e-4),
+    ),
+    ghost_attention=ghost_attention.Config(
+        dialogues=650,
+        test_dialogues=60,
+        sampling=SHARP,
+        bests_per_dialogue=2.0,
+        fine_tuning=_tuning(3e-4, epochs=3),
+    ),
+    ppo=ppo.Config(
+        optimizer=OptimizerConfig(learning_rate=2e-5, schedule="constant"),
+        iterations=25,
+        batch_rows=64,
+        minibatch_rows=32,
+        micro_rows=16,
+        missing_end_penalty=1.0,
+        sampling=Sampling(max_new_tokens=48),
+    ),
+    evaluating=evaluating.Config(
+        sampling=REPLY, helpful=520, adversarial=320, borderline=320, judge=ExactJudge()
+    ),
+)
+
+_TINY = replace(_tuning(1e-3), epochs=1)
+_SHORT = Sampling(temperature=0.8, max_new_tokens=16)
+SMOKE = Settings(
+    world=WorldConfig(
+        people=12,
+        towns=12,
+        creatures=12,
+        documents=800,
+        exercises=80,
+        validation_documents=40,
+        demonstrations=240,
+        rm_train=200,
+        rejection_sampling=80,
+        ppo=60,
+        red_teaming=48,
+        validation=80,
+        test_helpful=24,
+        test_adversarial=18,
+        test_borderline=18,
+        ghost_train=24,
+        ghost_test=8,
+    ),
+    tokenizer_training=tokenizer_training.Config(vocabulary_size=1024),
+    pretraining=replace(
+        POCKET.pretraining,
+        model=replace(
+            POCKET.pretraining.model,
+            dim=64,
+            layers=2,
+            heads=2,
+            kv_heads=1,
+            ffn_dim=128,
+            vocabulary_size=1024,
+        ),
+        tokens=50_000,
+        validate_every=20,
+    ),
+    sft=_TINY,
+    preference_collection=replace(
+        POCKET.preference_collection,
+        helpfulness_pairs=24,
+        safety_pairs=24,
+        test_pairs=10,
+        guard_pairs=8,
+        max_new_tokens=16,
+    ),
+    reward_modeling=POCKET.reward_modeling,
+    rejection_sampling=replace(
+        POCKET.rejection_sampling,
+        prompts=20,
+        samples=4,
+        temperatures=(0.8, 1.2),
+        tuning_prompts=6,
+        max_new_tokens=16,
+        demonstrations=100,
+        fine_tuning=replace(_TINY, steps=8),
+    ),
+    red_teaming=replace(POCKET.red_teaming, prompts=24, sampling=_SHORT),
+    context_distillation=replace(
+        POCKET.context_distillation, prompts=16, sampling=_SHORT, fine_tuning=_TINY
+    ),
+    ghost_attention=replace(
+        POCKET.ghost_attention,
+        dialogues=24,
+        test_dialogues=4,
+        require_expected=False,
+        fine_tuning=_TINY,
+    ),
+    ppo=replace(
+        POCKET.ppo,
+        iterations=4,
+        batch_rows=16,
+        minibatch_rows=8,
+        critic_warmup=1,
+        sampling=replace(_SHORT, temperature=1.0),
+        validation_prompts=8,
+        validate_every=2,
+    ),
+    evaluating=replace(
+        POCKET.evaluating, sampling=_SHORT, helpful=24, adversarial=18, borderline=18
+    ),
+)
+
+
+def pocket(*, rounds: int = 3) -> Plan:
+    """A 2.9M-parameter model, three rounds, about fifteen minutes.
+
+    Args:
+        rounds: Rounds of preferences, reward models and rejection sampling (the paper has five).
+    """
+    return _plan("pocket", POCKET, rounds)
+
+
+def smoke(*, rounds: int = 2) -> Plan:
     """The same stages in about a minute.
 
     What it learns is worth nothing, that it runs is the point.
+
+    Args:
+        rounds: As in `pocket`.
     """
-    recipe = pocket()
-    text = recipe.from_text
-    if text is None:
-        raise TypeError("the pocket recipe starts from text")
-    tiny = replace(_tuning(1e-3), epochs=1)
-    short = Sampling(temperature=0.8, max_new_tokens=16)
-    return replace(
-        recipe,
-        name="smoke",
-        from_text=replace(
-            text,
-            world=WorldConfig(
-                people=12,
-                towns=12,
-                creatures=12,
-                documents=800,
-                exercises=80,
-                validation_documents=40,
-                demonstrations=240,
-                rm_train=200,
-                rejection_sampling=80,
-                ppo=60,
-                red_teaming=48,
-                validation=80,
-                test_helpful=24,
-                test_adversarial=18,
-                test_borderline=18,
-                ghost_train=24,
-                ghost_test=8,
-            ),
-            tokenizer_training=tokenizer_training.Config(vocabulary_size=1024),
-            pretraining=replace(
-                text.pretraining,
-                model=replace(
-                    text.pretraining.model,
-                    dim=64,
-                    layers=2,
-                    heads=2,
-                    kv_heads=1,
-                    ffn_dim=128,
-                    vocabulary_size=1024,
-                ),
-                tokens=50_000,
-                validate_every=20,
-            ),
-            preference_collection=replace(
-                text.preference_collection,
-                helpfulness_pairs=24,
-                safety_pairs=24,
-                test_pairs=10,
-                guard_pairs=8,
-                max_new_tokens=16,
-            ),
-            context_distillation=replace(
-                text.context_distillation, prompts=16, sampling=short, fine_tuning=tiny
-            ),
-            ghost_attention=replace(
-                text.ghost_attention,
-                dialogues=24,
-                test_dialogues=4,
-                require_expected=False,
-                fine_tuning=tiny,
-            ),
-        ),
-        rounds=2,
-        sft=tiny,
-        reward_modeling=recipe.reward_modeling,
-        rejection_sampling=replace(
-            recipe.rejection_sampling,
-            prompts=20,
-            samples=4,
-            temperatures=(0.8, 1.2),
-            tuning_prompts=6,
-            max_new_tokens=16,
-            demonstrations=100,
-            fine_tuning=replace(tiny, steps=8),
-        ),
-        red_teaming=red_teaming.Config(prompts=24, sampling=short),
-        ppo=replace(
-            recipe.ppo,
-            iterations=4,
-            batch_rows=16,
-            minibatch_rows=8,
-            critic_warmup=1,
-            sampling=replace(short, temperature=1.0),
-            validation_prompts=8,
-            validate_every=2,
-        ),
-        evaluating=evaluating.Config(sampling=short, helpful=24, adversarial=18, borderline=18),
+    return _plan("smoke", SMOKE, rounds)
+
+
+def _plan(name: str, use: Settings, rounds: int) -> Plan:
+    """Return the whole pipeline of Figure 4 on the pocket world.
+
+    The order of the last steps is Source: choice.
+    """
+    if rounds < 1:
+        raise ConfigError(f"--rounds {rounds}: at least 1 round needed.")
+    plan = Plan(name)
+    world = plan.add(world_data.WORLD_DATA, use.world, NoInputs())
+    trained = plan.add(
+        tokenizer_training.TOKENIZER_TRAINING,
+        use.tokenizer_training,
+        tokenizer_training.Inputs(corpus=world.corpus),
     )
+    tokenizer = trained.tokenizer
+    base = plan.add(
+        pretraining.PRETRAINING,
+        use.pretraining,
+        pretraining.Inputs(tokenizer=tokenizer, corpus=world.corpus, validation=world.validation),
+    )
+    start = Start(
+        tokenizer=tokenizer,
+        base=base.model,
+        demonstrations=world.demonstrations,
+        prompts=world.prompts,
+        held_out=world.held_out,
+        world=world.world,
+    )
+    tuned = add_sft(plan, start, use.sft)
+    last = add_rounds(
+        plan,
+        start,
+        tuned,
+        Rounds(
+            number=rounds,
+            preferences=use.preference_collection,
+            reward_modeling=use.reward_modeling,
+            rejection_sampling=use.rejection_sampling,
+            red_teaming=use.red_teaming,
+        ),
+    )
+    distilled = plan.add(
+        context_distillation.CONTEXT_DISTILLATION,
+        use.context_distillation,
+        context_distillation.Inputs(
+            tokenizer=tokenizer,
+            model=last.model,
+            rewards=last.rewards.models,
+            prompts=world.prompts,
+            bests=last.bests,
+            held_out=world.held_out,
+        ),
+    )
+    plan.models["context_distillation"] = distilled.model
+    held = plan.add(
+        ghost_attention.GHOST_ATTENTION,
+        use.ghost_attention,
+        ghost_attention.Inputs(
+            tokenizer=tokenizer,
+            model=distilled.model,
+            ghost_dialogues=world.ghost_dialogues,
+            bests=last.bests,
+            held_out=world.held_out,
+        ),
+    )
+    plan.models["ghost_attention"] = held.model
+    optimised = plan.add(
+        ppo.PPO,
+        use.ppo,
+        ppo.Inputs(
+            tokenizer=tokenizer,
+            policy=held.model,
+            rewards=last.rewards.models,
+            guard=last.rewards.guard_rm,
+            prompts=world.prompts,
+            ghost=held.dialogues,
+        ),
+    )
+    add_end(plan, start, last, use.evaluating, final=optimised.model, rounds=round_names(rounds))
+    return plan

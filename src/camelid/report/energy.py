@@ -6,9 +6,9 @@ Source: arXiv 2307.09288, Section 2.2.1, Table 2. The paper prints no formula; t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from camelid.run.directory import Manifest
 
 FORMULA = "kWh = seconds / 3600 x watts / 1000 x PUE; kg CO2eq = kWh x intensity (kg/kWh)"
 
@@ -49,12 +49,10 @@ def carbon_tonnes(hours: float, watts: float, pue: float = 1.1, intensity: float
     return energy_kwh(hours * 3600, watts, pue) * intensity / 1000
 
 
-def stated_power(manifest: Mapping[str, Any]) -> Power | None:
-    """The power figures that a run's manifest states; None where it states no watts."""
-    if manifest.get("watts") is None:
-        return None
+def stated_power(manifest: Manifest) -> Power:
+    """The power figures that a run's manifest states."""
     return Power(
-        watts=float(manifest["watts"]),
-        pue=float(manifest.get("power_usage_effectiveness", 1.1)),
-        intensity=float(manifest.get("carbon_kg_per_kwh", 0.385)),
+        watts=manifest.watts,
+        pue=manifest.power_usage_effectiveness,
+        intensity=manifest.carbon_kg_per_kwh,
     )

@@ -1,4 +1,4 @@
-"""Figure 4 for this run: its stages as boxes and their inputs as arrows, from `run.json`.
+"""Figure 4 for this run: its stages as boxes and their inputs as arrows.
 
 Source: arXiv 2307.09288, Figure 4 (the idea; the drawing and its layout are ours).
 """
@@ -10,29 +10,22 @@ from itertools import groupby
 
 from markupsafe import escape
 
-from camelid.report.inputs import AbsentError, Row, Run
+from camelid.run.finished import FinishedRun
+from camelid.run.item import AbsentError, Drawing
 
 _BOX_WIDTH, _BOX_HEIGHT, _STEP_X, _STEP_Y = 82, 38, 88, 68
 _MARGIN, _PER_ROW = 16, 4
 _FILL = {"v": "#dcebf7", "": "#eef2ee"}
 
 
-def dependencies(stages: Mapping[str, Row]) -> dict[str, set[str]]:
-    """Stages that each stage reads from, from the inputs named in the fingerprints.
-
-    Falls back to the order of execution where the manifest names no input.
-    """
-    names = list(stages)
-    found: dict[str, set[str]] = {name: set() for name in names}
-    for name, entry in stages.items():
-        parts = entry.get("fingerprint_parts") or {}
-        inputs = entry.get("inputs") or (parts.get("inputs") if isinstance(parts, dict) else None)
-        for path in [*(inputs or ())] if isinstance(inputs, dict | list) else []:
-            owners = [n for n in names if n != name and f"{path}/".startswith(f"{n}/")]
-            found[name] |= {max(owners, key=len)} if owners else set()
-    if not any(found.values()):
-        return {name: set(names[i - 1 : i]) if i else set() for i, name in enumerate(names)}
-    return found
+def dependencies(run: FinishedRun) -> dict[str, set[str]]:
+    """Stages that each finished stage reads from."""
+    names = [name for name in run.manifest.stages if name in {s.name for s in run.stages}]
+    return {
+        stage.name: {place.stage for place in stage.inputs.places()} & set(names)
+        for stage in run.stages
+        if stage.name in names and not stage.kind.shows
+    }
 
 
 def direct_edges(needs: Mapping[str, set[str]]) -> list[tuple[str, str]]:
@@ -79,12 +72,14 @@ def _path(start: tuple[int, int], end: tuple[int, int], lane: int) -> str:
     return f"M{x} {y}V{turn}H{side}V{to_y - 17 + lane // 2}H{to_x}V{to_y - 1}"
 
 
-def pipeline(run: Run) -> str:
+def pipeline(run: FinishedRun) -> Drawing:
     """The pipeline as inline SVG."""
-    if not run.stages:
-        raise AbsentError("run.json names no finished stage")
-    names = [*run.stages, "reporting"]
-    needs = dependencies(run.stages) | {"reporting": {list(run.stages)[-1]}}
+    needs = dependencies(run)
+    if not needs:
+        raise AbsentError("no stage of this run has finished")
+    shown = [stage.name for stage in run.stages if stage.kind.shows]
+    needs |= {name: {list(needs)[-1]} for name in shown}
+    names = list(needs)
     rows = _rows(names)
     place = {n: (r, c) for r, row in enumerate(rows) for c, n in enumerate(row)}
     width, height = 2 * _MARGIN + _PER_ROW * _STEP_X - 6, len(rows) * _STEP_Y - 14
@@ -113,4 +108,4 @@ def pipeline(run: Run) -> str:
             f'<text x="{x + _BOX_WIDTH // 2}" y="{first + 12 * i}">{escape(text)}</text>'
             for i, text in enumerate(lines)
         ]
-    return "".join(parts) + "</svg>"
+    return Drawing("".join(parts) + "</svg>")

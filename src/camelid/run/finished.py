@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from camelid.run.directory import Manifest, RunDirectory
+from camelid.run.directory import Manifest, RunDirectory, StageRecord
 from camelid.run.item import AbsentError
 from camelid.run.place import Rows
 from camelid.run.stage import C, I, O, PlannedStage, R, StageKind
@@ -103,6 +103,12 @@ class FinishedRun:
     def manifest(self) -> Manifest:
         """`run.json`."""
         return RunDirectory(self.root).read_manifest()
+
+    @property
+    def trained(self) -> dict[str, StageRecord]:
+        """Records of the finished stages that are no report."""
+        shows = {stage.name for stage in self.stages if stage.kind.shows}
+        return {n: stage for n, stage in self.manifest.stages.items() if n not in shows}
 
     @cached_property
     def _rows(self) -> dict[Path, list[Any]]:

@@ -30,6 +30,8 @@ Section = Literal[
     "benchmarks",
 ]
 """Parts of the page, in the order of the paper."""
+Card = Literal["Model Details", "Training Data", "Hardware and Software", "Evaluation Results"]
+"""Parts of the model card that items fill (Table 52)."""
 Cell = str | float | None
 
 
@@ -135,6 +137,8 @@ class Measure:
 class Item(Generic[F]):
     """One table, plot or group of examples of the stages of one kind."""
 
+    anchor: str
+    """Its name in links and files; unique on the page."""
     title: str
     caption: str | Callable[[F], str]
     """What it shows, its judge and its file."""
@@ -146,7 +150,7 @@ class Item(Generic[F]):
     """The figures and tables of the paper that it draws again."""
     stands_for: tuple[str, ...] = ()
     """Artefacts that need people and for which this shows a stand-in."""
-    card: Literal["Model Details", "Training Data", "Evaluation Results"] | None = None
+    card: Card | None = None
     """Part of the model card that shows it too."""
     safety: bool = False
     """Whether the safety report shows it too."""

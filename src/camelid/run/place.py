@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from camelid.errors import DataError, MissingInputError
 from camelid.run.files import read_json, write_json
@@ -191,7 +191,7 @@ class StageOutputs:
     """
 
     def __init__(self, stage: str, folder: Path | None = None) -> None:
-        for field, (kind, row) in _declared(type(self)).items():
+        for field, (kind, row) in _declared(cast("Any", type(self))).items():
             declared: _Declared = getattr(type(self), field)
             typed = {} if row is None else {"kind": row}
             made = kind(
@@ -201,7 +201,7 @@ class StageOutputs:
 
     def places(self) -> list[Place]:
         """Return all of them, in the order of declaration."""
-        return [getattr(self, field) for field in _declared(type(self))]
+        return [getattr(self, field) for field in _declared(cast("Any", type(self)))]
 
 
 @cache

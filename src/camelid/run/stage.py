@@ -46,8 +46,9 @@ class RunSettings:
     the task, not of the run: they keep seeds of their own."""
     precision: Precision = "auto"
     """Compute type: bf16 where the hardware has it, else fp32."""
-    threads: int = 2
-    """Threads of the CPU kernels; part of what makes a run repeatable to the bit."""
+    threads: int | None = None
+    """Threads of the CPU kernels, null for the machine's cores; part of what makes a run repeatable
+    to the bit."""
     watts: float = 65.0
     """Power of the machine in W, for energy and CO2 (stated, not measured; Source: choice)."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from camelid.data.held_out import mentions, terms_of
 from camelid.data.records import Dialogue, Message, Prompt
-from camelid.evaluation.statistics import sigmoid
+from camelid.evaluation.gate import sigmoid
 from camelid.formats.folder import load_transformer, save_model
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
@@ -110,7 +110,7 @@ def distil(
         ]
         best: Led | None = None
         if usable:
-            best = max(usable, key=lambda name: scores[name][index])
+            best = max(usable, key=lambda name: scores[str(name)][index])
         original, generic, template = (
             Answer(text=answers[name][index].text, score=sigmoid(scores[name][index]))
             for name in variants
@@ -125,7 +125,7 @@ def distil(
                 generic=generic,
                 template=template,
                 best=best,
-                kept=best is not None and scores[best][index] > scores["original"][index],
+                kept=best is not None and scores[str(best)][index] > scores["original"][index],
             )
         )
     return pairs

@@ -12,6 +12,7 @@ from typing import Literal
 
 from camelid.data.annotation import Judge, Judgement
 from camelid.data.records import Message, Prompt, StopReason
+from camelid.errors import ConfigError
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
     ModelFolder,
@@ -44,6 +45,12 @@ class Config:
     """Most prompts without an exact answer, judged by reward models only."""
     judge: Judge
     """Who says what the replies are worth."""
+    shown: int = 20
+    """Prompts that the report shows with their replies before and after (Source: choice)."""
+
+    def __post_init__(self) -> None:
+        if self.shown < 1:
+            raise ConfigError(f"evaluating.shown is {self.shown}, needed at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

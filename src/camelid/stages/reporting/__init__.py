@@ -7,24 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.errors import ConfigError
 from camelid.run.item import Measure
 from camelid.run.place import Json, Place, StageFolder, StageInputs, StageOutputs, place
-from camelid.run.stage import StageKind
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Settings of the report."""
-
-    sample_prompts: int = 20
-    """Prompts shown with their replies before and after. Source: choice."""
-
-    def __post_init__(self) -> None:
-        if self.sample_prompts < 1:
-            raise ConfigError(
-                f"reporting.sample_prompts is {self.sample_prompts}, needed at least 1."
-            )
+from camelid.run.stage import NoSettings, StageKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +25,7 @@ class Outputs(StageOutputs):
     page: Place = place("index.html")
     summary: Json[tuple[Measure, ...]] = place("summary.json")
     model_card: Place = place("model_card.md")
-    safety_report: Place = place("safety_report.md", optional=True)
+    safety_report: Place = place("safety_report.md")
     tables: Place = place("tables")
 
 
@@ -55,7 +40,7 @@ class Result:
 
 REPORTING = StageKind(
     name="reporting",
-    config=Config,
+    config=NoSettings,
     inputs=Inputs,
     outputs=Outputs,
     result=Result,

@@ -1,45 +1,34 @@
-"""Reporting: the run's results as a page, a model card, a safety report and machine-read figures.
-
-Source: arXiv 2307.09288 as a whole; Table 52 for the model card. It reads only files of the run.
-"""
+"""Draws the report of the run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
 
-from camelid.errors import ConfigError
-from camelid.report import write_report, write_study_report
-from camelid.run.stage import StageContext
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Settings of the report."""
-
-    sample_prompts: int = 20
-    """Prompts shown with their replies before and after. Source: choice."""
-
-    def __post_init__(self) -> None:
-        if self.sample_prompts < 1:
-            raise ConfigError(
-                f"reporting.sample_prompts is {self.sample_prompts}, needed at least 1."
-            )
+from camelid.benchmarks.report import REPORT as BENCHMARKS
+from camelid.benchmarks.report import evaluated
+from camelid.report.cards import model_card, safety_report
+from camelid.report.page import make_report, render
+from camelid.run.finished import FinishedRun
+from camelid.run.stage import NoSettings, StageContext
+from camelid.stages.reporting import Inputs, Outputs, Result
 
 
-def run(config: Config, context: StageContext) -> dict[str, Any]:
-    """Write the report of the run into the stage's directory.
-
-    Args:
-        config: Settings of the report.
-        context: The stage's directories.
-
-    Returns:
-        Counts of figures and of the paper's artefacts by status.
-    """
-    return write_report(context.root, context.out, sample_prompts=config.sample_prompts)
-
-
-def run_study(_: None, context: StageContext) -> dict[str, Any]:
-    """Write the report of a study into the stage's directory; counts as `run`."""
-    return write_study_report(context.root, context.out)
+def run(_: NoSettings, __: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Write page, summary, cards and tables."""
+    seen = FinishedRun(context.root, context.stages)
+    report = make_report(seen, (BENCHMARKS, bool(evaluated(seen))))
+    outputs.tables.path.mkdir()
+    for drawn in report.drawn:
+        if drawn.table is not None:
+            drawn.table.write_csv(outputs.tables.path / f"{drawn.item.anchor}.csv")
+    outputs.summary.write(tuple(report.measures))
+    texts = {outputs.model_card: model_card(report), outputs.safety_report: safety_report(report)}
+    files = [outputs.summary.name, *(place.name for place in texts)]
+    for place, text in {**texts, outputs.page: render(report, files)}.items():
+        place.path.write_text(text, encoding="utf-8")
+    index = report.index()
+    return Result(
+        measures=sum(measure.value is not None for measure in report.measures),
+        measures_missing=sum(measure.value is None for measure in report.measures),
+        artefacts=dict(Counter(artefact.status for artefact in index)),
+    )

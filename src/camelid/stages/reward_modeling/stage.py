@@ -87,7 +87,12 @@ class _Trainer:
             shutil.copy(context.work / metrics.name, metrics.path)
         shutil.copytree(done.path, to.path)
         kinds = Counter(preference.kind for preference in kept)
-        return Trained(pairs=len(pairs), kinds={str(kind): count for kind, count in kinds.items()}, too_long=too_long, steps=steps)
+        return Trained(
+            pairs=len(pairs),
+            kinds={str(kind): count for kind, count in kinds.items()},
+            too_long=too_long,
+            steps=steps,
+        )
 
     def _fit(
         self,

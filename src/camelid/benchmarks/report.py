@@ -1,0 +1,134 @@
+"""What a run shows of the public benchmarks that its models were evaluated on.
+
+Source: arXiv 2307.09288, Tables 3, 4 (the model's own column) and 19-25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from camelid.benchmarks.aggregates import CATEGORIES, Score, read_scores, shown, table3, with_groups
+from camelid.benchmarks.tables import PAPER, PAPER_TABLE_3, SIZES, TABLES
+from camelid.run.files import read_json
+from camelid.run.finished import FinishedRun
+from camelid.run.item import AbsentError, Cell, Item, StageReport, Table
+
+FOLDER = "benchmarks"
+"""Where a run keeps the scores of its models: a folder a model."""
+SCORES = "scores.json"
+
+
+def _files(run: FinishedRun) -> list[Path]:
+    return sorted((run.root / FOLDER).glob(f"*/{SCORES}"))
+
+
+def _read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
+    found: dict[str, dict[str, dict[str, str]]] = read_json(path, "Evaluate the model again.")
+    return found
+
+
+def evaluated(run: FinishedRun) -> dict[str, dict[str, Score]]:
+    """Scores by task and group of every model of a run that was evaluated."""
+    return {path.parent.name: with_groups(read_scores(_read(path))) for path in _files(run)}
+
+
+def _cell(score: Score | None) -> Cell:
+    return None if score is None else shown(score)
+
+
+def benchmark_table(run: FinishedRun, artefact: str) -> Table:
+    """One of `TABLES`: a row a model, then Llama 2's.
+
+    Raises:
+        AbsentError: No model was evaluated on any of its benchmarks.
+    """
+    tasks = TABLES[artefact][1]
+    rows: list[tuple[Cell, ...]] = [
+        (model, *(_cell(scores.get(task)) for task in tasks))
+        for model, scores in evaluated(run).items()
+        if any(task in scores for task in tasks)
+    ]
+    if not rows:
+        raise AbsentError(f"no model of this run was evaluated on {', '.join(tasks)}")
+    rows += [
+        (f"Llama 2 {size}, the paper", *(PAPER[task][i] for task in tasks))
+        for i, size in enumerate(SIZES)
+    ]
+    return Table(columns=("model", *(f"{task} %" for task in tasks)), rows=rows)
+
+
+def grouped(run: FinishedRun) -> Table:
+    """Table 3: the plain mean of each category, empty until all its benchmarks have a score.
+
+    Raises:
+        AbsentError: No model has a whole category.
+    """
+    found = {model: table3(scores) for model, scores in evaluated(run).items()}
+    rows: list[tuple[Cell, ...]] = [
+        (model, *map(_cell, row.values())) for model, row in found.items() if any(row.values())
+    ]
+    if not rows:
+        raise AbsentError("no model of this run was evaluated on all benchmarks of a category")
+    rows += [(f"Llama 2 {size}, the paper", *row) for size, row in PAPER_TABLE_3.items()]
+    return Table(columns=("model", *(f"{name} %" for name in CATEGORIES)), rows=rows)
+
+
+def by_task(run: FinishedRun) -> Table:
+    """Every task of every model, with its metric and where its examples are from.
+
+    Raises:
+        AbsentError: No model was evaluated.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for path in _files(run):
+        table = _read(path)
+        for name, score in read_scores(table).items():
+            entry = table["tasks"][name]
+            known = (entry["metric"], shown(score), score.n, score.items)
+            cut = (entry["truncated"], entry["unfinished"])
+            rows.append((path.parent.name, name, *known, *cut, entry["examples"], score.note))
+    if not rows:
+        raise AbsentError("no model of this run was evaluated on public benchmarks")
+    names = ("model", "task@shots", "metric", "% ± standard error", "items scored", "items")
+    cut_names = ("prompts cut", "answers cut")
+    return Table(columns=(*names, *cut_names, "examples from", "† note"), rows=rows)
+
+
+_CAPTION = "± standard error; † not on the whole benchmark as it is: see the last table."
+
+
+def _tables() -> Iterable[Item[FinishedRun]]:
+    for name, (title, _) in TABLES.items():
+        yield Item(
+            anchor=f"benchmark-{name.rpartition(' ')[2]}",
+            title=title,
+            caption=_CAPTION,
+            draw=partial(benchmark_table, artefact=name),
+            section="benchmarks",
+            paper=(name,),
+        )
+
+
+REPORT: StageReport[FinishedRun] = StageReport(
+    items=(
+        Item(
+            anchor="benchmark-groups",
+            title="Grouped benchmarks",
+            caption=_CAPTION,
+            draw=grouped,
+            section="benchmarks",
+            paper=("Table 3",),
+        ),
+        *_tables(),
+        Item(
+            anchor="benchmark-tasks",
+            title="Every task",
+            caption="Prompts cut: how many requests lost tokens on their left.",
+            draw=by_task,
+            section="benchmarks",
+            folded=True,
+        ),
+    ),
+)

@@ -1,0 +1,70 @@
+"""The command line: `camelid list | run | study | show | chat | evaluate | report | convert`.
+
+One file a command, imported when it is called: names and arguments are checked before torch is.
+Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 130
+Ctrl-C. Source: choice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from camelid.cli.parser import make_parser
+from camelid.errors import CamelidError, ConfigError
+from camelid.run.files import explain_full_disk
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Words after `camelid`; those of the process when None.
+
+    Returns:
+        The exit code.
+    """
+    signals: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    # A stop signal ends a run as Ctrl-C does: checkpoints stay, nothing half-written is left.
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        return _call(arguments)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 (the last resort)
+        # Native code (safetensors) may turn the interruption into an error of its own.
+        if not signals and not isinstance(error, KeyboardInterrupt):
+            traceback.print_exc()
+            print("camelid: internal error; the run directory is whole.", file=sys.stderr)
+            return 1
+        print(
+            "\ncamelid: stopped. The same command (without --redo) goes on from here.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _call(arguments: Sequence[str] | None) -> int:
+    try:
+        known, rest = make_parser().parse_known_args(arguments)
+        if rest and known.command not in ("run", "study"):
+            raise ConfigError(f"Unknown words: {' '.join(rest)}. See `camelid --help`.")
+        command = importlib.import_module(f"camelid.cli.{known.command}")
+        with explain_full_disk(Path()):
+            command.call(known, rest)
+    except CamelidError as error:
+        print(f"camelid: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; closing avoids a second complaint at exit.
+        sys.stderr.close()
+    return 0

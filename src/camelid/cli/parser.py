@@ -1,0 +1,104 @@
+"""The parser of all commands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from camelid import __version__
+from camelid.errors import ConfigError
+
+_SETTINGS = (
+    "Options of the recipe (--rounds 5) and settings of its stages (--ppo.iterations 10 for all "
+    "stages of that kind, --v2.rejection_sampling.samples 8 for one) are options too. "
+    "`camelid show RECIPE` lists them."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports mistakes as a `ConfigError`, with the nearest word, instead of a usage dump."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting, so that all user errors look alike."""
+        raise ConfigError(f"{message}. See `{self.prog} --help`.")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; a test freezes its options."""
+    parser = _Parser(prog="camelid", description="The whole Llama 2 recipe in one package.")
+    parser.add_argument("--version", action="version", version=f"camelid {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    commands.add_parser("list", help="recipes, studies and their stages")
+
+    run = commands.add_parser(
+        "run",
+        help="run a recipe; goes on where an earlier run stopped",
+        epilog=_SETTINGS,
+    )
+    run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
+    run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
+    run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
+    _add_run_options(run)
+
+    study = commands.add_parser(
+        "study", help="train variants of one model and compare them", epilog=_SETTINGS
+    )
+    study.add_argument("study", metavar="STUDY", help="name of a study")
+    study.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/study-NAME)")
+    _add_run_options(study)
+
+    show = commands.add_parser("show", help="settings in use beside the paper's")
+    show.add_argument(
+        "what", metavar="RECIPE|RUN", help="name of a recipe or study, or a run directory"
+    )
+
+    chat = commands.add_parser("chat", help="talk to a model of a run")
+    chat.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    chat.add_argument("--model", metavar="NAME", default="final", help="which model (final)")
+    chat.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models side by side")
+
+    evaluate = commands.add_parser("evaluate", help="benchmarks of the paper, from public files")
+    evaluate.add_argument("model", metavar="MODEL", help="RUN, RUN:NAME, a model folder or file")
+    suites = "table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)"
+    evaluate.add_argument("--suite", metavar="NAME", default="table3", help=suites)
+    evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
+    evaluate.add_argument("--limit", metavar="N", type=int, help="most items of each task (all)")
+    evaluate.add_argument("--out", metavar="DIR", type=Path, help="of logs and scores")
+
+    report = commands.add_parser("report", help="make the report of a run again")
+    report.add_argument("run", metavar="RUN", type=Path, help="run directory")
+
+    convert = commands.add_parser("convert", help="write a model in another format")
+    convert.add_argument(
+        "source",
+        metavar="SRC",
+        type=Path,
+        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/ppo/model)",
+    )
+    convert.add_argument("destination", metavar="DST", type=Path, help="new folder or GGUF file")
+    convert.add_argument("--to", choices=["hf", "meta", "gguf"], required=True, help="the format")
+    convert.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="number type of the weights (float32)",
+    )
+    convert.add_argument("--shards", metavar="N", type=int, help="files; for meta, processes")
+    convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
+    formats = ["llama2", "llama3", "chatml"]
+    convert.add_argument("--chat-format", choices=formats, help="in place of the template's")
+    return parser
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", metavar="N", help="seed of training and sampling (0)")
+    command.add_argument("--threads", metavar="N", help="CPU threads (the machine's cores)")
+    command.add_argument("--precision", metavar="TYPE", help="float32, bfloat16 or auto (auto)")
+    command.add_argument("--watts", metavar="W", help="stated power of the machine (65)")
+    command.add_argument("--redo", metavar="STAGE", help="make this stage and all after it again")
+    command.add_argument("--until", metavar="STAGE", help="stop after this stage")

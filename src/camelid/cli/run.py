@@ -1,0 +1,29 @@
+"""`camelid run`: a recipe by name or from a file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from camelid.cli import plans
+from camelid.errors import ConfigError
+from camelid.recipes import RECIPES
+
+
+def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Run a recipe; go on where an earlier run stopped."""
+    if (known.recipe is None) == (known.file is None):
+        raise ConfigError(
+            "Name one recipe: `camelid run NAME` or `camelid run --recipe FILE`. "
+            "`camelid list` shows the names."
+        )
+    if known.file is not None:
+        described = plans.read_plan(known.file, "Name a recipe.json, as every run holds one.")
+        plan = plans.changed(described, known, rest)
+    else:
+        recipe = plans.find(known.recipe, RECIPES, "recipe")
+        plan = plans.with_choices(recipe, known, rest)
+    root = known.out if known.out is not None else Path("runs") / plan.name
+    plans.run_plan(plan, root, redo=known.redo, until=known.until)
+    plans.print_end(plan, root)

@@ -1,0 +1,18 @@
+"""`camelid study`: variants of one model, trained alike and compared."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from camelid.cli import plans
+from camelid.studies import STUDIES
+
+
+def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Run a study."""
+    plan = plans.with_choices(plans.find(known.study, STUDIES, "study"), known, rest)
+    root = known.out if known.out is not None else Path("runs") / f"study-{plan.name}"
+    plans.run_plan(plan, root, redo=known.redo, until=known.until)
+    plans.print_end(plan, root)

@@ -1,0 +1,104 @@
+"""`model_card.md` and `safety_report.md`, filled from a run.
+
+Source: arXiv 2307.09288, A.7, Table 52 (the fields of the card) and Section 4 (the order of the
+safety report).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from camelid.report import energy
+from camelid.report.page import Drawn, Report
+from camelid.run.item import Card, Cell, Table
+
+
+def _texts(drawn: list[Drawn]) -> Iterator[tuple[str, str]]:
+    """Yield title and Markdown of tables, or why they are missing."""
+    for entry in drawn:
+        text = f"Missing: {entry.missing}."
+        if entry.table is not None:
+            text = f"{entry.caption}\n\n{entry.table.markdown()}"
+        yield entry.item.title, text
+
+
+def _card(report: Report, name: Card) -> dict[str, str]:
+    return dict(_texts([drawn for drawn in report.drawn if drawn.item.card == name]))
+
+
+def model_card(report: Report) -> str:
+    """The model card as Markdown."""
+    manifest, shown = report.run.manifest, report.shown
+    stages = manifest.stages.values()
+    dates = "not recorded"
+    if stages:
+        dates = f"{min(s.started for s in stages)} to {max(s.finished for s in stages)}"
+    sections: dict[str, dict[str, str]] = {
+        "Model Details": {
+            "Model Developers": "Whoever made this run with Camelid; not Meta.",
+            "Input": "Text only.",
+            "Output": "Text only.",
+            "Model Architecture": "Autoregressive transformer of the Llama 2 design, aligned by "
+            "supervised fine-tuning and reinforcement learning; whose preferences it learned from "
+            "stands under Training Data.",
+            **_card(report, "Model Details"),
+            "Model Dates": f"Trained {dates}.",
+            "Status": "Static, trained offline once; recipe and seed below give it again.",
+            "License": "The code is Apache-2.0. The weights follow their data and, where the run "
+            "starts from given weights, the licence of those.",
+            "Where to send comments": "To whoever made this run.",
+        },
+        "Intended Use": {
+            "Intended Use Cases": "Research on alignment and its evaluation, teaching, tests.",
+            "Out-of-Scope Uses": "Any use in which a person relies on an answer: advice, "
+            "decisions, public services. Any use against the law or the licence.",
+        },
+        "Hardware and Software": {
+            "Training Factors": f"Camelid {manifest.camelid_version}, torch {manifest.torch}, "
+            f"{manifest.platform}, {manifest.device}, {manifest.threads} threads, "
+            f"precision {manifest.precision}, recipe {manifest.recipe}, seed {manifest.seed}. "
+            f"Seconds: {shown['run.seconds']}. Peak GiB: {shown['run.peak_memory_gib']}.",
+            "Carbon Footprint": f"{energy.FORMULA}. Watts are stated, not measured.",
+            **_card(report, "Hardware and Software"),
+        },
+        "Training Data": _card(report, "Training Data"),
+        "Evaluation Results": _card(report, "Evaluation Results"),
+        "Ethical Considerations and Limitations": {
+            "Limitations": "The model is small, knows little and can be wrong, biased or unsafe "
+            "in ways that this evaluation does not reach. Programs tested it, in English. Read "
+            "safety_report.md before any use.",
+        },
+    }
+    lines = [f"# Model card: {manifest.recipe}", "", "Fields of Table 52 of arXiv 2307.09288."]
+    for title, entries in sections.items():
+        lines += ["", f"## {title}"]
+        for name, text in entries.items():
+            lines += ["", f"### {name}", "", text]
+    return "\n".join(lines) + "\n"
+
+
+def safety_report(report: Report) -> str:
+    """The safety report as Markdown."""
+    headlines: list[tuple[Cell, ...]] = [
+        (measure.safety, measure.shown, measure.n, measure.judge or "–")
+        for measure in report.measures
+        if measure.safety is not None
+    ]
+    table = Table(columns=("figure", "value (95 % interval)", "n", "judge"), rows=headlines)
+    scope = (
+        f"Run {report.run.manifest.recipe}. Every figure names its judge. A violation is what the "
+        "judge calls one; in the paper three people voted on each reply."
+    )
+    unseen = (
+        "Attacks by people; languages other than English; privacy; bias by group; truthfulness "
+        "benchmarks; tools; use together with other systems."
+    )
+    parts = [
+        ("Scope", scope),
+        ("Results", table.markdown()),
+        *_texts([drawn for drawn in report.drawn if drawn.item.safety]),
+        ("Not looked at", unseen),
+        ("Limits", "\n".join(f"- {text}" for text in report.limits)),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts)
+    return f"# Safety report: {report.run.manifest.recipe}\n\n{body}\n"

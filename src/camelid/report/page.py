@@ -1,0 +1,204 @@
+"""The report of a run: its items drawn, its figures collected, one self-contained page.
+
+It draws what the stages of the plan declare and knows none of them. All text is escaped by the
+template; the only raw markup is our own SVG. Source: arXiv 2307.09288, whose figures and tables it
+draws again from the run's own data; the page is Source: choice.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from camelid.report import index
+from camelid.report.run_items import REPORT as RUN_REPORT
+from camelid.run.finished import FinishedRun
+from camelid.run.item import (
+    AbsentError,
+    AnyItem,
+    Content,
+    Drawing,
+    Measure,
+    Section,
+    StageReport,
+    Table,
+    cell_text,
+)
+
+TITLES: dict[Section, str] = {
+    "results": "What each stage changed",
+    "run": "The run",
+    "data": "Data",
+    "quality": "Quality",
+    "rewards": "Reward models",
+    "rlhf": "Rejection sampling and PPO",
+    "attention": "Ghost Attention",
+    "speed": "Speed",
+    "safety": "Safety",
+    "samples": "Replies before and after",
+    "benchmarks": "Public benchmarks",
+}
+"""Parts of the page, in the order of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """An item with its content, or with the reason why it has none."""
+
+    item: AnyItem
+    caption: str
+    content: Content | None = None
+    missing: str | None = None
+
+    @property
+    def drawing(self) -> Drawing | None:
+        """Its plot, where it is one."""
+        return self.content if isinstance(self.content, Drawing) else None
+
+    @property
+    def table(self) -> Table | None:
+        """Its table, where it is one."""
+        return self.content if isinstance(self.content, Table) else None
+
+    @property
+    def examples(self) -> list[Any]:
+        """Its examples, where it has some."""
+        return self.content if isinstance(self.content, list) else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Everything that a report says."""
+
+    run: FinishedRun
+    drawn: Sequence[Drawn]
+    measures: Sequence[Measure]
+    limits: Sequence[str]
+
+    def sections(self) -> Iterator[tuple[Section, str, list[Drawn]]]:
+        """Yield anchor, title and items of every part of the page that has some."""
+        for name in typing.get_args(Section):
+            items = [drawn for drawn in self.drawn if drawn.item.section == name]
+            if items:
+                yield name, TITLES[name], items
+
+    def index(self) -> list[index.Artefact]:
+        """Return where this report stands on each artefact of the paper."""
+        here = {"Table 52": "model_card.md"}
+        absent: dict[str, str] = {}
+        for drawn in self.drawn:
+            for name in (*drawn.item.paper, *drawn.item.stands_for):
+                if drawn.missing is None:
+                    here[name] = f"#{drawn.item.anchor}"
+                else:
+                    absent[name] = drawn.missing
+        return index.index(here, absent)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Key of each figure to its value for people."""
+        return {measure.key: measure.shown for measure in self.measures}
+
+    @property
+    def judges(self) -> str:
+        """Names of all judges of the run's replies."""
+        names = dict.fromkeys(m.judge for m in self.measures if m.judge and m.headline)
+        return ", ".join(names) or "none"
+
+
+def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) -> Report:
+    """Draw every item of a run's stages.
+
+    Args:
+        run: The run.
+        more: What else is shown of the run and whether there is any of it.
+
+    Raises:
+        MissingInputError: A finished stage lacks an output that it should hold.
+        DataError: A file of the run is malformed.
+    """
+    drawn: list[Drawn] = []
+    measures: list[Measure] = []
+    limits: list[str] = []
+
+    def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
+        for item in reporter.items:
+            drawn.append(draw(item, found, missing))
+        if missing is None:
+            measures.extend(reporter.measures(found) if reporter.measures else ())
+            limits.extend(reporter.limits(found) if reporter.limits else ())
+
+    for kind in {stage.kind.name: stage.kind for stage in run.stages}.values():
+        if not kind.shows:
+            found = run.of(kind)
+            missing = None if found.stages else f"stage {kind.name} has not finished in this run"
+            add(kind.reporter(), found, missing)
+    add(RUN_REPORT, run, None)
+    for reporter, present in more:
+        if present:
+            add(reporter, run, None)
+    return Report(run=run, drawn=drawn, measures=measures, limits=[*limits, *GENERAL_LIMITS])
+
+
+GENERAL_LIMITS = (
+    "The model and its test prompts are small: the artefacts are the paper's, the sizes of the "
+    "effects need not be.",
+    "One run with one seed: intervals cover the choice of prompts, not of training.",
+)
+
+
+def draw(item: AnyItem, found: Any, missing: str | None = None) -> Drawn:
+    """Draw one item; where the run holds nothing to draw, it says why."""
+    if missing is not None:
+        caption = item.caption if isinstance(item.caption, str) else ""
+        return Drawn(item=item, caption=caption, missing=missing)
+    caption = item.caption if isinstance(item.caption, str) else item.caption(found)
+    try:
+        return Drawn(item=item, caption=caption, content=item.draw(found))
+    except AbsentError as error:
+        return Drawn(item=item, caption=caption, missing=str(error))
+
+
+def render(report: Report, files: Sequence[str]) -> str:
+    """Return the whole page; `files` stand beside it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("camelid.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell_text
+    # The SVG is drawn by this package, so it is the one thing that is not escaped again.
+    environment.filters["markup"] = Markup
+    return environment.get_template("report.html").render(
+        report=report, manifest=report.run.manifest, shown=report.shown, files=files
+    )
+
+
+def headlines(measures: Sequence[Measure]) -> list[tuple[str, str]]:
+    """What each stage changed, for the terminal at the end of a run.
+
+    Args:
+        measures: Figures of the summary.
+
+    Returns:
+        (figure with what it is of, values with their 95 % intervals) pairs.
+    """
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for measure in measures:
+        if measure.headline is not None and measure.value is not None:
+            row, column = measure.headline
+            rows.setdefault(row, []).append((column, measure.shown))
+    return [
+        (
+            f"{row}: {', '.join(column for column, _ in cells)}",
+            " → ".join(text for _, text in cells),
+        )
+        for row, cells in rows.items()
+    ]

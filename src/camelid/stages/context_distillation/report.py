@@ -1,0 +1,112 @@
+"""What the report shows of context distillation: scores, gains and two pairs.
+
+Source: arXiv 2307.09288, Figure 16 and Table 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from camelid.report import figure
+from camelid.report.estimates import measure, share
+from camelid.report.texts import cut
+from camelid.run.finished import Found
+from camelid.run.item import AbsentError, Drawing, Example, Item, Measure, StageReport
+from camelid.stages.context_distillation import Config, DistilledPair, Inputs, Outputs, Result
+
+Seen = Found[Config, Inputs, Outputs, Result]
+
+
+def _pairs(seen: Seen) -> list[DistilledPair]:
+    pairs = seen.last.rows(seen.last.outputs.pairs)
+    if not pairs:
+        raise AbsentError("no prompt was distilled")
+    return pairs
+
+
+def distillation(seen: Seen) -> Drawing:
+    """Figure 16: safety scores without and with preprompts, and the gain that the gate sees."""
+    pairs = _pairs(seen)
+    scores = {
+        "no preprompt": [pair.original.score for pair in pairs],
+        "generic": [pair.generic.score for pair in pairs],
+        "template": [pair.template.score for pair in pairs],
+    }
+    with figure.figure(2, 3) as ((top, bottom), out):
+        parts: Any = top.violinplot(list(scores.values()), showextrema=False)
+        for i, body in enumerate(parts["bodies"]):
+            body.set(facecolor=figure.colour(i), alpha=0.45)
+        top.boxplot(list(scores.values()), widths=0.12, showfliers=False)
+        top.set_xticks(range(1, len(scores) + 1), list(scores))
+        top.set(ylabel="safety RM score (0 to 1)")
+        for i, (kept, label) in enumerate(((True, "kept"), (False, "rejected"))):
+            # Where both answers were cut or empty there was nothing to gate.
+            points = [
+                (pair.original.score, pair.distilled.score - pair.original.score)
+                for pair in pairs
+                if pair.kept is kept and pair.distilled is not None
+            ]
+            at, gain = zip(*points, strict=True) if points else ((), ())
+            bottom.scatter(at, gain, s=10, alpha=0.6, color=figure.colour(i), label=label)
+        bottom.axhline(0, color="#888888", linewidth=1)
+        bottom.set(
+            xlabel="safety RM score of the original (0 to 1)", ylabel="gain of the best preprompt"
+        )
+        figure.legend(bottom)
+    return out[0]
+
+
+def examples(seen: Seen) -> list[Example]:
+    """Table 13: replies without and with safety preprompts, a kept and a rejected pair."""
+    pairs = _pairs(seen)
+    found = []
+    for kept in (True, False):
+        pair = next((pair for pair in pairs if pair.kept is kept), None)
+        if pair is not None:
+            named = (
+                ("original", pair.original),
+                ("generic", pair.generic),
+                ("template", pair.template),
+            )
+            answers = tuple(
+                (f"{name} (safety score {answer.score:.2f})", cut(answer.text))
+                for name, answer in named
+            )
+            note = f"{pair.risk_category}, {'kept' if kept else 'rejected by the gate'}"
+            found.append(Example(prompt=cut(pair.prompt), note=note, answers=answers))
+    return found
+
+
+def _measures(seen: Seen) -> Iterable[Measure]:
+    yield measure(
+        "context_distillation.kept_share",
+        "share",
+        lambda: share(_pairs(seen), lambda pair: pair.kept, "no prompt was distilled"),
+        judge="safety reward model",
+        headline=("answers kept", "context distillation"),
+        safety="distilled answers that passed the safety gate",
+    )
+
+
+REPORT: StageReport[Seen] = StageReport(
+    items=(
+        Item(
+            anchor="distillation",
+            title="Context distillation",
+            caption="Scored by the safety reward model.",
+            draw=distillation,
+            section="safety",
+            paper=("Figure 16",),
+        ),
+        Item(
+            anchor="distilled",
+            title="Context distillation, examples",
+            caption="Scored by the safety reward model.",
+            draw=examples,
+            section="safety",
+            paper=("Table 13",),
+        ),
+    ),
+    measures=_measures,
+)

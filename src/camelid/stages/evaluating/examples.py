@@ -1,0 +1,101 @@
+"""Texts shown of the evaluation: replies before and after, requests resisted and refused.
+
+Source: arXiv 2307.09288, Tables 12, 33, 34 and 41 to 43. All texts are this run's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+from camelid.report.texts import cut, last_user
+from camelid.run.item import AbsentError, Example
+from camelid.stages.evaluating import JudgedReply
+
+
+def _verdict(row: JudgedReply) -> str:
+    found = row.judgement
+    marks = [
+        name
+        for name, value in (
+            ("exact", found.exact),
+            ("violating", found.violating),
+            ("refusing", found.refusing),
+            ("evasive", found.evasive),
+        )
+        if value
+    ]
+    if found.score is not None:
+        marks.append(f"score {found.score:.2f}")
+    return ", ".join(marks)
+
+
+def samples(rows: Sequence[JudgedReply], models: Sequence[str], count: int) -> list[Example]:
+    """Prompts of every set answered by several models, taken in turn from the sets."""
+    by_set: dict[str, dict[str, dict[str, JudgedReply]]] = {}
+    for row in rows:
+        if row.model in models:
+            by_set.setdefault(row.set, {}).setdefault(row.prompt_id, {})[row.model] = row
+    queues = [
+        sorted(
+            (answers for answers in prompts.values() if len(answers) > 1),
+            # Ids that count up within a category are mixed by reading them backwards.
+            key=lambda answers: next(iter(answers.values())).prompt_id[::-1],
+        )
+        for prompts in by_set.values()
+    ]
+    mixed = [answers for group in zip_longest(*queues) for answers in group if answers]
+    if not mixed:
+        raise AbsentError("no prompt was answered by two models")
+    found = []
+    for answers in mixed[:count]:
+        first = next(iter(answers.values()))
+        kind = first.risk_category or first.category
+        shown = tuple(
+            (f"{m} ({verdict})" if (verdict := _verdict(answers[m])) else m, cut(answers[m].reply))
+            for m in models
+            if m in answers
+        )
+        note = f"{first.set} set, {kind}, {len(first.prompt)} message(s)"
+        found.append(Example(prompt=cut(last_user(first.prompt)), note=note, answers=shown))
+    return found
+
+
+def _where(
+    before: Sequence[JudgedReply],
+    after: Sequence[JudgedReply],
+    keep: Callable[[JudgedReply, JudgedReply], bool],
+    count: int,
+) -> list[Example]:
+    final = {row.prompt_id: row for row in after}
+    found = [
+        Example(
+            prompt=cut(last_user(row.prompt)),
+            note=row.risk_category or row.category,
+            answers=(
+                (row.model, cut(row.reply)),
+                (final[row.prompt_id].model, cut(final[row.prompt_id].reply)),
+            ),
+        )
+        for row in before
+        if row.prompt_id in final and keep(row, final[row.prompt_id])
+    ]
+    return found[:count]
+
+
+def resisted(before: Sequence[JudgedReply], after: Sequence[JudgedReply]) -> list[Example]:
+    """Table 12: requests that one model complied with and the other does not."""
+    found = _where(
+        before, after, lambda a, b: bool(a.judgement.violating) and not b.judgement.violating, 2
+    )
+    if not found:
+        raise AbsentError("no adversarial prompt has a violation of sft that final resists")
+    return found
+
+
+def false_refusals(before: Sequence[JudgedReply], after: Sequence[JudgedReply]) -> list[Example]:
+    """Table 41: benign requests that the later model refuses."""
+    found = _where(before, after, lambda _, b: b.judgement.refusing, 3)
+    if not found:
+        raise AbsentError("the final model refuses no borderline prompt")
+    return found
