@@ -25,6 +25,7 @@ from camelid.simulation.lexicon.templates import (
     VECTORS,
 )
 from camelid.simulation.lexicon.words import (
+    CHOICES,
     COLOURS,
     COUNTED,
     DRINKS,
@@ -41,8 +42,6 @@ from camelid.simulation.lexicon.words import (
 from camelid.simulation.rewriting import REWRITES, misspell, rewrite
 from camelid.simulation.setting import Pool, Setting, capitalise, with_article
 
-CHOICES: tuple[str, ...] = ("visit", "ask", "keep", "wear", "eat", "stay at")
-"""What a recommendation can be about."""
 HELPFUL: tuple[str, ...] = ("factual", "dialogue", "recommendation", "writing", "language")
 
 

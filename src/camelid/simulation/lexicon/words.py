@@ -37,6 +37,8 @@ VERBS = read("words", "verbs", tuple[tuple[str, str, str], ...])
 OBJECTS = _forms("objects")
 """(singular, plural)."""
 
+CHOICES = _words("choices")
+"""What a recommendation can be about."""
 GARMENTS = _words("garments")
 MEALS = _words("meals")
 INNS = _words("inns")
