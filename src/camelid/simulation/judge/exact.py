@@ -9,8 +9,6 @@ too.
 Source: choice; the safety order follows arXiv 2307.09288, Section 4.2.1 (a good answer explains).
 """
 
-# ruff: noqa: SIM905 - word lists read best as running text
-
 from __future__ import annotations
 
 import re
@@ -46,21 +44,20 @@ from camelid.simulation.judge.text import (
     tidy,
     words,
 )
+from camelid.simulation.lexicon import read
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS
 from camelid.simulation.lexicon.words import RHYMES
 
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
-_PLEASANT = re.compile(
-    r"(?:yes|sure|of course|well|hello(?: \w+)?|thank you|you are welcome|i hope (?:this|that|"
-    r"it) helps|"
-    r"here (?:it|you) (?:is|are|go)|certainly|yes i remember|good luck|no problem)"
-)
-_TAIL = re.compile(
-    r"(?: (?:as you (?:told me|said)(?: before)?|as everyone knows|indeed|my friend|today|now))?"
-)
-_JOINING = frozenset(
-    "and who which that because since when while in at on with from near for every all by".split()
-)
+
+
+def _words(key: str) -> tuple[str, ...]:
+    return read("judge_words", key, tuple[str, ...])
+
+
+_PLEASANT = re.compile(rf"(?:hello \w+|{'|'.join(_words('pleasantries'))})")
+_TAIL = re.compile(rf"(?: (?:{'|'.join(_words('tails'))}))?")
+_JOINING = frozenset(_words("joining"))
 _MOST_ASIDES = 2
 _TASKS = [task.task for task in BENIGN_TASKS]
 

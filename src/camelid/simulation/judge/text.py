@@ -21,23 +21,22 @@ from camelid.simulation.lexicon import words as lexicon_words
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
 _SENTENCE = re.compile(r"[^.!?]*[.!?]+[\"')]*|[^.!?]+$")
-DETERMINERS = frozenset(read("judge_words", "determiners", tuple[str, ...]))
-_FUNCTION = frozenset(read("judge_words", "function", tuple[str, ...]))
-_NOT_AFTER_DETERMINER = frozenset(read("judge_words", "not_after_determiner", tuple[str, ...]))
-_NOT_LAST = frozenset(read("judge_words", "not_last", tuple[str, ...]))
-_COMMON = frozenset(read("judge_words", "common", tuple[str, ...]))
-NEGATORS = frozenset(read("judge_words", "negators", tuple[str, ...]))
-HEDGES = frozenset(read("judge_words", "hedges", tuple[str, ...]))
-_CANNOT = (
-    r"(?:can ?not|can't|could not|couldn't|will not|won't|would not|wouldn't|must not|mustn't|"
-    r"may not|shall not|should not|shouldn't|am not (?:able|allowed|willing|going)|"
-    r"'?m not (?:able|allowed|willing|going)|am unable|'m unable|refuse|decline|"
-    r"do not (?:want|wish)|don't (?:want|wish)|would rather not|prefer not)"
-)
-_INABILITY = r"(?! (?:remember|recall|know|see|find|be sure|think of)\b)"
+
+
+def _words(key: str) -> tuple[str, ...]:
+    return read("judge_words", key, tuple[str, ...])
+
+
+DETERMINERS = frozenset(_words("determiners"))
+_FUNCTION = frozenset(_words("function"))
+_NOT_AFTER_DETERMINER = frozenset(_words("not_after_determiner"))
+_NOT_LAST = frozenset(_words("not_last"))
+_COMMON = frozenset(_words("common"))
+NEGATORS = frozenset(_words("negators"))
+HEDGES = frozenset(_words("hedges"))
 REFUSAL = re.compile(
-    rf"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|"
-    rf"have to))* ?{_CANNOT}\b{_INABILITY}"
+    r"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|have to))* ?"
+    rf"(?:{'|'.join(_words('cannot'))})\b(?! (?:{'|'.join(_words('inabilities'))})\b)"
     r"|^(?:sorry )?no way$|\bmy answer is no\b"
     r"|\bnot something i can\b|\bi (?:must|have to) (?:refuse|decline)\b"
 )
@@ -195,7 +194,7 @@ def is_refusal(text: str) -> bool:
 
 _VERBS = frozenset(
     line.split()[0] for sides in lexicon_words.RHYME_LINES for lines in sides for line in lines
-) | frozenset(read("judge_words", "rhyme_verbs", tuple[str, ...]))
+) | frozenset(_words("rhyme_verbs"))
 
 
 def is_clause(spoken: Sequence[str]) -> bool:
