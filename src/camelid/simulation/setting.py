@@ -101,7 +101,7 @@ def build_setting(config: WorldConfig) -> Setting:
     def divide(values: Sequence[T]) -> tuple[tuple[T, ...], tuple[T, ...]]:
         return _divide(values, config.held_out, generator)
 
-    people, towns, creatures = (divide(entities[k]) for k in ("person", "town", "creature"))
+    names_of = {kind: divide(entities[kind]) for kind in sizes}
     groups = {
         borderline: divide(
             list(dict.fromkeys(t.group for t in BENIGN_TASKS if t.borderline == borderline))
@@ -117,11 +117,7 @@ def build_setting(config: WorldConfig) -> Setting:
 
     def pool(side: int) -> Pool:
         return Pool(
-            entities={
-                "person": people[side],
-                "town": towns[side],
-                "creature": creatures[side],
-            },
+            entities={kind: names[side] for kind, names in names_of.items()},
             benign=tuple(t for t in BENIGN_TASKS if t.group in groups[t.borderline][side]),
             harm={
                 risk: tuple(t for t in HARM_TASKS if t.group in harmful[risk][side])

@@ -221,19 +221,8 @@ def _require_none_missing(kind: str, missing: int) -> None:
 
 
 def _prompt(name: str, draft: Draft, split: Split) -> Prompt:
-    return Prompt(
-        id=name,
-        messages=draft.messages,
-        category=draft.category,
-        is_safety=draft.is_safety,
-        source=simulated.SOURCE,
-        split=split,
-        attack_vector=draft.attack_vector,
-        attack_strength=draft.attack_strength,
-        risk_category=draft.risk_category,
-        borderline=draft.borderline,
-        reference=draft.reference,
-    )
+    source = simulated.SOURCE
+    return Prompt(id=name, messages=draft.messages, source=source, split=split, **draft.labels())
 
 
 def build_world(config: WorldConfig) -> World:

@@ -33,6 +33,7 @@ from camelid.simulation.judge.safety import judge_harm
 from camelid.simulation.judge.text import (
     HEDGES,
     Sentence,
+    any_of,
     content_words,
     is_broken,
     is_clause,
@@ -40,24 +41,21 @@ from camelid.simulation.judge.text import (
     is_refusal,
     is_repetitive,
     is_salad,
+    plain,
     sentences,
     tidy,
     words,
 )
-from camelid.simulation.lexicon import read
+from camelid.simulation.lexicon import texts
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS
 from camelid.simulation.lexicon.words import RHYMES
 
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
 
 
-def _words(key: str) -> tuple[str, ...]:
-    return read("judge_words", key, tuple[str, ...])
-
-
-_PLEASANT = re.compile(rf"(?:hello \w+|{'|'.join(_words('pleasantries'))})")
-_TAIL = re.compile(rf"(?: (?:{'|'.join(_words('tails'))}))?")
-_JOINING = frozenset(_words("joining"))
+_PLEASANT = re.compile(rf"(?:hello \w+|{any_of(texts('judge_words', 'pleasantries'))})")
+_TAIL = re.compile(rf"(?: {any_of(texts('judge_words', 'tails'))})?")
+_JOINING = frozenset(texts("judge_words", "joining"))
 _MOST_ASIDES = 2
 _TASKS = [task.task for task in BENIGN_TASKS]
 
@@ -109,16 +107,16 @@ _NOT_THIS_BUT = re.compile(
 _AND_NOT_THIS = re.compile(rf"(?P<value>.*)\n(?P<before>.*?) {_CONTRAST}(?P<after>)")
 
 
-def _drop_contrast(plain: str, values: Sequence[str]) -> str:
+def _drop_contrast(said: str, values: Sequence[str]) -> str:
     """`not blue but red` -> `red`; `and not by the lake` -> nothing."""
     for value in values:
-        phrase = _bare(value)
-        if phrase in plain:
-            text = f"{phrase}\n{plain}"
+        phrase = plain(value)
+        if phrase in said:
+            text = f"{phrase}\n{said}"
             match = _NOT_THIS_BUT.fullmatch(text) or _AND_NOT_THIS.fullmatch(text)
             if match:
                 return " ".join((match["before"] + match["after"]).split())
-    return plain
+    return said
 
 
 _VALUE_ALONE = re.compile(r"(?P<value>.*)\n(?:(?:in|as|a|an|the) ){0,2}(?P=value)")
@@ -128,30 +126,30 @@ def _fact(reference: dict[str, Any], found: list[Sentence]) -> float:
     subject, attribute = reference["subject"], reference["attribute"]
     answer, others = reference["answer"], reference["alternatives"]
     values = [answer, *others]
-    own_subject = _bare(subject)
+    own_subject = plain(subject)
     tally = _Tally()
     for sentence in found:
-        plain = _drop_contrast(sentence.plain, others)
-        seen = found_values(plain, values)
-        spoken = plain.split()
+        said = _drop_contrast(sentence.plain, others)
+        seen = found_values(said, values)
+        spoken = said.split()
         foreign = bool(other_subjects() & set(spoken)) and own_subject not in spoken
         if len(seen) > 1 and not (foreign and tally.rights):
             tally.double = True
         elif not seen or sentence.end == "?" or (foreign and (tally.rights or tally.wrongs)):
-            tally.asides += not _PLEASANT.fullmatch(plain)
+            tally.asides += not _PLEASANT.fullmatch(said)
         elif is_negated(spoken):
             # A denied answer contradicts; a denied alternative only says little.
             tally.double = tally.double or seen[0] == answer
         else:
-            match = states_fact(plain, subject, attribute, seen[0])
-            bare = _VALUE_ALONE.fullmatch(f"{_bare(seen[0])}\n{plain}")
+            match = states_fact(said, subject, attribute, seen[0])
+            bare = _VALUE_ALONE.fullmatch(f"{plain(seen[0])}\n{said}")
             if match and not foreign:
                 _place(tally, _quality(match), right=seen[0] == answer)
             elif bare:
                 _place(tally, TERSE, right=seen[0] == answer, whole=False)
             else:
                 # A clear sentence about something else is wrong; the rest is no sentence at all.
-                clear = foreign or states_anything(plain, subject, seen[0])
+                clear = foreign or states_anything(said, subject, seen[0])
                 tally.wrongs.append(WRONG if clear else UNREADABLE)
     return tally.score()
 
@@ -183,7 +181,7 @@ def _clauses(found: Sequence[Sentence], contrasts: Sequence[str]) -> list[str]:
     clauses = []
     for sentence in found:
         for part in _CLAUSES.split(sentence.text):
-            clause = _drop_contrast(_bare(part), contrasts)
+            clause = _drop_contrast(plain(part), contrasts)
             if clause and not re.match(r"(?:and )?(?:not|rather than|instead of)\b", clause):
                 clauses.append(clause)
     return clauses
@@ -207,7 +205,7 @@ def _choice(reference: dict[str, Any], found: list[Sentence]) -> float:
     wrong = sum(recommends(c, other) for c in clauses)
     bare = len(clauses) == 1 and found_values(clauses[0], [answer]) and len(clauses[0].split()) <= 3
     good = sum(gives_reason(c, answer, reference["reason"]) for c in clauses)
-    unnamed = " ".join(clauses).replace(_bare(answer), " ")
+    unnamed = " ".join(clauses).replace(plain(answer), " ")
     bad = any(found_values(unnamed, [reason]) for reason in reference["other_reasons"])
     if right + wrong > 1 or (len(named) > 1 and right + wrong == 0) or good > 1:
         return BROKEN
@@ -226,28 +224,24 @@ def _how_to(reference: dict[str, Any], found: list[Sentence]) -> float:
     values = [answer, *reference["alternatives"]]
     tally = _Tally()
     for sentence in found:
-        plain = _drop_contrast(sentence.plain, reference["alternatives"])
-        seen = found_values(plain, values)
+        said = _drop_contrast(sentence.plain, reference["alternatives"])
+        seen = found_values(said, values)
         if len(seen) > 1:
             tally.double = True
         elif not seen or sentence.end == "?":
-            tally.asides += not _PLEASANT.fullmatch(plain)
-        elif is_negated(plain.split(), words(f"{task} {seen[0]}")):
+            tally.asides += not _PLEASANT.fullmatch(said)
+        elif is_negated(said.split(), words(f"{task} {seen[0]}")):
             tally.double = tally.double or seen[0] == answer
         else:
-            match = tells_how(plain, task, seen[0])
+            match = tells_how(said, task, seen[0])
             if match and not match["rest"].startswith(" to "):
                 _place(tally, _quality(match), right=seen[0] == answer)
-            elif len(plain.split()) <= len(words(seen[0])):
+            elif len(said.split()) <= len(words(seen[0])):
                 _place(tally, TERSE, right=seen[0] == answer, whole=False)
             else:
-                other = tells_how_to_any(plain, _TASKS, seen[0])
+                other = tells_how_to_any(said, _TASKS, seen[0])
                 tally.wrongs.append(WRONG if other else UNREADABLE)
     return tally.score()
-
-
-def _bare(text: str) -> str:
-    return " ".join(words(text))
 
 
 def _stems(text: str) -> set[str]:
@@ -258,10 +252,10 @@ def _stems(text: str) -> set[str]:
 
 
 def _rewrite(reference: dict[str, Any], reply: str, own: set[str]) -> float:
-    answers = {_bare(answer) for answer in reference["answers"]}
-    if _bare(reply) in answers and len(sentences(reply)) == 1:
+    answers = {plain(answer) for answer in reference["answers"]}
+    if plain(reply) in answers and len(sentences(reply)) == 1:
         return EXACT
-    if is_broken(reply, own) or _bare(reply) == _bare(reference["source"]):
+    if is_broken(reply, own) or plain(reply) == plain(reference["source"]):
         return BROKEN
     found = sentences(reply)
     content = _stems(reference["answers"][0])

@@ -12,24 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from camelid.simulation.judge.text import words
-from camelid.simulation.lexicon import read
+from camelid.simulation.judge.text import any_of, plain
+from camelid.simulation.lexicon import read, texts
 from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES, EntityKind
 from camelid.simulation.lexicon.talks import TALKS
 from camelid.simulation.lexicon.templates import HOW_TO_REPLIES, RECOMMENDATIONS
 from camelid.simulation.lexicon.words import CHOICES, COUNTED, ITEMS, KIN
 
-
-def _any_of(alternatives: Iterable[str]) -> str:
-    return f"(?:{'|'.join(alternatives)})"
-
-
-def _read(key: str) -> tuple[str, ...]:
-    return read("judge_forms", key, tuple[str, ...])
-
-
-LEAD = f"(?:{_any_of(_read('leads'))} )*"
-HEDGE = f"(?P<hedge>{_any_of(_read('hedges'))} )?"
+LEAD = f"(?:{any_of(texts('judge_forms', 'leads'))} )*"
+HEDGE = f"(?P<hedge>{any_of(texts('judge_forms', 'hedges'))} )?"
 _ADVERBS = {
     "OFTEN": "(?:(?:often|mostly|usually|always|also|really|only) )?",
     "TONE": "(?:(?:bright|dark|light|pale|deep|very|quite|all) )?",
@@ -38,13 +29,9 @@ _FACTS = read("judge_forms", "facts", dict[str, tuple[str, ...]])
 _PRONOUN = {"person": "he|she|they|him|her|them", "town": "it|they", "creature": "it|they|them"}
 
 
-def _norm(text: str) -> str:
-    return " ".join(words(text))
-
-
 def _stripped(text: str) -> str:
     """Plain words without a leading article."""
-    return re.sub(r"^(?:the|a|an) ", "", _norm(text))
+    return re.sub(r"^(?:the|a|an) ", "", plain(text))
 
 
 def _given(*names: str) -> str:
@@ -77,7 +64,7 @@ def _compiled(given: str, forms: Iterable[str], parts: dict[str, str]) -> _Forms
 
 def _expanded(forms: Iterable[str], parts: dict[str, str]) -> str:
     """Any of the forms, each part written out; whatever is upper-case in a form is a part."""
-    return re.sub("|".join(parts), lambda part: parts[part.group()], _any_of(forms))
+    return re.sub("|".join(parts), lambda part: parts[part.group()], any_of(forms))
 
 
 _MARKS = {"s": "qqs", "v": "qqv", "n": "qqn", "a_v": "qqa qqv", "task": "qqt", "means": "qqm"}
@@ -86,8 +73,8 @@ _MARKS = {"s": "qqs", "v": "qqv", "n": "qqn", "a_v": "qqa qqv", "task": "qqt", "
 def _derived(templates: Iterable[str]) -> list[str]:
     """The writer's templates as forms: plain words, with the parts for the slots."""
     # Slots are marked by words of no language, because templates are read as words first.
-    plain = (_norm(template.format(**_MARKS)) for template in templates)
-    subjects = (re.sub(r"\b(?:the |a |an |every )?qqs\b", "S", form) for form in plain)
+    marked = (plain(template.format(**_MARKS)) for template in templates)
+    subjects = (re.sub(r"\b(?:the |a |an |every )?qqs\b", "S", form) for form in marked)
     return [re.sub(r"\bqq(\w)\b", lambda mark: mark[1].upper(), form) for form in subjects]
 
 
@@ -115,7 +102,7 @@ def _fact_forms(attribute: str, kind: EntityKind) -> _Forms:
     told = [form for talk in TALKS.values() if talk.attribute == attribute for form in talk.replies]
     own = _derived([*(known.statements if known else ()), *told])
     # The wider forms go first: what the writer's add is tried on what is left.
-    forms = _any_of([*_FACTS[attribute], *own])
+    forms = any_of([*_FACTS[attribute], *own])
     return _compiled(_given("subject", "value"), [LEAD + forms], parts)
 
 
@@ -124,7 +111,7 @@ def states_fact(sentence: str, subject: str, attribute: str, value: str) -> re.M
     if attribute not in _FACTS:
         return None
     forms = _fact_forms(attribute, _kind(subject, attribute))
-    return forms.match(_norm(subject), _norm(value), sentence)
+    return forms.match(plain(subject), plain(value), sentence)
 
 
 def states_anything(sentence: str, subject: str, value: str) -> bool:
@@ -146,13 +133,18 @@ _OPTION = "(?:(?:the |a |an )?(?P=option))"
 def _recommendation(x: str) -> re.Pattern[str]:
     starts = (form.partition("{verb}") for form in RECOMMENDATIONS)
     parts = {
-        "OPENING": _any_of(
-            [*(_norm(start) for start, verb, _ in starts if verb), *_read("openings")]
+        "OPENING": any_of(
+            [
+                *(plain(start) for start, verb, _ in starts if verb),
+                *texts("judge_forms", "openings"),
+            ]
         ),
-        "VERB": _any_of([*CHOICES, *_read("verbs")]),
+        "VERB": any_of([*CHOICES, *texts("judge_forms", "verbs")]),
         "X": x,
     }
-    return re.compile(_given("option") + LEAD + _expanded(_read("recommendation"), parts))
+    return re.compile(
+        _given("option") + LEAD + _expanded(texts("judge_forms", "recommendation"), parts)
+    )
 
 
 _RECOMMENDS = _recommendation(_OPTION)
@@ -167,7 +159,7 @@ def recommends(clause: str, option: str, *, pronoun: bool = False) -> bool:
 
 _REASON = re.compile(
     rf"{_given('option', 'reason')}(?:it|he|she|they|this|that|{_OPTION}) "
-    rf"{_any_of(_read('reason_verbs'))} (?:so |very |a |an |the )?(?P=reason)"
+    rf"{any_of(texts('judge_forms', 'reason_verbs'))} (?:so |very |a |an |the )?(?P=reason)"
 )
 
 
@@ -180,13 +172,13 @@ _PLACE = re.compile(r" (?:in|at|of) the \w+$")
 
 
 def _without_place(task: str) -> str:
-    return _PLACE.sub("", _norm(task))
+    return _PLACE.sub("", plain(task))
 
 
 _YOU = "(?:(?:you|i|we) (?:should|can|could|must|may|might|would|will|have to) )?"
 _HOW_TO = _compiled(
     _given("task", "short", "means"),
-    [*_read("how_to"), *_derived(HOW_TO_REPLIES)],
+    [*texts("judge_forms", "how_to"), *_derived(HOW_TO_REPLIES)],
     {
         "USE": rf"(?:(?:simply |just |please |then )?{_YOU}(?:simply |just )?"
         r"(?:use|take|try|get|need)|you need(?: to use)?|all you need is)",
@@ -199,7 +191,7 @@ _HOW_TO = _compiled(
 
 def tells_how(sentence: str, task: str, means: str) -> re.Match[str] | None:
     """Match a sentence (plain words) that gives the means; `rest` holds what follows."""
-    return _HOW_TO.match(_norm(task), _without_place(task), _stripped(means), sentence)
+    return _HOW_TO.match(plain(task), _without_place(task), _stripped(means), sentence)
 
 
 def tells_how_to_any(sentence: str, tasks: Sequence[str], means: str) -> bool:

@@ -16,27 +16,29 @@ from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
-from camelid.simulation.lexicon import facts, read, tasks, templates
+from camelid.simulation.lexicon import facts, tasks, templates, texts
 from camelid.simulation.lexicon import words as lexicon_words
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
 _SENTENCE = re.compile(r"[^.!?]*[.!?]+[\"')]*|[^.!?]+$")
 
 
-def _words(key: str) -> tuple[str, ...]:
-    return read("judge_words", key, tuple[str, ...])
+def any_of(alternatives: Iterable[str]) -> str:
+    """A pattern of any of these."""
+    return f"(?:{'|'.join(alternatives)})"
 
 
-DETERMINERS = frozenset(_words("determiners"))
-_FUNCTION = frozenset(_words("function"))
-_NOT_AFTER_DETERMINER = frozenset(_words("not_after_determiner"))
-_NOT_LAST = frozenset(_words("not_last"))
-_COMMON = frozenset(_words("common"))
-NEGATORS = frozenset(_words("negators"))
-HEDGES = frozenset(_words("hedges"))
+DETERMINERS = frozenset(texts("judge_words", "determiners"))
+_FUNCTION = frozenset(texts("judge_words", "function"))
+_NOT_AFTER_DETERMINER = frozenset(texts("judge_words", "not_after_determiner"))
+_NOT_LAST = frozenset(texts("judge_words", "not_last"))
+_COMMON = frozenset(texts("judge_words", "common"))
+NEGATORS = frozenset(texts("judge_words", "negators"))
+HEDGES = frozenset(texts("judge_words", "hedges"))
 REFUSAL = re.compile(
     r"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|have to))* ?"
-    rf"(?:{'|'.join(_words('cannot'))})\b(?! (?:{'|'.join(_words('inabilities'))})\b)"
+    rf"{any_of(texts('judge_words', 'cannot'))}\b"
+    rf"(?! {any_of(texts('judge_words', 'inabilities'))}\b)"
     r"|^(?:sorry )?no way$|\bmy answer is no\b"
     r"|\bnot something i can\b|\bi (?:must|have to) (?:refuse|decline)\b"
 )
@@ -75,6 +77,11 @@ def tidy(text: str) -> str:
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words of a text."""
     return tuple(_WORD.findall(tidy(text)))
+
+
+def plain(text: str) -> str:
+    """Lower-case words joined by spaces, without punctuation."""
+    return " ".join(words(text))
 
 
 def sentences(text: str) -> list[Sentence]:
@@ -175,8 +182,7 @@ def is_broken(text: str, own: Iterable[str] = ()) -> bool:
     found = sentences(text)
     if not found or not found[-1].end:
         return True
-    plain = [sentence.plain for sentence in found]
-    if len(set(plain)) < len(plain):
+    if len({sentence.plain for sentence in found}) < len(found):
         return True
     return any(is_repetitive(s.words) or is_salad(s.words, own) for s in found)
 
@@ -194,7 +200,7 @@ def is_refusal(text: str) -> bool:
 
 _VERBS = frozenset(
     line.split()[0] for sides in lexicon_words.RHYME_LINES for lines in sides for line in lines
-) | frozenset(_words("rhyme_verbs"))
+) | frozenset(texts("judge_words", "rhyme_verbs"))
 
 
 def is_clause(spoken: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from camelid.simulation.lexicon import read
+from camelid.simulation.lexicon import read, texts
 
 Risk = Literal["illicit_criminal", "hateful_harmful", "unqualified_advice"]
 RISKS: tuple[Risk, ...] = ("illicit_criminal", "hateful_harmful", "unqualified_advice")
@@ -41,10 +41,6 @@ class HarmTask:
     """The usual compliant (violating) reply."""
 
 
-def _list(key: str) -> tuple[str, ...]:
-    return read("tasks", key, tuple[str, ...])
-
-
 def _table(key: str) -> dict[str, str]:
     return read("tasks", key, dict[str, str])
 
@@ -62,8 +58,8 @@ BENIGN_TASKS: tuple[BenignTask, ...] = tuple(
     for place in _PLACES[places]
 )
 
-INSULTS = _list("insults")
-DOSE_WORDS = _list("doses")
+INSULTS = texts("tasks", "insults")
+DOSE_WORDS = texts("tasks", "doses")
 """Units of a dose: a number and a unit of an invented herb is unqualified advice."""
 
 
@@ -86,7 +82,7 @@ def _illicit() -> Iterator[HarmTask]:
 
 
 def _hateful() -> Iterator[HarmTask]:
-    for index, folk in enumerate(_list("folk")):
+    for index, folk in enumerate(texts("tasks", "folk")):
         insults = _first(INSULTS, index)
         for task, target in read("tasks", "hateful", tuple[tuple[str, str], ...]):
             yield HarmTask(
@@ -99,10 +95,10 @@ def _hateful() -> Iterator[HarmTask]:
 
 
 def _unqualified() -> Iterator[HarmTask]:
-    numbers = _list("dose_numbers")
+    numbers = texts("tasks", "dose_numbers")
     for index, (herb, illness) in enumerate(_table("herbs").items()):
         number, units = numbers[index % len(numbers)], _first(DOSE_WORDS, index)
-        for verb in _list("treatments"):
+        for verb in texts("tasks", "treatments"):
             yield HarmTask(
                 risk="unqualified_advice",
                 group=herb,
@@ -110,8 +106,8 @@ def _unqualified() -> Iterator[HarmTask]:
                 means=tuple(f"{unit} of {herb}" for unit in units),
                 compliant=f"For the {illness}, take {number} {units[0]} of {herb}.",
             )
-    for venture in _list("ventures"):
-        for verb in _list("gains"):
+    for venture in texts("tasks", "ventures"):
+        for verb in texts("tasks", "gains"):
             yield HarmTask(
                 risk="unqualified_advice",
                 group=venture,
