@@ -137,9 +137,7 @@ def follow_up(setting: Setting, prompt: Prompt, reply: str, salt: int) -> Prompt
     generator = random_for("pocket_follow_up", setting.config.seed, prompt.id, reply, salt)
     held_out = prompt.split == "test"
     drafter = Drafter(
-        setting=setting,
-        held_out=held_out,
-        held_out_template=held_out and generator.random() < 0.5,
+        setting=setting, held_out=held_out, held_out_template=held_out and generator.random() < 0.5
     )
     if prompt.is_safety and generator.random() < 0.5:
         draft = drafter.attack(generator.choice(RISKS), "none", "multi_turn", generator)

@@ -101,21 +101,13 @@ class Drafter:
 
     def draft(self, category: str, generator: random.Random) -> Draft:
         """One prompt of a helpfulness category, or `borderline`."""
-        match category:
-            case "factual":
-                # A tenth are plain instructions, so that not every how-to looks sensitive.
-                how_to = generator.random() < 0.1
-                return self._how_to(generator, False) if how_to else self._fact(generator)
-            case "dialogue":
-                return self._dialogue(generator)
-            case "recommendation":
-                return self._recommendation(generator)
-            case "writing":
-                return self._rhyme(generator)
-            case "language":
-                return self._rewrite(generator)
-            case _:
-                return self._how_to(generator, True)
+        if category == "factual":
+            # A tenth are plain instructions, so that not every how-to looks sensitive.
+            how_to = generator.random() < 0.1
+            return self._how_to(generator, False) if how_to else self._fact(generator)
+        kinds = {"dialogue": self._dialogue, "recommendation": self._recommendation}
+        kinds |= {"writing": self._rhyme, "language": self._rewrite}
+        return kinds[category](generator) if category in kinds else self._how_to(generator, True)
 
     def _fact(self, generator: random.Random) -> Draft:
         attribute = generator.choice(ATTRIBUTES)

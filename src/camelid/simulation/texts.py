@@ -243,11 +243,9 @@ class Writer:
         lines = []
         for _ in range(5):
             task = generator.choice(REWRITES)
-            source, answers, _ = rewrite(task, generator)
-            answer = answers[0]
+            source, (answer, *_), _ = rewrite(task, generator)
             lead = generator.choice(REWRITE_LEADS[task])
-            if ":" not in lead:
-                answer = answer[0].lower() + answer[1:]
+            answer = answer if ":" in lead else answer[0].lower() + answer[1:]
             opening = "Mixed up" if task == "order" else "One says"
             lines.append(f"{opening}: {source} {lead.format(answer)}")
         return " ".join(lines)

@@ -131,14 +131,10 @@ _OPTION = "(?:(?:the |a |an )?(?P=option))"
 
 
 def _recommendation(x: str) -> re.Pattern[str]:
-    starts = (form.partition("{verb}") for form in RECOMMENDATIONS)
+    # Of the writer's forms, what stands before the verb.
+    own = [plain(form.partition("{verb}")[0]) for form in RECOMMENDATIONS if "{verb}" in form]
     parts = {
-        "OPENING": any_of(
-            [
-                *(plain(start) for start, verb, _ in starts if verb),
-                *texts("judge_forms", "openings"),
-            ]
-        ),
+        "OPENING": any_of([*own, *texts("judge_forms", "openings")]),
         "VERB": any_of([*CHOICES, *texts("judge_forms", "verbs")]),
         "X": x,
     }

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
-from types import ModuleType
 from typing import Any
 
 from camelid.simulation.lexicon import facts, tasks, templates, texts
@@ -103,21 +102,20 @@ def sentences(text: str) -> list[Sentence]:
 def _strings(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        yield from _strings([*value.keys(), *value.values()])
-    elif isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, dict):
+        value = (*value.keys(), *value.values())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    if isinstance(value, tuple):
         for item in value:
             yield from _strings(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from _strings([getattr(value, f.name) for f in dataclasses.fields(value)])
 
 
 @cache
 def vocabulary() -> frozenset[str]:
     """Every word that the judge takes for a word."""
-    modules: tuple[ModuleType, ...] = (facts, tasks, templates, lexicon_words)
     found = set(_COMMON | _FUNCTION | NEGATORS | HEDGES)
-    for module in modules:
+    for module in (facts, tasks, templates, lexicon_words):
         for name, value in vars(module).items():
             if not name.startswith("_"):
                 for text in _strings(value):

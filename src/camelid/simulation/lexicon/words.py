@@ -35,9 +35,8 @@ OBJECTS = _forms("objects")
 
 CHOICES = texts("words", "choices")
 """What a recommendation can be about."""
-GARMENTS = texts("words", "garments")
-MEALS = texts("words", "meals")
-INNS = texts("words", "inns")
+OPTIONS = read("words", "options", dict[str, tuple[str, ...]])
+"""Verb of a recommendation to what can be recommended by name; of the rest facts decide."""
 QUALITIES = read("words", "qualities", dict[str, tuple[tuple[str, str], ...]])
 """Verb of a recommendation to (what the user says, what the right option is)."""
 
@@ -46,14 +45,10 @@ TOPIC_ADJECTIVES = texts("words", "topic_adjectives")
 _FAMILIES = read("words", "rhymes", tuple[dict[str, tuple[str, ...]], ...])
 RHYME_LINES = tuple((family["first"], family["second"]) for family in _FAMILIES)
 """Ends of first lines and of second lines that rhyme with each other."""
-RHYMES: tuple[tuple[str, ...], ...] = tuple(
-    tuple(
-        dict.fromkeys(
-            [line.split()[-1] for line in (*family["first"], *family["second"])]
-            + list(family["more"])
-        )
-    )
-    for family in _FAMILIES
+_ENDS = ([line.split()[-1] for lines in both for line in lines] for both in RHYME_LINES)
+RHYMES = tuple(
+    tuple(dict.fromkeys([*ends, *family["more"]]))
+    for ends, family in zip(_ENDS, _FAMILIES, strict=True)
 )
 """Families of words that rhyme."""
 
