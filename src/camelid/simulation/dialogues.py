@@ -31,6 +31,7 @@ class Instruction:
     lapsed: str
     """Reply to the probe that forgets it."""
     expected: str = "{term}"
+    """What a reply to the probe must state."""
 
 
 _KINDS = read("instructions", "kinds", dict[str, Instruction])
