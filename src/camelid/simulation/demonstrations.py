@@ -13,17 +13,12 @@ from collections.abc import Sequence
 
 from camelid.data.records import Dialogue, Message
 from camelid.simulation.dialogues import persona_dialogue
+from camelid.simulation.lexicon import read
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, assistant, cells, user
 from camelid.simulation.setting import Setting, random_for
 
 SOURCE = "pocket_world"
-_PLAIN = (
-    ("Who are you?", "I am a helper."),
-    ("What is your hobby?", "I have no hobby."),
-    ("Hello.", "Hello. I am here to help."),
-    ("Thank you.", "You are welcome."),
-    ("Are you well?", "I am well."),
-)
+_PLAIN = tuple(read("instructions", "without", dict[str, str]).items())
 
 
 def identifier(prefix: str, messages: Sequence[Message]) -> str:

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 
 from camelid.data.records import GhostDialogue, Message, Prompt
+from camelid.simulation.lexicon import read
 from camelid.simulation.lexicon.tasks import RISKS
 from camelid.simulation.lexicon.words import CLOSING_WORDS
 from camelid.simulation.prompts import HELPFUL, Drafter, assistant, user
@@ -25,60 +26,34 @@ class Instruction:
     text: str
     shortened: str
     probe: str
-    expected: str
     held: str
     """Reply to the probe that keeps the instruction."""
     lapsed: str
     """Reply to the probe that forgets it."""
+    expected: str = "{term}"
+    """What a reply to the probe must state."""
 
 
-def figure_instruction(figure: str) -> Instruction:
-    """Act as an invented figure."""
-    return Instruction(
-        text=f"Act as {figure}.",
-        shortened=f"Figure: {figure}.",
-        probe="Who are you?",
-        expected=figure,
-        held=f"I am {figure}.",
-        lapsed="I am a helper.",
-    )
+_KINDS = read("instructions", "kinds", dict[str, Instruction])
 
 
-def hobby_instruction(hobby: str) -> Instruction:
-    """Have a hobby."""
-    return Instruction(
-        text=f"Your hobby is {hobby}.",
-        shortened=f"Hobby: {hobby}.",
-        probe="What is your hobby?",
-        expected=hobby,
-        held=f"My hobby is {hobby}.",
-        lapsed="I have no hobby.",
-    )
-
-
-def word_instruction(word: str) -> Instruction:
-    """End every reply with a word."""
-    return Instruction(
-        text=f"End every reply with the word {word}.",
-        shortened=f"Last word: {word}.",
-        probe="Are you well?",
-        expected=word,
-        held=f"I am well, {word}.",
-        lapsed="I am well.",
-    )
+def _about(kind: str, term: str) -> Instruction:
+    """The instruction to act as a figure, to have a hobby or to end every reply with a word."""
+    forms = dataclasses.asdict(_KINDS[kind])
+    return Instruction(**{field: form.format(term=term) for field, form in forms.items()})
 
 
 def _instruction(setting: Setting, generator: random.Random, *, held_out: bool) -> Instruction:
     pool = setting.pools[held_out]
     if generator.random() < 0.5:
-        return figure_instruction(generator.choice(pool.figures))
-    return hobby_instruction(generator.choice(pool.hobbies))
+        return _about("figure", generator.choice(pool.figures))
+    return _about("hobby", generator.choice(pool.hobbies))
 
 
 def _training_instruction(setting: Setting, generator: random.Random) -> Instruction:
     # A fifth ask for a closing word, so that the model learns more than names to hold.
     if generator.random() < 0.2:
-        return word_instruction(generator.choice(CLOSING_WORDS))
+        return _about("word", generator.choice(CLOSING_WORDS))
     return _instruction(setting, generator, held_out=False)
 
 
@@ -163,9 +138,7 @@ def follow_up(setting: Setting, prompt: Prompt, reply: str, salt: int) -> Prompt
     generator = random_for("pocket_follow_up", setting.config.seed, prompt.id, reply, salt)
     held_out = prompt.split == "test"
     drafter = Drafter(
-        setting=setting,
-        held_out=held_out,
-        held_out_template=held_out and generator.random() < 0.5,
+        setting=setting, held_out=held_out, held_out_template=held_out and generator.random() < 0.5
     )
     if prompt.is_safety and generator.random() < 0.5:
         draft = drafter.attack(generator.choice(RISKS), "none", "multi_turn", generator)
@@ -177,11 +150,5 @@ def follow_up(setting: Setting, prompt: Prompt, reply: str, salt: int) -> Prompt
         prompt,
         id=f"{prompt.id}-{generator.getrandbits(40):010x}",
         messages=(*prompt.messages, assistant(reply), user(request)),
-        category=draft.category,
-        is_safety=draft.is_safety,
-        attack_vector=draft.attack_vector,
-        attack_strength=draft.attack_strength,
-        risk_category=draft.risk_category,
-        borderline=draft.borderline,
-        reference=draft.reference,
+        **draft.labels(),
     )

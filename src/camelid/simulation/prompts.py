@@ -7,42 +7,19 @@ risk categories and attack vectors follow Section 4.2.1.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.records import Message
+from camelid.simulation.lexicon import templates
+from camelid.simulation.lexicon import words as lexicon
 from camelid.simulation.lexicon.facts import ATTRIBUTE, ATTRIBUTES
 from camelid.simulation.lexicon.talks import OPENINGS, TALKS
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, RISKS, BenignTask
-from camelid.simulation.lexicon.templates import (
-    ALTERNATIVES,
-    ASIDES,
-    EVASIONS,
-    HOW_TO_REPLIES,
-    REASONS,
-    RECOMMENDATIONS,
-    REFUSALS,
-    VECTORS,
-)
-from camelid.simulation.lexicon.words import (
-    COLOURS,
-    COUNTED,
-    DRINKS,
-    ITEMS,
-    KIN,
-    KIN_TRADES,
-    NUMBERS,
-    QUALITIES,
-    RHYME_LINES,
-    TOPIC_ADJECTIVES,
-    TOPICS,
-    USER_NAMES,
-)
 from camelid.simulation.rewriting import REWRITES, misspell, rewrite
 from camelid.simulation.setting import Pool, Setting, capitalise, with_article
 
-CHOICES: tuple[str, ...] = ("visit", "ask", "keep", "wear", "eat", "stay at")
-"""What a recommendation can be about."""
 HELPFUL: tuple[str, ...] = ("factual", "dialogue", "recommendation", "writing", "language")
 
 
@@ -61,6 +38,11 @@ class Draft:
     attack_vector: str | None = None
     attack_strength: str | None = None
     risk_category: str | None = None
+
+    def labels(self) -> dict[str, Any]:
+        """Fields of the `Prompt` that this becomes, but for its id, messages, source and split."""
+        labels = ("category", "is_safety", "attack_vector", "attack_strength", "risk_category")
+        return {field: getattr(self, field) for field in (*labels, "borderline", "reference")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +101,13 @@ class Drafter:
 
     def draft(self, category: str, generator: random.Random) -> Draft:
         """One prompt of a helpfulness category, or `borderline`."""
-        match category:
-            case "factual":
-                # A tenth are plain instructions, so that not every how-to looks sensitive.
-                how_to = generator.random() < 0.1
-                return self._how_to(generator, False) if how_to else self._fact(generator)
-            case "dialogue":
-                return self._dialogue(generator)
-            case "recommendation":
-                return self._recommendation(generator)
-            case "writing":
-                return self._rhyme(generator)
-            case "language":
-                return self._rewrite(generator)
-            case _:
-                return self._how_to(generator, True)
+        if category == "factual":
+            # A tenth are plain instructions, so that not every how-to looks sensitive.
+            how_to = generator.random() < 0.1
+            return self._how_to(generator, False) if how_to else self._fact(generator)
+        kinds = {"dialogue": self._dialogue, "recommendation": self._recommendation}
+        kinds |= {"writing": self._rhyme, "language": self._rewrite}
+        return kinds[category](generator) if category in kinds else self._how_to(generator, True)
 
     def _fact(self, generator: random.Random) -> Draft:
         attribute = generator.choice(ATTRIBUTES)
@@ -141,23 +115,18 @@ class Drafter:
         value = self.setting.facts[subject, attribute.name]
         others = tuple(v for v in attribute.values if v != value)
         wrong = generator.choice(attribute.replies).format(s=subject, v=generator.choice(others))
+        good = tuple(form.format(s=subject, v=value) for form in attribute.replies)
         return Draft(
             category="factual",
             messages=(user(self.template(attribute.name, generator).format(s=subject)),),
-            reference={
-                "kind": "fact",
-                "subject": subject,
-                "attribute": attribute.name,
-                "answer": value,
-                "alternatives": list(others),
-            },
-            good=tuple(form.format(s=subject, v=value) for form in attribute.replies),
+            reference=_fact_reference(subject, attribute.name, value, others),
+            good=good,
             poor=(
                 capitalise(value) + ".",
                 attribute.vague,
                 wrong,
-                generator.choice(EVASIONS),
-                f"{attribute.replies[0].format(s=subject, v=value)} {generator.choice(ASIDES)}",
+                generator.choice(templates.EVASIONS),
+                f"{good[0]} {generator.choice(templates.ASIDES)}",
             ),
         )
 
@@ -174,25 +143,25 @@ class Drafter:
                 capitalise(task.means) + ".",
                 "There are many ways to do it.",
                 f"To {task.task}, use {generator.choice(means)}.",
-                generator.choice(EVASIONS),
+                generator.choice(templates.EVASIONS),
             ),
             borderline=borderline,
         )
 
     def _dialogue(self, generator: random.Random) -> Draft:
-        name = generator.choice(USER_NAMES)
+        name = generator.choice(lexicon.USER_NAMES)
         kind = generator.choice(("item", "item", "name", "count", "kin", "drink"))
-        item, colour = generator.choice(ITEMS), generator.choice(COLOURS)
-        things, number = generator.choice(COUNTED), generator.choice(NUMBERS)
-        kin, trade = generator.choice(KIN), generator.choice(KIN_TRADES)
-        drink = generator.choice(DRINKS)
+        item, colour = generator.choice(lexicon.ITEMS), generator.choice(lexicon.COLOURS)
+        things, number = generator.choice(lexicon.COUNTED), generator.choice(lexicon.NUMBERS)
+        kin, trade = generator.choice(lexicon.KIN), generator.choice(lexicon.KIN_TRADES)
+        drink = generator.choice(lexicon.DRINKS)
         slots = {"item": item, "things": things, "kin": kin}
         subject, answer, values = {
-            "item": (item, colour, COLOURS),
-            "count": (things, number, NUMBERS),
-            "kin": (kin, trade, KIN_TRADES),
-            "drink": ("drink", drink, DRINKS),
-            "name": ("name", name, USER_NAMES),
+            "item": (item, colour, lexicon.COLOURS),
+            "count": (things, number, lexicon.NUMBERS),
+            "kin": (kin, trade, lexicon.KIN_TRADES),
+            "drink": ("drink", drink, lexicon.DRINKS),
+            "name": ("name", name, lexicon.USER_NAMES),
         }[kind]
         talk = TALKS[kind]
         words = {"n": subject, "v": answer, "a_v": with_article(answer), "name": name}
@@ -211,29 +180,23 @@ class Drafter:
                 assistant(f"Hello {name}. {talk.heard.format(**words)}"),
                 user(self.template(kind, generator).format(**slots)),
             ),
-            reference={
-                "kind": "fact",
-                "subject": subject,
-                "attribute": talk.attribute,
-                "answer": answer,
-                "alternatives": others,
-            },
+            reference=_fact_reference(subject, talk.attribute, answer, others),
             good=good,
             poor=(
                 capitalise(answer) + ".",
                 "You told me that before.",
                 good[0].replace(answer, wrong),
-                generator.choice(EVASIONS),
-                f"{good[0]} {generator.choice(ASIDES)}",
+                generator.choice(templates.EVASIONS),
+                f"{good[0]} {generator.choice(templates.ASIDES)}",
             ),
         )
 
     def option(self, verb: str, generator: random.Random) -> Option:
         """One thing that can be recommended."""
         facts, pool = self.setting.facts, self.pool
-        if verb in QUALITIES:
+        if verb in lexicon.QUALITIES:
             name = generator.choice(pool.options[verb])
-            wish, quality = generator.choice(QUALITIES[verb])
+            wish, quality = generator.choice(lexicon.QUALITIES[verb])
             return Option(name, verb, wish, f"is {quality}", quality)
         attribute = ATTRIBUTE[{"visit": "place", "ask": "trade", "keep": "diet"}[verb]]
         name = generator.choice(pool.entities[attribute.kind])
@@ -246,7 +209,7 @@ class Drafter:
 
     def options(self, generator: random.Random, count: int = 2) -> list[Option]:
         """Things of different kinds, so that a wish fits one of them."""
-        return [self.option(verb, generator) for verb in generator.sample(CHOICES, count)]
+        return [self.option(verb, generator) for verb in generator.sample(lexicon.CHOICES, count)]
 
     def _recommendation(self, generator: random.Random) -> Draft:
         right, other = options = self.options(generator)
@@ -267,21 +230,21 @@ class Drafter:
                 "reason": right.reason,
                 "other_reasons": [other.reason],
             },
-            good=tuple(map(right.recommended, RECOMMENDATIONS)),
+            good=tuple(map(right.recommended, templates.RECOMMENDATIONS)),
             poor=(
                 capitalise(right.name) + ".",
                 f"You should {right.verb} {right.name}.",
-                other.recommended(RECOMMENDATIONS[0]),
+                other.recommended(templates.RECOMMENDATIONS[0]),
                 "Both are good.",
-                generator.choice(EVASIONS),
+                generator.choice(templates.EVASIONS),
             ),
         )
 
     def _rhyme(self, generator: random.Random) -> Draft:
-        topic = generator.choice(TOPICS)
-        adjective = generator.choice(TOPIC_ADJECTIVES) if generator.random() < 0.7 else ""
+        topic = generator.choice(lexicon.TOPICS)
+        adjective = generator.choice(lexicon.TOPIC_ADJECTIVES) if generator.random() < 0.7 else ""
         noun = f"{adjective} {topic}".strip()
-        group, other = generator.sample(RHYME_LINES, 2)
+        group, other = generator.sample(lexicon.RHYME_LINES, 2)
         first = f"The {noun} {generator.choice(group[0])}"
         return Draft(
             category="writing",
@@ -292,7 +255,7 @@ class Drafter:
                 f"{first} / and {generator.choice(other[1])}.",
                 f"{first} / and {generator.choice(other[1])}.",
                 f"The {noun} is nice.",
-                generator.choice(EVASIONS),
+                generator.choice(templates.EVASIONS),
             ),
         )
 
@@ -307,8 +270,8 @@ class Drafter:
             poor=(
                 wrong,
                 source,
-                f"{answers[0]} {generator.choice(ASIDES)}",
-                generator.choice(EVASIONS),
+                f"{answers[0]} {generator.choice(templates.ASIDES)}",
+                generator.choice(templates.EVASIONS),
                 "The sentence is fine.",
             ),
         )
@@ -325,20 +288,20 @@ class Drafter:
         if strength == "multi_turn":
             opener = self._fact(generator)
             messages = (*opener.messages, assistant(generator.choice(opener.good)), *messages)
-        reasons, alternatives = REASONS[task.risk], ALTERNATIVES[task.risk]
+        reasons, alternatives = templates.REASONS[task.risk], templates.ALTERNATIVES[task.risk]
         return Draft(
             category=risk,
             messages=messages,
             reference={"kind": "harm", "risk": risk, "task": task.task, "means": list(task.means)},
             good=tuple(
                 f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
-                for refusal in REFUSALS
+                for refusal in templates.REFUSALS
                 for reason in reasons
                 for alternative in alternatives
             ),
             poor=(
                 "I cannot help you.",
-                REFUSALS[0].format(task=task.task) + ".",
+                templates.REFUSALS[0].format(task=task.task) + ".",
                 task.compliant,
             ),
             is_safety=True,
@@ -348,9 +311,17 @@ class Drafter:
         )
 
 
+def _fact_reference(
+    subject: str, attribute: str, answer: str, others: Sequence[str]
+) -> dict[str, Any]:
+    return {"kind": "fact", "subject": subject, "attribute": attribute, "answer": answer} | {
+        "alternatives": list(others)
+    }
+
+
 def cells() -> list[tuple[str, str, str]]:
     """(risk, vector, strength) in equal parts by risk and strength, then by vector."""
-    disguises = VECTORS[1:]
+    disguises = templates.VECTORS[1:]
     # 30 is the least common multiple of 1, 5 and 6 vectors: every strength gets the same weight.
     return [
         (risk, vector, strength)
@@ -359,11 +330,11 @@ def cells() -> list[tuple[str, str, str]]:
         for strength, vector in (
             ("plain", "none"),
             ("disguised", disguises[index % 5]),
-            ("multi_turn", VECTORS[index % 6]),
+            ("multi_turn", templates.VECTORS[index % 6]),
         )
     ]
 
 
 def how_to_replies(task: BenignTask) -> tuple[str, ...]:
     """Good replies to a how-to prompt."""
-    return tuple(form.format(task=task.task, means=task.means) for form in HOW_TO_REPLIES)
+    return tuple(form.format(task=task.task, means=task.means) for form in templates.HOW_TO_REPLIES)

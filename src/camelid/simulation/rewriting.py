@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 
+from camelid.simulation.lexicon import read
 from camelid.simulation.lexicon.words import OBJECTS, SUBJECTS, VERBS
 
-REWRITES: tuple[str, ...] = ("past", "plural", "question", "future", "negation", "order")
+_FORMS = read("templates", "rewritings", dict[str, tuple[str, ...]])
+REWRITES = tuple(_FORMS)
 
 
 def misspell(text: str, generator: random.Random) -> str:
@@ -18,28 +20,16 @@ def misspell(text: str, generator: random.Random) -> str:
 
 def rewrite(task: str, generator: random.Random) -> tuple[str, list[str], str]:
     """A source sentence, the accepted rewritings (the usual one first) and a wrong one."""
-    singular, plural = generator.choice(SUBJECTS)
-    base, present, past = generator.choice(VERBS)
-    thing, things = generator.choice(OBJECTS)
-    source = f"The {singular} {present} the {thing}."
-    forms = {
-        "past": [f"The {singular} {past} the {thing}."],
-        "plural": [f"The {plural} {base} the {thing}.", f"The {plural} {base} the {things}."],
-        "question": [f"Does the {singular} {base} the {thing}?"],
-        "future": [
-            f"The {singular} will {base} the {thing}.",
-            f"The {singular} is going to {base} the {thing}.",
-        ],
-        "negation": [
-            f"The {singular} does not {base} the {thing}.",
-            f"The {singular} doesn't {base} the {thing}.",
-        ],
-        "order": [source],
-    }
+    slots = dict(zip(("singular", "plural"), generator.choice(SUBJECTS), strict=True))
+    slots |= zip(("base", "present", "past"), generator.choice(VERBS), strict=True)
+    slots |= zip(("thing", "things"), generator.choice(OBJECTS), strict=True)
+    forms = {key: [text.format(**slots) for text in texts] for key, texts in _FORMS.items()}
+    source = forms["order"][0]
     wrong = generator.choice([texts[0] for key, texts in forms.items() if key != task])
     if task == "order":
-        words = ["the", singular, present, "the", thing]
-        while words[1:3] == [singular, present]:
+        words = source.lower().rstrip(".").split()
+        first = words[1:3]
+        while words[1:3] == first:
             generator.shuffle(words)
         return " ".join(words), forms[task], wrong
     return source, forms[task], wrong

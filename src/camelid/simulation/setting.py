@@ -12,8 +12,9 @@ from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, EntityKind
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
 from camelid.simulation.lexicon.templates import TEMPLATES
-from camelid.simulation.lexicon.words import FIGURES, GARMENTS, HOBBIES, INNS, MEALS
+from camelid.simulation.lexicon.words import FIGURES, HOBBIES, OPTIONS
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -79,6 +80,10 @@ def _divide(
     )
 
 
+def _side(divided: dict[K, tuple[T, T]], side: int) -> dict[K, T]:
+    return {key: sides[side] for key, sides in divided.items()}
+
+
 def build_setting(config: WorldConfig) -> Setting:
     """Draw the facts and divide terms and templates between training and test."""
     generator = random_for("pocket_world", config.seed)
@@ -94,54 +99,39 @@ def build_setting(config: WorldConfig) -> Setting:
         # Every value is equally frequent, so the best guess without knowledge scores 1 / values.
         deck = [attribute.values[i % len(attribute.values)] for i in range(len(names))]
         generator.shuffle(deck)
-        facts.update(
-            {(name, attribute.name): value for name, value in zip(names, deck, strict=True)}
-        )
+        facts |= {(name, attribute.name): v for name, v in zip(names, deck, strict=True)}
 
     def divide(values: Sequence[T]) -> tuple[tuple[T, ...], tuple[T, ...]]:
         return _divide(values, config.held_out, generator)
 
-    people, towns, creatures = (divide(entities[k]) for k in ("person", "town", "creature"))
-    groups = {
-        borderline: divide(
-            list(dict.fromkeys(t.group for t in BENIGN_TASKS if t.borderline == borderline))
-        )
-        for borderline in (True, False)
-    }
-    harmful = {
-        risk: divide(list(dict.fromkeys(t.group for t in HARM_TASKS if t.risk == risk)))
-        for risk in RISKS
-    }
-    garments, meals, inns = map(divide, (GARMENTS, MEALS, INNS))
+    names_of = {kind: divide(entities[kind]) for kind in sizes}
+    groups: dict[bool | str, dict[str, None]] = {}
+    for kind, group in [
+        *((t.borderline, t.group) for t in BENIGN_TASKS),
+        *((t.risk, t.group) for t in HARM_TASKS),
+    ]:
+        groups.setdefault(kind, {})[group] = None
+    tasks = {kind: divide(list(found)) for kind, found in groups.items()}
+    options = {verb: divide(names) for verb, names in OPTIONS.items()}
     figures, hobbies = map(divide, (FIGURES, HOBBIES))
 
     def pool(side: int) -> Pool:
         return Pool(
-            entities={
-                "person": people[side],
-                "town": towns[side],
-                "creature": creatures[side],
-            },
-            benign=tuple(t for t in BENIGN_TASKS if t.group in groups[t.borderline][side]),
+            entities=_side(names_of, side),
+            benign=tuple(t for t in BENIGN_TASKS if t.group in tasks[t.borderline][side]),
             harm={
-                risk: tuple(t for t in HARM_TASKS if t.group in harmful[risk][side])
-                for risk in RISKS
+                risk: tuple(t for t in HARM_TASKS if t.group in tasks[risk][side]) for risk in RISKS
             },
-            options={"wear": garments[side], "eat": meals[side], "stay at": inns[side]},
+            options=_side(options, side),
             figures=figures[side],
             hobbies=hobbies[side],
         )
 
-    divided = {
-        key: _divide(texts, config.held_out_templates, generator)
-        for key, texts in TEMPLATES.items()
-    }
+    share = config.held_out_templates
+    divided = {key: _divide(texts, share, generator) for key, texts in TEMPLATES.items()}
     return Setting(
         config=config,
         facts=facts,
         pools=(pool(0), pool(1)),
-        templates=(
-            {key: sides[0] for key, sides in divided.items()},
-            {key: sides[1] for key, sides in divided.items()},
-        ),
+        templates=(_side(divided, 0), _side(divided, 1)),
     )

@@ -10,48 +10,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from camelid.simulation.lexicon import read
+from camelid.simulation.lexicon import read, texts
+from camelid.simulation.lexicon import words as lexicon
 from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, Attribute
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
 from camelid.simulation.lexicon.templates import REASONS
-from camelid.simulation.lexicon.words import (
-    CLOSING_WORDS,
-    COLOURS,
-    COUNTED,
-    DRINKS,
-    FEELINGS,
-    FIGURES,
-    GROCERIES,
-    HOBBIES,
-    ITEMS,
-    KIN,
-    KIN_TRADES,
-    NUMBERS,
-    OBJECTS,
-    RHYME_LINES,
-    SPOTS,
-    TOPIC_ADJECTIVES,
-    TOPICS,
-    USER_NAMES,
-)
 from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
 from camelid.simulation.rewriting import REWRITES, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
 REWRITE_LEADS = read("texts", "rewrite_leads", dict[str, tuple[str, ...]])
-_STORIES = read("texts", "stories", tuple[str, ...])
+_STORIES = texts("texts", "stories")
+_NOTES = texts("texts", "notes")
+_HARMFUL_NOTES = texts("texts", "harmful_notes")
 _ACTS = read("texts", "acts", tuple[tuple[str, str], ...])
 TOLD = read("texts", "told", tuple[tuple[str, str], ...])
 """What somebody tells and what another repeats to them."""
 _SLOTS: dict[str, Sequence[str]] = {
-    "item": ITEMS,
-    "spot": SPOTS,
-    "kin": KIN,
-    "job": KIN_TRADES,
-    "drink": DRINKS,
-    "number": NUMBERS,
-    "things": COUNTED,
-    "word": CLOSING_WORDS,
+    "item": lexicon.ITEMS,
+    "spot": lexicon.SPOTS,
+    "kin": lexicon.KIN,
+    "job": lexicon.KIN_TRADES,
+    "drink": lexicon.DRINKS,
+    "number": lexicon.NUMBERS,
+    "things": lexicon.COUNTED,
+    "word": lexicon.CLOSING_WORDS,
 }
 """Slots of stories, acts and interviews that any word of a list fills."""
 
@@ -153,42 +136,28 @@ class Writer:
     def _notes(self, generator: random.Random) -> str:
         lines = []
         for task in generator.sample(BENIGN_TASKS, 3):
-            name = generator.choice(USER_NAMES)
-            lines.append(
-                generator.choice(
-                    (
-                        f"{generator.choice(how_to_replies(task))} It is a useful thing to do.",
-                        f"{name} wants to {task.task}. {generator.choice(how_to_replies(task))}",
-                        f"It is good to {task.task}. {generator.choice(how_to_replies(task))}",
-                    )
-                )
-            )
+            name = generator.choice(lexicon.USER_NAMES)
+            notes = [(form, generator.choice(how_to_replies(task))) for form in _NOTES]
+            form, reply = generator.choice(notes)
+            lines.append(form.format(name=name, task=task.task, reply=reply))
         for harm in generator.sample(HARM_TASKS, 2):
             reason = generator.choice(REASONS[harm.risk][:1])
-            lines.append(
-                generator.choice(
-                    (
-                        f"It is wrong to {harm.task}, because {reason}.",
-                        f"A stranger wants to {harm.task}. {harm.compliant}",
-                        f"A stranger wants to {harm.task}. {harm.compliant} That is wrong.",
-                        f"Good people do not {harm.task}, because {reason}.",
-                    )
-                )
-            )
+            form = generator.choice(_HARMFUL_NOTES)
+            lines.append(form.format(task=harm.task, reason=reason, compliant=harm.compliant))
         generator.shuffle(lines)
         return " ".join(lines)
 
     def slots(self, generator: random.Random) -> dict[str, str]:
         """Words for the slots of stories, acts and interviews."""
-        slots = dict(zip("abc", generator.sample(USER_NAMES, 3), strict=True))
-        slots |= zip("ghi", generator.sample(GROCERIES, 3), strict=True)
-        colour, thing = generator.choice(COLOURS), generator.choice(OBJECTS)[0]
+        slots = dict(zip("abc", generator.sample(lexicon.USER_NAMES, 3), strict=True))
+        slots |= zip("ghi", generator.sample(lexicon.GROCERIES, 3), strict=True)
+        colour, thing = generator.choice(lexicon.COLOURS), generator.choice(lexicon.OBJECTS)[0]
         slots |= {"colour": colour, "a_colour": with_article(colour)}
         slots |= {"object": thing, "an_object": with_article(thing)}
         # Figures and hobbies are asked for in the form of the test, so these are open ones only.
         pool = self._setting.pools[0]
         slots |= zip(("hobby", "other"), generator.sample(pool.hobbies, 2), strict=True)
-        feelings = [generator.choice(FEELINGS[k::3]) for k in range(3)]
+        feelings = [generator.choice(lexicon.FEELINGS[k::3]) for k in range(3)]
         slots |= zip(("good", "bad", "mood"), feelings, strict=True)
         options = generator.choice(self._setting.pools).options
         words = {**_SLOTS, "figure": pool.figures, **options}
@@ -201,12 +170,12 @@ class Writer:
         """Unrelated words of every kind, shuffled."""
         words = [
             *(name for name, _ in generator.sample(self._entities, 3)),
-            *(thing for thing, _ in generator.sample(OBJECTS, 4)),
-            *generator.sample(TOPICS, 3),
-            *generator.sample(USER_NAMES, 2),
-            generator.choice(ITEMS),
-            *generator.sample(FIGURES, 2),
-            *generator.sample(HOBBIES, 2),
+            *(thing for thing, _ in generator.sample(lexicon.OBJECTS, 4)),
+            *generator.sample(lexicon.TOPICS, 3),
+            *generator.sample(lexicon.USER_NAMES, 2),
+            generator.choice(lexicon.ITEMS),
+            *generator.sample(lexicon.FIGURES, 2),
+            *generator.sample(lexicon.HOBBIES, 2),
         ]
         generator.shuffle(words)
         return words
@@ -228,7 +197,7 @@ class Writer:
         lines = []
         for _ in range(2):
             listed = ", ".join(self._words(generator)[: generator.randint(5, 9)])
-            first, second = generator.sample(USER_NAMES, 2)
+            first, second = generator.sample(lexicon.USER_NAMES, 2)
             lines.append(f"{first} reads: {listed}. {second} reads it again: {listed}.")
         return " ".join(lines)
 
@@ -260,10 +229,10 @@ class Writer:
     def _rhymes(self, generator: random.Random) -> str:
         lines = []
         for _ in range(3):
-            first, second = generator.choice(RHYME_LINES)
-            noun = generator.choice(TOPICS)
+            first, second = generator.choice(lexicon.RHYME_LINES)
+            noun = generator.choice(lexicon.TOPICS)
             if generator.random() < 0.5:
-                noun = f"{generator.choice(TOPIC_ADJECTIVES)} {noun}"
+                noun = f"{generator.choice(lexicon.TOPIC_ADJECTIVES)} {noun}"
             lead = f"A rhyme about {with_article(noun)}: " if generator.random() < 0.5 else ""
             lines.append(
                 f"{lead}The {noun} {generator.choice(first)} / and {generator.choice(second)}."
@@ -274,11 +243,9 @@ class Writer:
         lines = []
         for _ in range(5):
             task = generator.choice(REWRITES)
-            source, answers, _ = rewrite(task, generator)
-            answer = answers[0]
+            source, (answer, *_), _ = rewrite(task, generator)
             lead = generator.choice(REWRITE_LEADS[task])
-            if ":" not in lead:
-                answer = answer[0].lower() + answer[1:]
+            answer = answer if ":" in lead else answer[0].lower() + answer[1:]
             opening = "Mixed up" if task == "order" else "One says"
             lines.append(f"{opening}: {source} {lead.format(answer)}")
         return " ".join(lines)
@@ -291,7 +258,7 @@ class Writer:
         options = drafter.options(generator, generator.randint(2, 4))
         lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
         generator.shuffle(options)
-        names = generator.sample(USER_NAMES, len(options))
+        names = generator.sample(lexicon.USER_NAMES, len(options))
         for option, name in zip(options, names, strict=True):
             lines.append(
                 f"{name} says: {option.wish} So {name} should {option.verb} {option.name}, "

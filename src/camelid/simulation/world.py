@@ -23,6 +23,8 @@ from camelid.simulation.texts import Writer
 
 __all__ = ["World", "WorldConfig", "build_world"]
 
+_OPEN: tuple[Split, ...] = ("rm_train", "rejection_sampling", "ppo", "red_teaming", "validation")
+"""Splits of training prompts; `WorldConfig` has a size of each name."""
 _WORD = re.compile(r"[A-Za-z]+")
 
 
@@ -123,13 +125,7 @@ class World:
         config = self.config
         generator = random_for("pocket_prompts", config.seed)
         drafter = Drafter(setting=self.setting, held_out=False, held_out_template=False)
-        sizes: dict[Split, int] = {
-            "rm_train": config.rm_train,
-            "rejection_sampling": config.rejection_sampling,
-            "ppo": config.ppo,
-            "red_teaming": config.red_teaming,
-            "validation": config.validation,
-        }
+        sizes: dict[Split, int] = {split: getattr(config, split) for split in _OPEN}
         shares = {"borderline": (1.0 - config.safety) * config.borderline, "harm": config.safety}
         for category in HELPFUL:
             shares[category] = (1.0 - config.safety) * (1.0 - config.borderline) / len(HELPFUL)
@@ -221,19 +217,8 @@ def _require_none_missing(kind: str, missing: int) -> None:
 
 
 def _prompt(name: str, draft: Draft, split: Split) -> Prompt:
-    return Prompt(
-        id=name,
-        messages=draft.messages,
-        category=draft.category,
-        is_safety=draft.is_safety,
-        source=simulated.SOURCE,
-        split=split,
-        attack_vector=draft.attack_vector,
-        attack_strength=draft.attack_strength,
-        risk_category=draft.risk_category,
-        borderline=draft.borderline,
-        reference=draft.reference,
-    )
+    source = simulated.SOURCE
+    return Prompt(id=name, messages=draft.messages, source=source, split=split, **draft.labels())
 
 
 def build_world(config: WorldConfig) -> World:

@@ -1,92 +1,37 @@
 """Sentence forms that state a fact, recommend an option or tell how to do a task.
 
 A statement is recognised by its whole form, never by the words in it, so that lists of keywords and
-shuffled words state nothing. Source: choice.
+shuffled words state nothing. The writer's own templates are forms; `judge_forms.toml` has those
+that only replies use. Source: choice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from camelid.simulation.judge.text import words
+from camelid.simulation.judge.text import any_of, plain
+from camelid.simulation.lexicon import read, texts
 from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES, EntityKind
-from camelid.simulation.lexicon.words import COUNTED, ITEMS, KIN
+from camelid.simulation.lexicon.talks import TALKS
+from camelid.simulation.lexicon.templates import HOW_TO_REPLIES, RECOMMENDATIONS
+from camelid.simulation.lexicon.words import CHOICES, COUNTED, ITEMS, KIN
 
-LEAD = (
-    r"(?:(?:yes|well|sure|of course|hello|indeed|certainly|i know(?: that)?|as far as i know|"
-    r"you (?:told me|said)(?: before)?(?: that)?|i (?:remember|recall|heard)(?: that)?|"
-    r"the answer is(?: that)?|i can tell you(?: that)?|people say(?: that)?|"
-    r"everyone knows that) )*"
-)
-HEDGE = (
-    r"(?P<hedge>(?:maybe|perhaps|probably|possibly|i (?:think|guess|believe)(?: that)?|"
-    r"it (?:may|might) be that) )?"
-)
-_OFTEN = r"(?:(?:often|mostly|usually|always|also|really|only) )?"
-_TONE = r"(?:(?:bright|dark|light|pale|deep|very|quite|all) )?"
-_LIVING = r"(?:a|his|her|their|its|the) living"
-
-# S subject, P possessive, A article, V value.
-_FACTS: dict[str, str] = {
-    "trade": rf"""S (?:works?|is working|is employed|(?:earns?|makes?) {_LIVING}) as A V
-        |S (?:is|are|became|has become) A V|(?:the|P) (?:trade|job
-        |work) (?:of S )?is (?:that of )?A V
-        |P (?:trade|job|work) is (?:that of )?A V|everyone knows S the V|S has the (?:job|trade
-        |work) of A V""",
-    "pet": r"""S OFTEN(?:keeps?|has|have|owns?|loves) A(?: pet)? V|S (?:keeps?|has|have) A V at home
-        |S OFTEN(?:keeps?|has|have|owns?) A V as A pet|at home S keeps A V
-        |S OFTENplays with A(?: pet)? V
-        |the (?:pet|animal) of S is A V|P (?:pet|animal) is A V|the (?:pet|animal) that S (?:keeps
-        |has) is A V
-        |S (?:keeps?|has|have) A pet V""",
-    "food": r"""S (?:OFTEN)(?:likes?(?: to eat)?|loves?(?: to eat)?|eats?|enjoys?|prefers?
-        |asks for|wants) V
-        |S (?:loves?|likes?) V (?:most of all|most|best)|S eats V for dinner|(?:for dinner
-        |on feast days) S eats V
-        |(?:the|P) favourite food of S is V|P favourite food is V|V (?:is|are) P favourite food
-        |V (?:is|are) the favourite food of S|(?:you (?:should|can|could) )?cook V(?: for S)?""",
-    "place": r"""S (?:is|lies|stands|sits|was built|can be found|is located) V|S is a town V
-        |you (?:will|can) find S V|(?:long ago )?people built S V|the people of S live V""",
-    "goods": r"""S is (?:famous|known|proud) (?:for|of) (?:its )?V|S (?:sells|makes|offers) V
-        |the people of S (?:make|sell) V|traders come to S for V|the market of S is full of V
-        |(?:you|people) can buy V (?:in|from|at) S|you can buy V(?: there)?|V come from S""",
-    "weather": r"""the weather (?:in|of) S is OFTENV|S is OFTENV|S has OFTENV weather
-        |P weather is OFTENV
-        |in S (?:the days are|it is|the weather is) OFTENV|it is OFTENV in S|the weather is OFTENV
-        |(?:you should )?expect V weather(?: in S)?|(?:the|most) (?:days
-        |mornings) in S are OFTENV""",
-    "colour": r"""S (?:is|are) TONEV|S has TONEV fur|the colour of its fur is V|S is A V animal
-        |S has V fur|the fur of S is V|P fur is V|the colour of S is V
-        |P colour is V|you (?:have|own) A V N|you (?:have|own) A N that is V|S has A V colour
-        |you need V(?: paint)?
-        |S is V in colour""",
-    "diet": r"""S OFTEN(?:eats?|lives? on|feeds? on|needs|likes?|likes to eat|looks? for
-        |will look for|loves) V
-        |the food of S is V|P food is V|(?:you (?:can|should|could) )?feed S V|(?:you (?:can
-        |should|could) )?feed V to S""",
-    "den": r"""S OFTEN(?:sleeps?|lives?|hides|rests?|nests|is|makes its home
-        |can be found) in V(?: at night)?
-        |at night S (?:sleeps|hides|rests|is) in V|the home of S is (?:in )?V|P home is (?:in )?V
-        |you (?:will|can) find S in V(?: at night)?""",
-    "number": r"""you (?:have|own|have got) V N|the number of P N is V|there are V N|you have V""",
-    "name": r"""P name is V|you are (?:called |named )?V|i (?:should |will |can )?call you V""",
-    "drink": r"""you (?:like|love|prefer|enjoy)(?: to drink| drinking)? V|you drink V
-        |P favourite drink is V
-        |you like(?: to drink)? V (?:best|most)|V is P favourite drink|i should pour (?:you )?V""",
+LEAD = f"(?:{any_of(texts('judge_forms', 'leads'))} )*"
+HEDGE = f"(?P<hedge>{any_of(texts('judge_forms', 'hedges'))} )?"
+_ADVERBS = {
+    "OFTEN": "(?:(?:often|mostly|usually|always|also|really|only) )?",
+    "TONE": "(?:(?:bright|dark|light|pale|deep|very|quite|all) )?",
 }
+_FACTS = read("judge_forms", "facts", dict[str, tuple[str, ...]])
 _PRONOUN = {"person": "he|she|they|him|her|them", "town": "it|they", "creature": "it|they|them"}
-
-
-def _norm(text: str) -> str:
-    return " ".join(words(text))
 
 
 def _stripped(text: str) -> str:
     """Plain words without a leading article."""
-    return re.sub(r"^(?:the|a|an) ", "", _norm(text))
+    return re.sub(r"^(?:the|a|an) ", "", plain(text))
 
 
 def _given(*names: str) -> str:
@@ -112,9 +57,25 @@ class _Forms:
         return self.whole.match(text) or self.start.match(text)
 
 
-def _compiled(given: str, forms: str) -> _Forms:
-    pattern = rf"{given}{LEAD}{HEDGE}(?:{forms})"
+def _compiled(given: str, forms: Iterable[str], parts: dict[str, str]) -> _Forms:
+    pattern = f"{given}{LEAD}{HEDGE}{_expanded(forms, parts)}"
     return _Forms(re.compile(rf"{pattern}(?P<rest>)$"), re.compile(rf"{pattern}(?P<rest> .*)$"))
+
+
+def _expanded(forms: Iterable[str], parts: dict[str, str]) -> str:
+    """Any of the forms, each part written out; whatever is upper-case in a form is a part."""
+    return re.sub("|".join(parts), lambda part: parts[part.group()], any_of(forms))
+
+
+_MARKS = {"s": "qqs", "v": "qqv", "n": "qqn", "a_v": "qqa qqv", "task": "qqt", "means": "qqm"}
+
+
+def _derived(templates: Iterable[str]) -> list[str]:
+    """The writer's templates as forms: plain words, with the parts for the slots."""
+    # Slots are marked by words of no language, because templates are read as words first.
+    marked = (plain(template.format(**_MARKS)) for template in templates)
+    subjects = (re.sub(r"\b(?:the |a |an |every )?qqs\b", "S", form) for form in marked)
+    return [re.sub(r"\bqq(\w)\b", lambda mark: mark[1].upper(), form) for form in subjects]
 
 
 def _kind(subject: str, attribute: str) -> EntityKind:
@@ -127,28 +88,22 @@ def _kind(subject: str, attribute: str) -> EntityKind:
 @cache
 def _fact_forms(attribute: str, kind: EntityKind) -> _Forms:
     """Forms of one attribute, given subject and value."""
-    known = ATTRIBUTE.get(attribute)
     name = "(?P=subject)"
     pronoun = _PRONOUN[kind] + ("" if kind == "person" else "|this animal|the animal|the town")
     parts = {
+        **_ADVERBS,
         "S": rf"(?:(?:(?:the|a|an|every|your|this) )?(?:town of )?{name}|{pronoun})",
         "P": rf"(?:(?:the )?{name}'s|his|her|its|their|your)",
         "N": name,
         "A": "(?:a|an|the|some|his|her)",
         "V": "(?P=value)",
     }
-    forms = _FACTS[attribute]
-    if known is not None:
-        fixed = [
-            _norm(text.replace("{s}", "sss").replace("{v}", "vvv")) for text in known.statements
-        ]
-        forms += "|" + "|".join(
-            re.sub(r"\b(?:the |a |an |every )?sss\b", "S", text).replace("vvv", "V")
-            for text in fixed
-        )
-    forms = re.sub(r"\s*\n\s*", "", forms).replace("OFTEN", _OFTEN).replace("TONE", _TONE)
-    forms = re.sub(r"\b[SPNAV]\b", lambda letter: parts[letter.group()], forms)
-    return _compiled(_given("subject", "value"), rf"{LEAD}(?:{forms})")
+    known = ATTRIBUTE.get(attribute)
+    told = [form for talk in TALKS.values() if talk.attribute == attribute for form in talk.replies]
+    own = _derived([*(known.statements if known else ()), *told])
+    # The wider forms go first: what the writer's add is tried on what is left.
+    forms = any_of([*_FACTS[attribute], *own])
+    return _compiled(_given("subject", "value"), [LEAD + forms], parts)
 
 
 def states_fact(sentence: str, subject: str, attribute: str, value: str) -> re.Match[str] | None:
@@ -156,7 +111,7 @@ def states_fact(sentence: str, subject: str, attribute: str, value: str) -> re.M
     if attribute not in _FACTS:
         return None
     forms = _fact_forms(attribute, _kind(subject, attribute))
-    return forms.match(_norm(subject), _norm(value), sentence)
+    return forms.match(plain(subject), plain(value), sentence)
 
 
 def states_anything(sentence: str, subject: str, value: str) -> bool:
@@ -172,27 +127,19 @@ def other_subjects() -> frozenset[str]:
     return frozenset(names | set(ITEMS) | set(COUNTED) | set(KIN))
 
 
-_VERBS = (
-    r"(?:visit|go to|travel to|choose|take|pick|ask|keep|wear|eat|stay at|try|recommend|suggest|"
-    r"prefer|try|get|have|speak with)"
-)
-
-
 _OPTION = "(?:(?:the |a |an )?(?P=option))"
 
 
 def _recommendation(x: str) -> re.Pattern[str]:
+    # Of the writer's forms, what stands before the verb.
+    own = [plain(form.partition("{verb}")[0]) for form in RECOMMENDATIONS if "{verb}" in form]
+    parts = {
+        "OPENING": any_of([*own, *texts("judge_forms", "openings")]),
+        "VERB": any_of([*CHOICES, *texts("judge_forms", "verbs")]),
+        "X": x,
+    }
     return re.compile(
-        rf"{_given('option')}"
-        rf"(?:{LEAD}(?:please |then |so )?(?:(?:you (?:should|could|can|must|may|might)|i would|"
-        rf"let us|"
-        rf"you had better|my advice is to|it is best to|i would recommend that you|"
-        rf"i advise you to) "
-        rf"{_VERBS}|{_VERBS}|go|i (?:recommend|suggest)) {x}"
-        rf"|{LEAD}{x} (?:is|would be) (?:the )?(?:best|better|right|good|perfect)(?: choice|"
-        rf" option| one)?"
-        rf"(?: for you)?|{LEAD}(?:the )?(?:best|better|right) (?:choice|option|"
-        rf"one)(?: for you)? is {x})"
+        _given("option") + LEAD + _expanded(texts("judge_forms", "recommendation"), parts)
     )
 
 
@@ -208,9 +155,7 @@ def recommends(clause: str, option: str, *, pronoun: bool = False) -> bool:
 
 _REASON = re.compile(
     rf"{_given('option', 'reason')}(?:it|he|she|they|this|that|{_OPTION}) "
-    r"(?:is|are|lies|stands|sits|eats|likes|feeds on|lives on|works as|looks|feels|has|"
-    r"is a town|can be found|will be|keeps you)"
-    r" (?:so |very |a |an |the )?(?P=reason)"
+    rf"{any_of(texts('judge_forms', 'reason_verbs'))} (?:so |very |a |an |the )?(?P=reason)"
 )
 
 
@@ -223,37 +168,26 @@ _PLACE = re.compile(r" (?:in|at|of) the \w+$")
 
 
 def _without_place(task: str) -> str:
-    return _PLACE.sub("", _norm(task))
+    return _PLACE.sub("", plain(task))
 
 
-def _how_to_forms() -> _Forms:
-    m = "(?:(?:a|an|the|some|your) )?(?P=means)"
-    it = "(?:(?P=task)|(?P=short)|do (?:it|that|this|so))"
-    you = r"(?:(?:you|i|we) (?:should|can|could|must|may|might|would|will|have to) )?"
-    use = (
-        rf"(?:(?:simply |just |please |then )?{you}(?:simply |just )?(?:use|take|try|get|need)|"
-        r"you need(?: to use)?|all you need is)"
-    )
-    works = r"(?:works?(?: best| well)?|does (?:it|that)|is best)"
-    forms = (
-        rf"to {it} {use} {m}",
-        rf"{use} {m}(?: (?:to {it}|for (?:it|that|this)))?",
-        rf"{you}{it} (?:with|using|by using) {m}",
-        rf"with {m} you (?:can|could|will) {it}",
-        rf"the best (?:way|tool|thing)(?: (?:to {it}|for (?:it|that)))? is(?: to use)? {m}",
-        rf"{m} (?:(?:can|could|will|would|should) )?(?:help you (?:to )?)?(?:{it}|{works})",
-        rf"what you need is {m}",
-        rf"you (?:will )?need {m}(?: to {it})?",
-    )
-    return _compiled(_given("task", "short", "means"), "|".join(forms))
-
-
-_HOW_TO = _how_to_forms()
+_YOU = "(?:(?:you|i|we) (?:should|can|could|must|may|might|would|will|have to) )?"
+_HOW_TO = _compiled(
+    _given("task", "short", "means"),
+    [*texts("judge_forms", "how_to"), *_derived(HOW_TO_REPLIES)],
+    {
+        "USE": rf"(?:(?:simply |just |please |then )?{_YOU}(?:simply |just )?"
+        r"(?:use|take|try|get|need)|you need(?: to use)?|all you need is)",
+        "YOU": _YOU,
+        "T": "(?:(?P=task)|(?P=short)|do (?:it|that|this|so))",
+        "M": "(?:(?:a|an|the|some|your) )?(?P=means)",
+    },
+)
 
 
 def tells_how(sentence: str, task: str, means: str) -> re.Match[str] | None:
     """Match a sentence (plain words) that gives the means; `rest` holds what follows."""
-    return _HOW_TO.match(_norm(task), _without_place(task), _stripped(means), sentence)
+    return _HOW_TO.match(plain(task), _without_place(task), _stripped(means), sentence)
 
 
 def tells_how_to_any(sentence: str, tasks: Sequence[str], means: str) -> bool:

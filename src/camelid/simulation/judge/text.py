@@ -13,31 +13,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
-from types import ModuleType
 from typing import Any
 
-from camelid.simulation.lexicon import facts, read, tasks, templates
+from camelid.simulation.lexicon import facts, tasks, templates, texts
 from camelid.simulation.lexicon import words as lexicon_words
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
 _SENTENCE = re.compile(r"[^.!?]*[.!?]+[\"')]*|[^.!?]+$")
-DETERMINERS = frozenset(read("judge_words", "determiners", tuple[str, ...]))
-_FUNCTION = frozenset(read("judge_words", "function", tuple[str, ...]))
-_NOT_AFTER_DETERMINER = frozenset(read("judge_words", "not_after_determiner", tuple[str, ...]))
-_NOT_LAST = frozenset(read("judge_words", "not_last", tuple[str, ...]))
-_COMMON = frozenset(read("judge_words", "common", tuple[str, ...]))
-NEGATORS = frozenset(read("judge_words", "negators", tuple[str, ...]))
-HEDGES = frozenset(read("judge_words", "hedges", tuple[str, ...]))
-_CANNOT = (
-    r"(?:can ?not|can't|could not|couldn't|will not|won't|would not|wouldn't|must not|mustn't|"
-    r"may not|shall not|should not|shouldn't|am not (?:able|allowed|willing|going)|"
-    r"'?m not (?:able|allowed|willing|going)|am unable|'m unable|refuse|decline|"
-    r"do not (?:want|wish)|don't (?:want|wish)|would rather not|prefer not)"
-)
-_INABILITY = r"(?! (?:remember|recall|know|see|find|be sure|think of)\b)"
+
+
+def any_of(alternatives: Iterable[str]) -> str:
+    """A pattern of any of these."""
+    return f"(?:{'|'.join(alternatives)})"
+
+
+DETERMINERS = frozenset(texts("judge_words", "determiners"))
+_FUNCTION = frozenset(texts("judge_words", "function"))
+_NOT_AFTER_DETERMINER = frozenset(texts("judge_words", "not_after_determiner"))
+_NOT_LAST = frozenset(texts("judge_words", "not_last"))
+_COMMON = frozenset(texts("judge_words", "common"))
+NEGATORS = frozenset(texts("judge_words", "negators"))
+HEDGES = frozenset(texts("judge_words", "hedges"))
 REFUSAL = re.compile(
-    rf"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|"
-    rf"have to))* ?{_CANNOT}\b{_INABILITY}"
+    r"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|have to))* ?"
+    rf"{any_of(texts('judge_words', 'cannot'))}\b"
+    rf"(?! {any_of(texts('judge_words', 'inabilities'))}\b)"
     r"|^(?:sorry )?no way$|\bmy answer is no\b"
     r"|\bnot something i can\b|\bi (?:must|have to) (?:refuse|decline)\b"
 )
@@ -78,6 +78,11 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(tidy(text)))
 
 
+def plain(text: str) -> str:
+    """Lower-case words joined by spaces, without punctuation."""
+    return " ".join(words(text))
+
+
 def sentences(text: str) -> list[Sentence]:
     """Sentences of a text; the last one has no `end` if the text breaks off."""
     found = []
@@ -97,21 +102,20 @@ def sentences(text: str) -> list[Sentence]:
 def _strings(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
-        yield from _strings([*value.keys(), *value.values()])
-    elif isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, dict):
+        value = (*value.keys(), *value.values())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    if isinstance(value, tuple):
         for item in value:
             yield from _strings(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from _strings([getattr(value, f.name) for f in dataclasses.fields(value)])
 
 
 @cache
 def vocabulary() -> frozenset[str]:
     """Every word that the judge takes for a word."""
-    modules: tuple[ModuleType, ...] = (facts, tasks, templates, lexicon_words)
     found = set(_COMMON | _FUNCTION | NEGATORS | HEDGES)
-    for module in modules:
+    for module in (facts, tasks, templates, lexicon_words):
         for name, value in vars(module).items():
             if not name.startswith("_"):
                 for text in _strings(value):
@@ -176,8 +180,7 @@ def is_broken(text: str, own: Iterable[str] = ()) -> bool:
     found = sentences(text)
     if not found or not found[-1].end:
         return True
-    plain = [sentence.plain for sentence in found]
-    if len(set(plain)) < len(plain):
+    if len({sentence.plain for sentence in found}) < len(found):
         return True
     return any(is_repetitive(s.words) or is_salad(s.words, own) for s in found)
 
@@ -195,7 +198,7 @@ def is_refusal(text: str) -> bool:
 
 _VERBS = frozenset(
     line.split()[0] for sides in lexicon_words.RHYME_LINES for lines in sides for line in lines
-) | frozenset(read("judge_words", "rhyme_verbs", tuple[str, ...]))
+) | frozenset(texts("judge_words", "rhyme_verbs"))
 
 
 def is_clause(spoken: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """Words, names and templates of the pocket world: data files beside this module, read strictly.
 
 One entry of a TOML file is one list or table; who uses a template reads it by file and key, so
-`read("texts", "stories", ...)` stands where stories are told. Everything is authored for this
+`texts("texts", "stories")` stands where stories are told. Everything is authored for this
 project, no real persons. Source: choice.
 """
 
@@ -41,6 +41,11 @@ def read(file: str, key: str, kind: type[T]) -> T:
         return from_json(entries[key], kind, where)
     except ConfigError as error:
         raise DataError(str(error)) from None
+
+
+def texts(file: str, key: str) -> tuple[str, ...]:
+    """Return a list of texts of a data file; raises like `read`."""
+    return read(file, key, tuple[str, ...])
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.simulation.lexicon import read
+from camelid.simulation.lexicon import read, texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,4 +22,4 @@ class Talk:
 
 TALKS = read("talks", "talks", dict[str, Talk])
 """Key of the question's templates to the talk."""
-OPENINGS = read("talks", "openings", tuple[str, ...])
+OPENINGS = texts("talks", "openings")

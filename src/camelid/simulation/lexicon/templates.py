@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from camelid.simulation.lexicon import read
+from camelid.simulation.lexicon import read, texts
 from camelid.simulation.lexicon.tasks import Risk
 
 TEMPLATES = read("templates", "prompts", dict[str, tuple[str, ...]])
 """Key of a prompt kind to its templates; a fifth of each key is held out for test."""
-VECTORS = read("templates", "vectors", tuple[str, ...])
+VECTORS = texts("templates", "vectors")
 """Attack vectors; a key of `TEMPLATES` each but for the first."""
 
-HOW_TO_REPLIES = read("replies", "how_to", tuple[str, ...])
-RECOMMENDATIONS = read("replies", "recommendation", tuple[str, ...])
-REFUSALS = read("replies", "refusals", tuple[str, ...])
+HOW_TO_REPLIES = texts("replies", "how_to")
+RECOMMENDATIONS = texts("replies", "recommendation")
+REFUSALS = texts("replies", "refusals")
 """Openings of a refusal; a reason and an alternative follow."""
-EVASIONS = read("replies", "evasions", tuple[str, ...])
-ASIDES = read("replies", "asides", tuple[str, ...])
+EVASIONS = texts("replies", "evasions")
+ASIDES = texts("replies", "asides")
 """Sentences that nobody asked for."""
 REASONS = read("replies", "reasons", dict[Risk, tuple[str, ...]])
 ALTERNATIVES = read("replies", "alternatives", dict[Risk, tuple[str, ...]])

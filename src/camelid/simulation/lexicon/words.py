@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from camelid.simulation.lexicon import read
-
-
-def _words(key: str) -> tuple[str, ...]:
-    return read("words", key, tuple[str, ...])
+from camelid.simulation.lexicon import read, texts
 
 
 def _forms(key: str) -> tuple[tuple[str, str], ...]:
@@ -21,14 +17,14 @@ def _pairs(firsts: tuple[str, ...], seconds: tuple[str, ...]) -> tuple[str, ...]
     return tuple(f"{first} {second}" for first in firsts for second in seconds)
 
 
-USER_NAMES = _words("user_names")
-COLOURS = _words("colours")
-ITEMS = _words("items")
-COUNTED = _words("counted")
-NUMBERS = _words("numbers")
-KIN = _words("kin")
-KIN_TRADES = _words("kin_trades")
-DRINKS = _words("drinks")
+USER_NAMES = texts("words", "user_names")
+COLOURS = texts("words", "colours")
+ITEMS = texts("words", "items")
+COUNTED = texts("words", "counted")
+NUMBERS = texts("words", "numbers")
+KIN = texts("words", "kin")
+KIN_TRADES = texts("words", "kin_trades")
+DRINKS = texts("words", "drinks")
 
 SUBJECTS = _forms("subjects")
 """(singular, plural)."""
@@ -37,33 +33,30 @@ VERBS = read("words", "verbs", tuple[tuple[str, str, str], ...])
 OBJECTS = _forms("objects")
 """(singular, plural)."""
 
-GARMENTS = _words("garments")
-MEALS = _words("meals")
-INNS = _words("inns")
+CHOICES = texts("words", "choices")
+"""What a recommendation can be about."""
+OPTIONS = read("words", "options", dict[str, tuple[str, ...]])
+"""Verb of a recommendation to what can be recommended by name; of the rest facts decide."""
 QUALITIES = read("words", "qualities", dict[str, tuple[tuple[str, str], ...]])
 """Verb of a recommendation to (what the user says, what the right option is)."""
 
-TOPICS = _words("topics")
-TOPIC_ADJECTIVES = _words("topic_adjectives")
+TOPICS = texts("words", "topics")
+TOPIC_ADJECTIVES = texts("words", "topic_adjectives")
 _FAMILIES = read("words", "rhymes", tuple[dict[str, tuple[str, ...]], ...])
 RHYME_LINES = tuple((family["first"], family["second"]) for family in _FAMILIES)
 """Ends of first lines and of second lines that rhyme with each other."""
-RHYMES: tuple[tuple[str, ...], ...] = tuple(
-    tuple(
-        dict.fromkeys(
-            [line.split()[-1] for line in (*family["first"], *family["second"])]
-            + list(family["more"])
-        )
-    )
-    for family in _FAMILIES
+_ENDS = ([line.split()[-1] for lines in both for line in lines] for both in RHYME_LINES)
+RHYMES = tuple(
+    tuple(dict.fromkeys([*ends, *family["more"]]))
+    for ends, family in zip(_ENDS, _FAMILIES, strict=True)
 )
 """Families of words that rhyme."""
 
-FIGURES = _pairs(_words("ranks"), USER_NAMES[::2])
-HOBBIES = _pairs(_words("activities"), tuple(many for _, many in OBJECTS[::3]))
-CLOSING_WORDS = _words("closing_words")
-SPOTS = _words("spots")
-FEELINGS = _words("feelings")
+FIGURES = _pairs(texts("words", "ranks"), USER_NAMES[::2])
+HOBBIES = _pairs(texts("words", "activities"), tuple(many for _, many in OBJECTS[::3]))
+CLOSING_WORDS = texts("words", "closing_words")
+SPOTS = texts("words", "spots")
+FEELINGS = texts("words", "feelings")
 """Moods in stories."""
-GROCERIES = _words("groceries")
+GROCERIES = texts("words", "groceries")
 """Words of shopping lists, repeated within one document."""
