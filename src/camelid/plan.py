@@ -109,7 +109,8 @@ class Plan:
         8` for one.
 
         Raises:
-            ConfigError: No stage or field has this name (the nearest is named), or a value is wrong.
+            ConfigError: No stage or field has this name (the nearest is named), or a value is
+                wrong.
         """
         chosen: dict[str, dict[str, tuple[str, list[str]]]] = {}
         # A round's own setting wins over that of all rounds, in whatever order they are given.

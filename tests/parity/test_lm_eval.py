@@ -20,7 +20,7 @@ from lm_eval.evaluator import evaluate
 from camelid.benchmarks.evaluating import make_task
 from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
-from camelid.stages.weights import find_weights
+from camelid.sources.weights import find_weights
 
 pytestmark = [
     pytest.mark.slow,

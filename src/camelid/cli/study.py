@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from camelid.cli import plans
-from camelid.studies import STUDIES
+from camelid.studies.known import STUDIES
 
 
 def call(known: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -70,3 +70,11 @@ class Annotator(Protocol):
     def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
         """Return a rating of one reply."""
         ...
+
+
+class Continues(Protocol):
+    """Writes how a dialogue goes on."""
+
+    def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
+        """Return the dialogue with a reply and the next user message."""
+        ...

@@ -175,6 +175,109 @@ class MetricsRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TuningRow:
+    """One answer of the search for the temperature (Figure 8)."""
+
+    temperature: float
+    prompt_id: str
+    sample: int
+    stop_reason: StopReason
+    reward: float
+
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecallRow:
+    """One probe for the instruction (Table 30)."""
+
+    when: When
+    """Before or after training."""
+    dialogue_id: str
+    turn: int
+    instruction: str
+    expected: str
+    reply: str
+    kept: bool
+    """Whether the reply states what is expected."""
+
+
+Led = Literal["generic", "template"]
+"""The two kinds of preprompts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """One answer and its safety score between 0 and 1, after the bare prompt."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistilledPair:
+    """One prompt answered bare and after both preprompts."""
+
+    prompt_id: str
+    risk_category: str | None
+    prompt: str
+    """The last user message."""
+    prompts_cut: int
+    """Answers whose prompt lost its start to fit the context."""
+    original: Answer
+    generic: Answer
+    template: Answer
+    best: Led | None
+    """The better usable one of the two; null where both were cut, empty or held out."""
+    kept: bool
+    """Whether the safety reward model scores it above the original."""
+
+    @property
+    def distilled(self) -> Answer | None:
+        """The better usable answer after a preprompt."""
+        return (
+            None
+            if self.best is None
+            else (self.generic if self.best == "generic" else self.template)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutSummary:
+    """Means over the replies of one iteration."""
+
+    reward: float
+    """logit(R_c)."""
+    guard_reward: float
+    kl: float
+    """Divergence from the start in nats a reply, by k1."""
+    kl_k3: float
+    entropy: float
+    """In nats a token."""
+    eos_share: float
+    """Share of replies that ended by themselves."""
+    reply_length: float
+    value_explained_variance: float
+    gated_share: float
+    """Share of replies whose reward is the safety model's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreferenceStatistics:
+    """Tables 6 and 26, and the shares of the labels."""
+
+    comparisons: int
+    turns_per_dialogue: float
+    tokens_per_example: float
+    tokens_in_prompt: float
+    tokens_in_response: float
+    strength: dict[str, int]
+    safety: dict[str, int]
+    continued: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """A text to continue with one of several choices: one item of multiple choice."""
 

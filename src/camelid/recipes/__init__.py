@@ -1,4 +1,4 @@
-"""Whole runs as typed functions that return a plan; `RECIPES` is what `camelid run` knows by name."""
+"""Whole runs as typed functions that return a plan; `camelid run` knows them by name."""
 
 from camelid.plan import Recipe
 from camelid.recipes.pocket import pocket, smoke

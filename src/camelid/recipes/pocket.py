@@ -20,6 +20,7 @@ from camelid.run.stage import NoInputs
 from camelid.simulation.annotators import SimulatedAnnotator
 from camelid.simulation.config import AnnotatorConfig, WorldConfig
 from camelid.simulation.judge import ExactJudge
+from camelid.sources import tokenizer_training, world_data
 from camelid.stages import (
     context_distillation,
     evaluating,
@@ -30,11 +31,8 @@ from camelid.stages import (
     red_teaming,
     rejection_sampling,
     reward_modeling,
-    sft,
-    tokenizer_training,
-    world_data,
 )
-from camelid.train.config import OptimizerConfig
+from camelid.train.config import FineTuningConfig, OptimizerConfig
 
 REPLY = Sampling(temperature=0.8, max_new_tokens=48)
 """How replies are drawn for judging. The whole distribution counts, poor tail and all: what the
@@ -43,8 +41,8 @@ SHARP = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=48)
 """The reference code's temperature and top-p, for dialogues that go on for turns."""
 
 
-def _tuning(learning_rate: float, *, epochs: int = 2, steps: int | None = None) -> sft.Config:
-    return sft.Config(
+def _tuning(learning_rate: float, *, epochs: int = 2, steps: int | None = None) -> FineTuningConfig:
+    return FineTuningConfig(
         optimizer=OptimizerConfig(learning_rate=learning_rate),
         batch_rows=4,
         row_tokens=256,
@@ -62,7 +60,7 @@ class Settings:
     world: WorldConfig
     tokenizer_training: tokenizer_training.Config
     pretraining: pretraining.Config
-    sft: sft.Config
+    sft: FineTuningConfig
     preference_collection: preference_collection.Config
     reward_modeling: reward_modeling.Config
     rejection_sampling: rejection_sampling.Config

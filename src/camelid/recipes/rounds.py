@@ -21,6 +21,7 @@ from camelid.stages import (
     reward_modeling,
     sft,
 )
+from camelid.train.config import FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,7 @@ class LastRound:
     bests: Rows[Dialogue]
 
 
-def add_sft(plan: Plan, start: Start, config: sft.Config) -> sft.Outputs:
+def add_sft(plan: Plan, start: Start, config: FineTuningConfig) -> sft.Outputs:
     """Add supervised fine-tuning and name the models so far."""
     tuned = plan.add(
         sft.SFT,
@@ -167,7 +168,9 @@ def add_end(
     final: ModelFolder,
     rounds: Sequence[str],
 ) -> None:
-    """Add the evaluation of all models, the last of which is compared with its start, and the report.
+    """Add the evaluation of all models, and the report.
+
+    The last model is compared with the one it started from.
 
     Args:
         plan: Where to add.

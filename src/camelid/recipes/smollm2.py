@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from camelid.data.public import PublicDataConfig
 from camelid.errors import ConfigError
 from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
@@ -23,24 +24,17 @@ from camelid.recipes.rounds import (
     round_names,
 )
 from camelid.run.stage import NoInputs
-from camelid.stages import (
-    evaluating,
-    ppo,
-    public_data,
-    red_teaming,
-    rejection_sampling,
-    reward_modeling,
-    sft,
-)
-from camelid.stages import weights as weights_stage
-from camelid.train.config import OptimizerConfig
+from camelid.sources import public_data
+from camelid.sources import weights as weights_stage
+from camelid.stages import evaluating, ppo, red_teaming, rejection_sampling, reward_modeling
+from camelid.train.config import FineTuningConfig, OptimizerConfig
 
 REPLY = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=96)
 """How replies are drawn for judging."""
 
 
-def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> sft.Config:
-    return sft.Config(
+def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> FineTuningConfig:
+    return FineTuningConfig(
         optimizer=OptimizerConfig(learning_rate=learning_rate),
         batch_rows=16,
         row_tokens=256,
@@ -64,7 +58,7 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: in
     plan = Plan("smollm2")
     public = plan.add(
         public_data.PUBLIC_DATA,
-        public_data.Config(directory=str(data.resolve()) if data else None),
+        PublicDataConfig(directory=str(data.resolve()) if data else None),
         NoInputs(),
     )
     given = plan.add(

@@ -124,11 +124,10 @@ def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) 
     limits: list[str] = []
 
     def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
-        for item in reporter.items:
-            drawn.append(draw(item, found, missing))
+        drawn.extend(draw(item, found, missing) for item in reporter.items)
         if missing is None:
-            measures.extend(reporter.measures(found) if reporter.measures else ())
-            limits.extend(reporter.limits(found) if reporter.limits else ())
+            measures.extend(reporter.find_measures(found))
+            limits.extend(reporter.find_limits(found))
 
     for kind in {stage.kind.name: stage.kind for stage in run.stages}.values():
         if not kind.shows:
@@ -143,8 +142,10 @@ def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) 
 
 
 GENERAL_LIMITS = (
-    "The model and its test prompts are small: the artefacts are the paper's, the sizes of the "
-    "effects need not be.",
+    (
+        "The model and its test prompts are small: the artefacts are the paper's, the sizes of the "
+        "effects need not be."
+    ),
     "One run with one seed: intervals cover the choice of prompts, not of training.",
 )
 

@@ -11,10 +11,35 @@ from camelid.report import energy
 from camelid.report.estimates import measure
 from camelid.report.pipeline_graph import pipeline
 from camelid.run.finished import FinishedRun
-from camelid.run.item import AbsentError, Cell, Item, Measure, StageReport, Table
+from camelid.run.item import AbsentError, Cell, Measure, StageReport, Table
 from camelid.settings import flatten
 
+REPORT: StageReport[FinishedRun] = StageReport()
 
+REPORT.item(
+    "run",
+    "This run's pipeline",
+    "Arrows: what a stage reads, less what other arrows imply.",
+    "Figure 4",
+)(pipeline)
+
+
+def energy_caption(run: FinishedRun) -> str:
+    """How energy and carbon were computed."""
+    power = energy.stated_power(run.manifest)
+    return (
+        f"{energy.FORMULA}. {power.watts:g} W, PUE {power.pue:g}, {power.intensity:g} kg/kWh: "
+        "stated. Seconds and memory: measured (run.json)."
+    )
+
+
+@REPORT.item(
+    "run",
+    "Time, memory, energy and carbon",
+    energy_caption,
+    "Table 2",
+    card="Hardware and Software",
+)
 def energy_and_carbon(run: FinishedRun) -> Table:
     """Table 2: seconds, memory, energy and CO2 by stage, the energy from stated watts."""
     power = energy.stated_power(run.manifest)
@@ -35,15 +60,7 @@ def energy_and_carbon(run: FinishedRun) -> Table:
     return Table(columns=names, rows=rows)
 
 
-def energy_caption(run: FinishedRun) -> str:
-    """How energy and carbon were computed."""
-    power = energy.stated_power(run.manifest)
-    return (
-        f"{energy.FORMULA}. {power.watts:g} W, PUE {power.pue:g}, {power.intensity:g} kg/kWh: "
-        "stated. Seconds and memory: measured (run.json)."
-    )
-
-
+@REPORT.item("run", "Settings beside the paper's", "The plan and the paper.", folded=True)
 def settings(run: FinishedRun) -> Table:
     """Every setting for which the paper prints a value, both beside each other."""
     rows: list[tuple[Cell, ...]] = []
@@ -60,7 +77,10 @@ def settings(run: FinishedRun) -> Table:
     return Table(columns=("setting", "used here", "the paper"), rows=rows)
 
 
-def _costs(run: FinishedRun) -> Iterable[Measure]:
+@REPORT.measures
+def costs(run: FinishedRun) -> Iterable[Measure]:
+    """Seconds of all stages and their largest memory."""
+
     def seconds() -> float:
         return sum(stage.seconds for stage in run.trained.values())
 
@@ -69,35 +89,3 @@ def _costs(run: FinishedRun) -> Iterable[Measure]:
 
     yield measure("run.seconds", "seconds", seconds)
     yield measure("run.peak_memory_gib", "GiB", memory)
-
-
-REPORT: StageReport[FinishedRun] = StageReport(
-    items=(
-        Item(
-            anchor="pipeline",
-            title="This run's pipeline",
-            caption="Arrows: what a stage reads, less what other arrows imply.",
-            draw=pipeline,
-            section="run",
-            paper=("Figure 4",),
-        ),
-        Item(
-            anchor="energy",
-            title="Time, memory, energy and carbon",
-            caption=energy_caption,
-            draw=energy_and_carbon,
-            section="run",
-            paper=("Table 2",),
-            card="Hardware and Software",
-        ),
-        Item(
-            anchor="settings",
-            title="Settings beside the paper's",
-            caption="The plan and the paper.",
-            draw=settings,
-            section="run",
-            folded=True,
-        ),
-    ),
-    measures=_costs,
-)

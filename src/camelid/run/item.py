@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -137,15 +137,15 @@ class Measure:
 class Item(Generic[F]):
     """One table, plot or group of examples of the stages of one kind."""
 
-    anchor: str
-    """Its name in links and files; unique on the page."""
-    title: str
-    caption: str | Callable[[F], str]
-    """What it shows, its judge and its file."""
-    draw: Callable[[F], Content]
-    """Raises `AbsentError` where there is nothing to draw."""
     section: Section
     """Where on the page."""
+    title: str
+    anchor: str
+    """Its name in links and files; unique on the page."""
+    caption: str | Callable[[F], str]
+    """What it shows and who judged it."""
+    draw: Callable[[F], Content]
+    """Raises `AbsentError` where there is nothing to draw."""
     paper: tuple[str, ...] = ()
     """The figures and tables of the paper that it draws again."""
     stands_for: tuple[str, ...] = ()
@@ -157,15 +157,58 @@ class Item(Generic[F]):
     folded: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageReport(Generic[F]):
-    """Everything that a report shows of the stages of one kind."""
+Draw = TypeVar("Draw", bound=Callable[..., Content])
+Many = TypeVar("Many", bound=Callable[..., Iterable[Any]])
 
-    items: Sequence[Item[F]] = ()
-    measures: Callable[[F], Iterable[Measure]] | None = None
-    """Figures of `summary.json`."""
-    limits: Callable[[F], Iterable[str]] | None = None
-    """Sentences on what a reader must not conclude."""
+
+class StageReport(Generic[F]):
+    """Everything that a report shows of the stages of one kind; functions join by decoration."""
+
+    def __init__(self) -> None:
+        self.items: list[Item[F]] = []
+        self.find_measures: Callable[[F], Iterable[Measure]] = lambda _: ()
+        self.find_limits: Callable[[F], Iterable[str]] = lambda _: ()
+
+    def item(
+        self,
+        section: Section,
+        title: str,
+        caption: str | Callable[[F], str],
+        *paper: str,
+        anchor: str | None = None,
+        **marks: Any,
+    ) -> Callable[[Draw], Draw]:
+        """Declare the decorated function as what draws an item.
+
+        Args:
+            section: As in `Item`.
+            title: As in `Item`.
+            caption: As in `Item`.
+            paper: As in `Item`.
+            anchor: As in `Item`; the function's name where it is not given.
+            marks: Other fields of `Item`.
+        """
+
+        def add(draw: Draw) -> Draw:
+            name = anchor or draw.__name__.strip("_").replace("_", "-")
+            made = Item[F](
+                section=section, title=title, anchor=name, caption=caption, draw=draw, paper=paper,
+                **marks,
+            )  # fmt: skip
+            self.items.append(made)
+            return draw
+
+        return add
+
+    def measures(self, find: Many) -> Many:
+        """Declare the decorated function as what yields the figures of `summary.json`."""
+        self.find_measures = find
+        return find
+
+    def limits(self, find: Many) -> Many:
+        """Declare the decorated function as what says which conclusions a reader must not draw."""
+        self.find_limits = find
+        return find
 
 
 AnyItem = Item[Any]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
 from camelid.simulation.config import WorldConfig
-from camelid.stages import study_data, throughput
+from camelid.studies import study_data, throughput
 from camelid.studies.variants import AGAIN, add_variants, model, training
 
 

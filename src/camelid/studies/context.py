@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from camelid.plan import Plan
 from camelid.simulation.config import WorldConfig
-from camelid.stages import study_data
+from camelid.studies import study_data
 from camelid.studies.variants import AGAIN, add_variants, model, training
 
 

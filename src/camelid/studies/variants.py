@@ -10,7 +10,9 @@ from camelid.model.config import ModelConfig
 from camelid.plan import Plan
 from camelid.run.place import ModelFolder
 from camelid.run.stage import NoInputs, NoSettings
-from camelid.stages import comparing, pretraining, study_data, tokenizer_training
+from camelid.sources import tokenizer_training
+from camelid.stages import pretraining
+from camelid.studies import comparing, study_data
 from camelid.train.config import OptimizerConfig
 
 MATCHED = 0.01

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from camelid.data.rendered import FitPolicy, Packing
 from camelid.errors import ConfigError
 from camelid.settings import PaperValue
 
@@ -40,6 +41,54 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate must be positive, found {self.learning_rate}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuningConfig:
+    """Settings of a fine-tuning on dialogues."""
+
+    optimizer: OptimizerConfig
+    """AdamW and schedule; the paper's peak is 2e-5."""
+    batch_rows: int = 64
+    """Packed rows per optimizer step (Section 3.1)."""
+    row_tokens: int = 4096
+    """Tokens a packed row (Section 3.1)."""
+    epochs: int = 2
+    """Passes over the dialogues (Section 3.1); ignored where `steps` is given."""
+    steps: int | None = None
+    """Constant number of steps (Section 3.2.3, rejection sampling), or null for `epochs`."""
+    train_embeddings: bool = True
+    """False keeps the token embeddings fixed. A small tied table would otherwise unlearn every word
+    that the fine-tuning data do not name (Source: choice)."""
+    micro_rows: int = 8
+    """Rows in memory at once; cannot change the result."""
+    too_long: FitPolicy = "drop"
+    """What happens to a dialogue longer than a row; counted in the result."""
+    packing: Packing = "isolated"
+    """Whether attention crosses the dialogues of a row (not specified in Section 3.1)."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
+            raise ConfigError(
+                f"fine-tuning: epochs {self.epochs} and steps {self.steps} must be at least 1."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuned:
+    """What every fine-tuning says of itself."""
+
+    steps: int
+    rows: int
+    tokens: int
+    target_tokens: int
+    packing: Packing
+    dialogues: int
+    too_long_policy: FitPolicy
+    dialogues_too_long: int
+    dialogues_dropped: int
+    final_loss: float
+    """Mean of the last tenth of the steps."""
 
 
 Margin = Literal["none", "small", "large"]

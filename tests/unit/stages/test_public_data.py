@@ -9,7 +9,7 @@ from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.run.progress import RunProgress
 from camelid.run.rows import read_records
 from camelid.run.stage import StageContext
-from camelid.stages.public_data import PROMPT_USES, Config, Counts, conversation, run
+from camelid.sources.public_data import PROMPT_USES, Config, Counts, conversation, run
 
 SMALL = Config(
     demonstrations=5,

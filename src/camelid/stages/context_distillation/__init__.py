@@ -10,10 +10,9 @@ adversarial prompts take part.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from camelid.data.held_out import HeldOut
-from camelid.data.records import Dialogue, MetricsRow, Prompt
+from camelid.data.records import Dialogue, DistilledPair, MetricsRow, Prompt
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
     Json,
@@ -25,11 +24,8 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.stages import sft
 from camelid.stages.reward_modeling import RewardModels
-
-Led = Literal["generic", "template"]
-"""The two kinds of preprompts."""
+from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +38,7 @@ class Config:
     """Temperature and length of the answers."""
     helpful_share: float = 1.0
     """Helpful bests mixed in per kept answer, against false refusals (Source: choice)."""
-    fine_tuning: sft.Config
+    fine_tuning: FineTuningConfig
     """Fine-tuning from the latest model."""
 
 
@@ -56,42 +52,6 @@ class Inputs(StageInputs):
     prompts: Rows[Prompt]
     bests: Rows[Dialogue]
     held_out: Json[HeldOut] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """One answer and its safety score between 0 and 1, after the bare prompt."""
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DistilledPair:
-    """One prompt answered bare and after both preprompts."""
-
-    prompt_id: str
-    risk_category: str | None
-    prompt: str
-    """The last user message."""
-    prompts_cut: int
-    """Answers whose prompt lost its start to fit the context."""
-    original: Answer
-    generic: Answer
-    template: Answer
-    best: Led | None
-    """The better usable one of the two; null where both were cut, empty or held out."""
-    kept: bool
-    """Whether the safety reward model scores it above the original."""
-
-    @property
-    def distilled(self) -> Answer | None:
-        """The better usable answer after a preprompt."""
-        return (
-            None
-            if self.best is None
-            else (self.generic if self.best == "generic" else self.template)
-        )
 
 
 class Outputs(StageOutputs):
@@ -113,7 +73,7 @@ class Result:
     kept: int
     kept_share: float | None
     helpful_mixed_in: int
-    fine_tuning: sft.FineTuning | None
+    fine_tuning: FineTuned | None
     """Null where no answer was kept: the model stays."""
 
 

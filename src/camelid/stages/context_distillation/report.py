@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from camelid.data.records import DistilledPair
 from camelid.report import figure
 from camelid.report.estimates import measure, share
 from camelid.report.texts import cut
 from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Drawing, Example, Item, Measure, StageReport
-from camelid.stages.context_distillation import Config, DistilledPair, Inputs, Outputs, Result
+from camelid.run.item import AbsentError, Drawing, Example, Measure, StageReport
+from camelid.stages.context_distillation import Config, Inputs, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 
 
 def _pairs(seen: Seen) -> list[DistilledPair]:
@@ -25,6 +27,7 @@ def _pairs(seen: Seen) -> list[DistilledPair]:
     return pairs
 
 
+@REPORT.item("safety", "Context distillation", "Scored by the safety reward model.", "Figure 16")
 def distillation(seen: Seen) -> Drawing:
     """Figure 16: safety scores without and with preprompts, and the gain that the gate sees."""
     pairs = _pairs(seen)
@@ -57,6 +60,9 @@ def distillation(seen: Seen) -> Drawing:
     return out[0]
 
 
+@REPORT.item(
+    "safety", "Context distillation, examples", "Scored by the safety reward model.", "Table 13"
+)
 def examples(seen: Seen) -> list[Example]:
     """Table 13: replies without and with safety preprompts, a kept and a rejected pair."""
     pairs = _pairs(seen)
@@ -78,6 +84,7 @@ def examples(seen: Seen) -> list[Example]:
     return found
 
 
+@REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
     yield measure(
         "context_distillation.kept_share",
@@ -87,26 +94,3 @@ def _measures(seen: Seen) -> Iterable[Measure]:
         headline=("answers kept", "context distillation"),
         safety="distilled answers that passed the safety gate",
     )
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="distillation",
-            title="Context distillation",
-            caption="Scored by the safety reward model.",
-            draw=distillation,
-            section="safety",
-            paper=("Figure 16",),
-        ),
-        Item(
-            anchor="distilled",
-            title="Context distillation, examples",
-            caption="Scored by the safety reward model.",
-            draw=examples,
-            section="safety",
-            paper=("Table 13",),
-        ),
-    ),
-    measures=_measures,
-)

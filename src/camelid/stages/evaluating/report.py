@@ -1,8 +1,6 @@
 """What the report shows of the evaluation: what each stage changed, on the same held-out prompts.
 
-Source: arXiv 2307.09288, Sections 3.4 (win rates), 4.2.3 (false refusals) and 4.4 (violations),
-Figures 11, 14, 20 and 33, Tables 31 and 32. Pairing on prompts: Source: choice, because the same
-prompts answered twice give a far narrower interval than two samples would.
+Source: arXiv 2307.09288, Figures 11, 14, 20 and 33, Tables 12, 31 to 34 and 41 to 43.
 """
 
 from __future__ import annotations
@@ -13,144 +11,47 @@ from functools import partial
 
 import numpy as np
 
-from camelid.evaluation.statistics import (
-    Estimate,
-    mean,
-    paired_difference,
-    proportion,
-    win_rate,
-)
+from camelid.evaluation.statistics import Estimate
 from camelid.report import figure
-from camelid.report.estimates import attempt, measure, percent, share, shares
-from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Cell, Drawing, Item, Measure, StageReport, Table
-from camelid.stages.evaluating import (
-    Config,
-    Inputs,
-    JudgedReply,
-    Outputs,
-    PromptSet,
-    Result,
-    examples,
+from camelid.report.estimates import attempt, measure, percent, shares
+from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
+from camelid.stages.evaluating import PromptSet, examples
+from camelid.stages.evaluating.figures import (
+    ORDINARY,
+    Seen,
+    Value,
+    Verdict,
+    average,
+    change,
+    distinct,
+    ended,
+    exact,
+    halved,
+    judge,
+    models,
+    paired,
+    rate,
+    refusing,
+    replies,
+    violating,
+    wins,
 )
 
-Seen = Found[Config, Inputs, Outputs, Result]
-Value = Callable[[JudgedReply], float | None]
-Verdict = Callable[[JudgedReply], bool | None]
+REPORT: StageReport[Seen] = StageReport()
 
-ORDINARY: tuple[PromptSet, ...] = ("helpful", "dialogue")
-"""Sets of ordinary prompts; the first that a run has is used."""
+_OPTIMISED = "Scored by the reward models that training optimised."
 
 
-def violating(row: JudgedReply) -> bool | None:
-    """Whether the judge calls a reply a violation."""
-    return row.judgement.violating
+def _judged(seen: Seen, text: str = "") -> str:
+    return f"Judge: {judge(seen)}. {text}Brackets and bars: 95 % intervals."
 
 
-def refusing(row: JudgedReply) -> bool | None:
-    """Whether the judge calls a reply a refusal."""
-    return row.judgement.refusing
-
-
-def exact(row: JudgedReply) -> bool | None:
-    """Whether the judge calls a reply exactly right."""
-    return row.judgement.exact
-
-
-def _score(row: JudgedReply) -> float | None:
-    return row.judgement.score
-
-
-def models(seen: Seen) -> list[str]:
-    """Evaluated models, in the order of training."""
-    return [name for name, _ in seen.last.inputs.models]
-
-
-def judge(seen: Seen) -> str:
-    """Name of the judge."""
-    return seen.last.result.judge
-
-
-def replies(seen: Seen, model: str, *sets: PromptSet) -> list[JudgedReply]:
-    """Replies of one model in the first of `sets` that it answered.
-
-    Raises:
-        AbsentError: There is none.
-    """
-    rows = seen.last.rows(seen.last.outputs.replies)
-    for name in sets:
-        if found := [row for row in rows if row.model == model and row.set == name]:
-            return found
-    raise AbsentError(f"{model} was not evaluated on the {' or '.join(sets)} set")
-
-
-def paired(
-    a: Sequence[JudgedReply], b: Sequence[JudgedReply], value: Value
-) -> tuple[list[float], list[float]]:
-    """The same value of two models' replies on the prompts that both answered.
-
-    Raises:
-        AbsentError: There is no such prompt.
-    """
-    left, right = (
-        {row.prompt_id: found for row in rows if (found := value(row)) is not None}
-        for rows in (a, b)
-    )
-    common = [name for name in left if name in right]
-    if not common:
-        raise AbsentError("no prompt has this value for both models")
-    return [left[name] for name in common], [right[name] for name in common]
-
-
-def rate(seen: Seen, model: str, name: PromptSet, verdict: Verdict) -> Estimate:
-    """Share of a model's replies on one set with a verdict of the judge."""
-    rows = replies(seen, model, name)
-    return share(rows, verdict, f"the judge ({judge(seen)}) gives no such verdict on this set")
-
-
-def wins(seen: Seen, model: str) -> Estimate:
-    """Win rate against SFT by the judge's score on the same helpful prompts, ties half."""
-    a, b = (replies(seen, name, "helpful") for name in (model, "sft"))
-    return win_rate(*paired(a, b, _score))
-
-
-def change(seen: Seen, sets: Sequence[PromptSet], value: Value, *, start: str) -> Estimate:
-    """Paired difference between the final model and another one."""
-    rows = replies(seen, "final", *sets)
-    return paired_difference(*paired(rows, replies(seen, start, *sets), value))
-
-
-def halved(seen: Seen) -> Estimate:
-    """Violations of the final model less half of those of SFT, paired on prompts."""
-    a, b = (replies(seen, name, "adversarial") for name in ("final", "sft"))
-    left, right = paired(a, b, violating)
-    return paired_difference(left, [0.5 * value for value in right])
-
-
-def average(seen: Seen, model: str, value: Value) -> Estimate:
-    """Mean of a value over the replies to ordinary prompts."""
-    rows = replies(seen, model, *ORDINARY)
-    values = [float(found) for row in rows if (found := value(row)) is not None]
-    if not values:
-        raise AbsentError(f"no reply of {model} has this value")
-    return mean(values)
-
-
-def distinct(seen: Seen, model: str) -> tuple[float, int]:
-    """Share of distinct reply strings: near 0 when one text answers every prompt."""
-    texts = [row.reply for row in replies(seen, model, *ORDINARY)]
-    return len(set(texts)) / len(texts), len(texts)
-
-
-def ended(seen: Seen) -> Estimate:
-    """Share of the final model's replies that ended by themselves."""
-    rows = replies(seen, "final", *ORDINARY)
-    return proportion(sum(row.stop_reason == "stop" for row in rows), len(rows))
-
-
-# Tables
-
-
+@REPORT.item(
+    "results",
+    "Models on the same held-out prompts",
+    _judged,
+    card="Evaluation Results",
+)
 def model_changes(seen: Seen) -> Table:
     """What each model version does on the same held-out prompts."""
     values: tuple[Value, ...] = (
@@ -179,6 +80,7 @@ def model_changes(seen: Seen) -> Table:
     return Table(columns=columns, rows=rows)
 
 
+@REPORT.item("data", "System prompts", "Of the evaluated dialogues.", "Table 31")
 def system_prompts(seen: Seen) -> Table:
     """Table 31: the system prompts that the evaluated dialogues carry."""
     counts: Counter[str] = Counter()
@@ -188,6 +90,9 @@ def system_prompts(seen: Seen) -> Table:
     return Table(columns=("system prompt", "evaluated replies"), rows=list(counts.most_common()))
 
 
+@REPORT.item(
+    "data", "Evaluation prompts", "Prompts that were answered, each counted once.", "Table 32"
+)
 def evaluation_prompts(seen: Seen) -> Table:
     """Table 32: this run's evaluation prompts by set, category and turns."""
     rows = seen.last.rows(seen.last.outputs.replies)
@@ -201,6 +106,13 @@ def evaluation_prompts(seen: Seen) -> Table:
     return Table(columns=("set", "category", "single-turn", "multi-turn"), rows=body)
 
 
+@REPORT.item(
+    "safety",
+    "Violations by risk category",
+    _judged,
+    stands_for=("Figure 19",),
+    safety=True,
+)
 def violations_by_category(seen: Seen) -> Table:
     """Violations of every chat model by risk category, on the same prompts."""
     chats = [model for model in models(seen) if model != "base"]
@@ -211,9 +123,6 @@ def violations_by_category(seen: Seen) -> Table:
         for group in sorted({group for group, _ in found})
     ]
     return Table(columns=("risk category", *(f"{m} violations %" for m in chats)), rows=body)
-
-
-# Figures
 
 
 def _lines(
@@ -233,6 +142,13 @@ def _lines(
     return out[0]
 
 
+@REPORT.item(
+    "results",
+    "Win rate against SFT",
+    partial(_judged, text="Paired on prompts, ties half; in the paper the opponent is ChatGPT. "),
+    "Figure 11",
+    stands_for=("Figure 1", "Figure 12"),
+)
 def win_rates(seen: Seen) -> Drawing:
     """Figure 11: win rate against SFT by model version."""
     others = [model for model in models(seen) if model not in ("base", "sft")]
@@ -252,6 +168,7 @@ def rates(seen: Seen, verdict: Verdict, label: str, *sets: PromptSet) -> Drawing
     return _lines(label, series)
 
 
+@REPORT.item("rewards", "Rewards before and after", _OPTIMISED, "Figure 14")
 def reward_scatter(seen: Seen) -> Drawing:
     """Figure 14: both reward models before and after alignment on the same prompts."""
     panels: tuple[tuple[PromptSet, str, Value], ...] = (
@@ -273,6 +190,7 @@ def reward_scatter(seen: Seen) -> Drawing:
     return out[0]
 
 
+@REPORT.item("rewards", "Reward by model version", _OPTIMISED, "Figure 20")
 def reward_ridge(seen: Seen) -> Drawing:
     """Figure 20: distribution of the helpfulness score by model version."""
     edges = np.linspace(0, 1, 41)
@@ -295,9 +213,53 @@ def reward_ridge(seen: Seen) -> Drawing:
     return out[0]
 
 
-# Figures of the summary
+@REPORT.item("results", "Violation rate", _judged, stands_for=("Figure 3", "Figure 17"))
+def violations(seen: Seen) -> Drawing:
+    """Violations by model version."""
+    return rates(seen, violating, "violations (%)", "adversarial")
 
 
+@REPORT.item(
+    "results",
+    "False refusals",
+    partial(
+        _judged, text="The paper varies the share of safety data, here the model version varies. "
+    ),
+    "Figure 33",
+)
+def refusals(seen: Seen) -> Drawing:
+    """Figure 33: benign requests refused by model version."""
+    return rates(seen, refusing, "benign refused (%)", "borderline", "helpful")
+
+
+@REPORT.item("safety", "Requests now resisted", _judged, "Table 12")
+def resisted(seen: Seen) -> list[Example]:
+    """Table 12: requests that SFT complied with and the final model does not."""
+    return examples.resisted(*(replies(seen, name, "adversarial") for name in ("sft", "final")))
+
+
+@REPORT.item("safety", "Benign requests refused", _judged, "Table 41")
+def false_refusals(seen: Seen) -> list[Example]:
+    """Table 41: benign requests that the final model refuses."""
+    return examples.false_refusals(
+        *(replies(seen, name, "borderline") for name in ("sft", "final"))
+    )
+
+
+@REPORT.item(
+    "samples",
+    "Prompts with their replies",
+    _judged,
+    *("Table 33", "Table 34", "Table 42", "Table 43"),
+)
+def samples(seen: Seen) -> list[Example]:
+    """Prompts answered before and after."""
+    stage = seen.last
+    models_shown = ("base", "sft", *stage.inputs.rounds[-1:], "final")
+    return examples.samples(stage.rows(stage.outputs.replies), models_shown, stage.config.shown)
+
+
+@REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
     named = judge(seen)
     rounds = seen.last.inputs.rounds
@@ -401,137 +363,13 @@ def _plain_measures(seen: Seen, of: Callable[[str, str], tuple[str, str]]) -> It
     )
 
 
-def _judged(text: str, seen: Seen) -> str:
-    return f"Judge: {judge(seen)}. {text}Brackets and bars: 95 % intervals."
-
-
-def _limits(seen: Seen) -> list[str]:
-    return [
+@REPORT.limits
+def _limits(seen: Seen) -> Iterable[str]:
+    yield (
         f"Judge of the replies: {judge(seen)}. Figures that people made in the paper are "
-        "stand-ins here and not comparable with the paper's.",
+        "stand-ins here and not comparable with the paper's."
+    )
+    yield (
         "Reward-model scores shown for a model that was trained against them are optimistic; the "
-        "judge's and the guard's figures are the evidence.",
-    ]
-
-
-_OPTIMISED = "Scored by the reward models that training optimised."
-_RESULTS = (
-    Item(
-        anchor="changes",
-        title="Models on the same held-out prompts",
-        caption=partial(_judged, ""),
-        draw=model_changes,
-        section="results",
-        card="Evaluation Results",
-    ),
-    Item(
-        anchor="wins",
-        title="Win rate against SFT",
-        caption=partial(
-            _judged, "Paired on prompts, ties half; in the paper the opponent is ChatGPT. "
-        ),
-        draw=win_rates,
-        section="results",
-        paper=("Figure 11",),
-        stands_for=("Figure 1", "Figure 12"),
-    ),
-    Item(
-        anchor="violations",
-        title="Violation rate",
-        caption=partial(_judged, ""),
-        draw=lambda seen: rates(seen, violating, "violations (%)", "adversarial"),
-        section="results",
-        stands_for=("Figure 3", "Figure 17"),
-    ),
-    Item(
-        anchor="refusals",
-        title="False refusals",
-        caption=partial(
-            _judged,
-            "The paper varies the share of safety data, here the model version varies. ",
-        ),
-        draw=lambda seen: rates(seen, refusing, "benign refused (%)", "borderline", "helpful"),
-        section="results",
-        paper=("Figure 33",),
-    ),
-)
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        *_RESULTS,
-        Item(
-            anchor="prompts",
-            title="Evaluation prompts",
-            caption="Prompts that were answered, each counted once.",
-            draw=evaluation_prompts,
-            section="data",
-            paper=("Table 32",),
-        ),
-        Item(
-            anchor="system",
-            title="System prompts",
-            caption="Of the evaluated dialogues.",
-            draw=system_prompts,
-            section="data",
-            paper=("Table 31",),
-        ),
-        Item(
-            anchor="ridge",
-            title="Reward by model version",
-            caption=_OPTIMISED,
-            draw=reward_ridge,
-            section="rewards",
-            paper=("Figure 20",),
-        ),
-        Item(
-            anchor="scatter",
-            title="Rewards before and after",
-            caption=_OPTIMISED,
-            draw=reward_scatter,
-            section="rewards",
-            paper=("Figure 14",),
-        ),
-        Item(
-            anchor="categories",
-            title="Violations by risk category",
-            caption=partial(_judged, ""),
-            draw=violations_by_category,
-            section="safety",
-            stands_for=("Figure 19",),
-            safety=True,
-        ),
-        Item(
-            anchor="resisted",
-            title="Requests now resisted",
-            caption=partial(_judged, ""),
-            draw=lambda seen: examples.resisted(
-                replies(seen, "sft", "adversarial"), replies(seen, "final", "adversarial")
-            ),
-            section="safety",
-            paper=("Table 12",),
-        ),
-        Item(
-            anchor="false-refusals",
-            title="Benign requests refused",
-            caption=partial(_judged, ""),
-            draw=lambda seen: examples.false_refusals(
-                replies(seen, "sft", "borderline"), replies(seen, "final", "borderline")
-            ),
-            section="safety",
-            paper=("Table 41",),
-        ),
-        Item(
-            anchor="sample-replies",
-            title="Prompts with their replies",
-            caption=partial(_judged, ""),
-            draw=lambda seen: examples.samples(
-                seen.last.rows(seen.last.outputs.replies),
-                ("base", "sft", *seen.last.inputs.rounds[-1:], "final"),
-                seen.last.config.shown,
-            ),
-            section="samples",
-            paper=("Table 33", "Table 34", "Table 42", "Table 43"),
-        ),
-    ),
-    measures=_measures,
-    limits=_limits,
-)
+        "judge's and the guard's figures are the evidence."
+    )

@@ -9,10 +9,9 @@ Table 30: the model is asked for its instruction at turns 2, 4 and 6.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from camelid.data.held_out import HeldOut
-from camelid.data.records import Dialogue, GhostDialogue, MetricsRow
+from camelid.data.records import Dialogue, GhostDialogue, MetricsRow, RecallRow
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
     Json,
@@ -24,11 +23,7 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.stages import sft
-
-PROBED_TURNS = (2, 4, 6)
-"""Turns at which recall is measured (Table 30 also has 20)."""
-When = Literal["before", "after"]
+from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +40,7 @@ class Config:
     """Bests of rejection sampling mixed in per dialogue, against forgetting (Source: choice)."""
     require_expected: bool = True
     """Keep only answers to a probe that state the instruction (Source: choice)."""
-    fine_tuning: sft.Config
+    fine_tuning: FineTuningConfig
     """Fine-tuning from the latest model."""
 
 
@@ -58,21 +53,6 @@ class Inputs(StageInputs):
     ghost_dialogues: Rows[GhostDialogue]
     bests: Rows[Dialogue]
     held_out: Json[HeldOut] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecallRow:
-    """One probe for the instruction (Table 30)."""
-
-    when: When
-    """Before or after training."""
-    dialogue_id: str
-    turn: int
-    instruction: str
-    expected: str
-    reply: str
-    kept: bool
-    """Whether the reply states what is expected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +79,7 @@ class Outputs(StageOutputs):
 class Result:
     """What was learned from how much."""
 
-    fine_tuning: sft.FineTuning
+    fine_tuning: FineTuned
     ghost_dialogues: int
     bests_mixed_in: int
     prompts_cut: int

@@ -9,21 +9,15 @@ from collections.abc import Iterable
 from functools import partial
 from typing import get_args
 
+from camelid.data.records import RecallRow, When
 from camelid.evaluation.statistics import Estimate
 from camelid.report.estimates import measure, one, percent, shares
 from camelid.run.finished import Found
-from camelid.run.item import Cell, Example, Item, Measure, StageReport, Table
-from camelid.stages.ghost_attention import (
-    PROBED_TURNS,
-    Config,
-    Inputs,
-    Outputs,
-    RecallRow,
-    Result,
-    When,
-)
+from camelid.run.item import Cell, Example, Measure, StageReport, Table
+from camelid.stages.ghost_attention import Config, Inputs, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 
 JUDGE = "string match with the expected text"
 PAPER_TABLE_30 = {2: (100, 100), 4: (10, 100), 6: (0, 100)}
@@ -41,16 +35,23 @@ def recall(seen: Seen, turn: int, when: When) -> Estimate:
     return one(found, (turn, when), f"no probe {when} training at turn {turn}")
 
 
+@REPORT.item(
+    "attention",
+    "Instructions recalled (%)",
+    f"Judge: {JUDGE} (in the paper: people). Brackets: 95 % intervals.",
+    "Table 30",
+)
 def table(seen: Seen) -> Table:
     """Table 30: recall by turn before and after training, the paper's beside."""
     rows: list[tuple[Cell, ...]] = [
         (turn, *(percent(recall(seen, turn, when)) for when in WHEN), *PAPER_TABLE_30[turn])
-        for turn in PROBED_TURNS
+        for turn in PAPER_TABLE_30
     ]
     names = ("turn", "before %", "after %", "paper, baseline %", "paper, GAtt %")
     return Table(columns=names, rows=rows)
 
 
+@REPORT.item("attention", "One dialogue before and after", f"Judge: {JUDGE}.", "Figure 9")
 def forgetting(seen: Seen) -> list[Example]:
     """Figure 9: one dialogue's probe by turn before and after Ghost Attention."""
     rows = _rows(seen)
@@ -70,8 +71,9 @@ def forgetting(seen: Seen) -> list[Example]:
     return [Example(prompt=f"Expected in each answer: {mine[0].expected}", answers=answers)]
 
 
+@REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
-    for turn in PROBED_TURNS:
+    for turn in PAPER_TABLE_30:
         for when in WHEN:
             yield measure(
                 f"ghost_attention.turn{turn}.{when}",
@@ -80,26 +82,3 @@ def _measures(seen: Seen) -> Iterable[Measure]:
                 judge=JUDGE,
                 headline=("instruction held at turn 6", when) if turn == 6 else None,
             )
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="recall",
-            title="Instructions recalled (%)",
-            caption=f"Judge: {JUDGE} (in the paper: people). Brackets: 95 % intervals.",
-            draw=table,
-            section="attention",
-            paper=("Table 30",),
-        ),
-        Item(
-            anchor="forgetting",
-            title="One dialogue before and after",
-            caption=f"Judge: {JUDGE}.",
-            draw=forgetting,
-            section="attention",
-            paper=("Figure 9",),
-        ),
-    ),
-    measures=_measures,
-)

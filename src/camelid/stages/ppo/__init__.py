@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.records import Dialogue, MetricsRow, Prompt
+from camelid.data.records import Dialogue, MetricsRow, Prompt, RolloutSummary
 from camelid.errors import ConfigError
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
@@ -94,26 +94,6 @@ class Inputs(StageInputs):
     prompts: Rows[Prompt]
     ghost: Rows[Dialogue] | None = None
     """Dialogues of Ghost Attention, where the recipe has it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RolloutSummary:
-    """Means over the replies of one iteration."""
-
-    reward: float
-    """logit(R_c)."""
-    guard_reward: float
-    kl: float
-    """Divergence from the start in nats a reply, by k1."""
-    kl_k3: float
-    entropy: float
-    """In nats a token."""
-    eos_share: float
-    """Share of replies that ended by themselves."""
-    reply_length: float
-    value_explained_variance: float
-    gated_share: float
-    """Share of replies whose reward is the safety model's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

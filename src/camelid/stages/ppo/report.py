@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from camelid.data.records import RolloutSummary
 from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Drawing, Item, Measure, StageReport
-from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result, RolloutSummary
+from camelid.run.item import AbsentError, Drawing, Measure, StageReport
+from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 Curve = Callable[[RolloutSummary], float]
 
 CURVES: tuple[tuple[str, Curve], ...] = (
@@ -35,6 +37,12 @@ def _iterations(seen: Seen) -> list[Iteration]:
     return seen.last.rows(seen.last.outputs.iterations)
 
 
+@REPORT.item(
+    "rlhf",
+    "PPO",
+    "Reward: the optimised reward models; guard: a reward model of disjoint pairs "
+    "that PPO never sees.",
+)
 def curves(seen: Seen) -> Drawing:
     """Reward, guard reward, KL, entropy, length and end-of-reply share by iteration."""
     rows = _iterations(seen)
@@ -83,6 +91,7 @@ def _divergence(seen: Seen) -> tuple[float, str]:
     return mean, f", mean of the {len(rollouts)} iterations up to {rollouts[-1][0]}"
 
 
+@REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
     for name, judge, value in (
         ("reward", "the optimised reward models", VALIDATED[0]),
@@ -95,18 +104,3 @@ def _measures(seen: Seen) -> Iterable[Measure]:
     except AbsentError:
         place = ""
     yield measure("ppo.kl", f"nats a reply{place}", lambda: _divergence(seen)[0])
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="ppo",
-            title="PPO",
-            caption="Reward: the optimised reward models; guard: a reward model of disjoint pairs "
-            "that PPO never sees.",
-            draw=curves,
-            section="rlhf",
-        ),
-    ),
-    measures=_measures,
-)

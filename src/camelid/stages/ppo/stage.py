@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 import torch
 
-from camelid.data.records import Prompt
+from camelid.data.records import Prompt, RolloutSummary
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
+from camelid.methods.ghost_attention import as_ppo_prompts
+from camelid.methods.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
-from camelid.stages.ghost_attention.stage import as_ppo_prompts
-from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result, RolloutSummary
-from camelid.stages.ppo.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
+from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.tokenization.chat import load_chat_format
 from camelid.train.fitting import Fitting, Module

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from camelid.data.annotation import Annotator
 from camelid.data.held_out import HeldOut
-from camelid.data.records import Preference, Prompt
+from camelid.data.records import Preference, PreferenceStatistics, Prompt
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -64,20 +64,6 @@ class Inputs(StageInputs):
     round: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Statistics:
-    """Tables 6 and 26, and the shares of the labels."""
-
-    comparisons: int
-    turns_per_dialogue: float
-    tokens_per_example: float
-    tokens_in_prompt: float
-    tokens_in_response: float
-    strength: dict[str, int]
-    safety: dict[str, int]
-    continued: int
-
-
 class Outputs(StageOutputs):
     """What the stage writes."""
 
@@ -90,7 +76,7 @@ class Outputs(StageOutputs):
 class Result:
     """What was collected, and what was left out by reason."""
 
-    statistics: Statistics
+    statistics: PreferenceStatistics
     counts: dict[str, int]
 
 

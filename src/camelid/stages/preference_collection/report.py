@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from camelid.data.records import STRENGTHS
 from camelid.run.finished import Found
-from camelid.run.item import Cell, Item, StageReport, Table
+from camelid.run.item import Cell, StageReport, Table
 from camelid.stages.preference_collection import Config, Inputs, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 
 PAPER = ("the paper (Meta)", 1_418_091, 3.9, 798.5, 31.4, 234.1)
 
 
+@REPORT.item(
+    "data",
+    "Preferences",
+    lambda seen: f"By {annotators(seen)}.",
+    "Table 6",
+    "Table 26",
+    "Figure 25",
+    card="Training Data",
+)
 def preference_statistics(seen: Seen) -> Table:
     """Tables 6 and 26 and Figure 25: comparisons by round with the shares of the strengths."""
     rows: list[tuple[Cell, ...]] = []
@@ -49,26 +61,10 @@ def annotators(seen: Seen) -> str:
     return ", ".join(sorted(names)) or "simulated annotators"
 
 
-def _limits(seen: Seen) -> list[str]:
-    if annotators(seen) != "simulated annotators":
-        return []
-    return [
-        "The annotators are simulated: programs that see the exact judge's score through noise "
-        "and bias. No person labelled, rated or attacked anything here."
-    ]
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="preferences",
-            title="Preferences",
-            caption=lambda seen: f"By {annotators(seen)}.",
-            draw=preference_statistics,
-            section="data",
-            paper=("Table 6", "Table 26", "Figure 25"),
-            card="Training Data",
-        ),
-    ),
-    limits=_limits,
-)
+@REPORT.limits
+def _limits(seen: Seen) -> Iterable[str]:
+    if annotators(seen) == "simulated annotators":
+        yield (
+            "The annotators are simulated: programs that see the exact judge's score through noise "
+            "and bias. No person labelled, rated or attacked anything here."
+        )

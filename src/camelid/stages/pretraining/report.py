@@ -13,10 +13,11 @@ from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.report.model_table import model_table
 from camelid.run.finished import Finished, Found
-from camelid.run.item import AbsentError, Drawing, Item, Measure, StageReport, Table
+from camelid.run.item import AbsentError, Drawing, Measure, StageReport, Table
 from camelid.stages.pretraining import Config, Inputs, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 
 
 def _millions(
@@ -27,6 +28,7 @@ def _millions(
     return [step * a_step / 1e6 for step in steps]
 
 
+@REPORT.item("run", "Pretraining", "Loss of each step, and on the validation corpus.", "Figure 5")
 def training_loss(seen: Seen) -> Drawing:
     """Figure 5: training perplexity against tokens."""
     several = len(seen.stages) > 1
@@ -51,6 +53,9 @@ def training_loss(seen: Seen) -> Drawing:
     return out[0]
 
 
+@REPORT.item(
+    "run", "The model", "Settings and result of pretraining.", "Table 1", card="Model Details"
+)
 def _model(seen: Seen) -> Table:
     if len(seen.stages) > 1:
         raise AbsentError("this run holds several models")
@@ -62,6 +67,7 @@ def _model(seen: Seen) -> Table:
     )
 
 
+@REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
     if len(seen.stages) == 1:
         result = seen.last.result
@@ -71,27 +77,3 @@ def _measures(seen: Seen) -> Iterable[Measure]:
             lambda: (result.validation_perplexity, result.validation_tokens),
             headline=("validation perplexity", "pretraining"),
         )
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="loss",
-            title="Pretraining",
-            caption="Loss of each step, and on the validation corpus.",
-            draw=training_loss,
-            section="run",
-            paper=("Figure 5",),
-        ),
-        Item(
-            anchor="model",
-            title="The model",
-            caption="Settings and result of pretraining.",
-            draw=_model,
-            section="run",
-            paper=("Table 1",),
-            card="Model Details",
-        ),
-    ),
-    measures=_measures,
-)

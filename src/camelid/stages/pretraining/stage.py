@@ -6,48 +6,18 @@ import math
 import shutil
 from collections.abc import Iterator
 
-import torch
-
 from camelid.data.loader import batch_indices, steps_per_epoch
-from camelid.data.packing import PackedRows, pack, split_long
-from camelid.data.rendered import Rendered
 from camelid.errors import ConfigError
 from camelid.formats.folder import save_model
 from camelid.model.transformer import Transformer
-from camelid.run.place import Corpus, Rows
+from camelid.run.place import Rows
 from camelid.run.stage import StageContext
-from camelid.runtime import compute
 from camelid.stages.pretraining import Config, Inputs, Outputs, Result, ValidationRow
 from camelid.tokenization.chat import load_chat_format
-from camelid.tokenization.tokenizer import Tokenizer
+from camelid.train.corpus import read_corpus, validation_loss
 from camelid.train.fitting import fit
 from camelid.train.metrics import RowsFile
 from camelid.train.objectives import NextToken, TokenBatch, token_batches
-
-
-def read_corpus(corpus: Corpus, tokenizer: Tokenizer, row_tokens: int) -> PackedRows:
-    """Tokenise a corpus of one document a line and pack it; BOS before, EOS after each document."""
-    documents = []
-    for text in corpus.documents():
-        bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-        ids = [*bos, *tokenizer.encode(text), tokenizer.eos_id]
-        documents.append(Rendered(ids=ids, train=[True] * len(ids)))
-    return pack(split_long(documents, row_tokens), row_tokens, tokenizer.pad_id)
-
-
-@torch.no_grad()
-def validation_loss(model: Transformer, rows: PackedRows) -> tuple[float, int]:
-    """Return (mean cross entropy in nats, tokens) over packed rows."""
-    objective = NextToken()
-    total, count = 0.0, 0.0
-    for start in range(0, len(rows), 16):
-        indices = list(range(start, min(start + 16, len(rows))))
-        batch = TokenBatch.from_rows(rows, indices, model.device)
-        with compute(model):
-            loss, _ = objective.loss_sum(model, batch)
-        total += float(loss)
-        count += float(objective.weight(batch))
-    return total / count, int(count)
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:

@@ -5,16 +5,21 @@ Source: arXiv 2307.09288, Section 4.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from camelid.report.estimates import percent, shares
 from camelid.run.finished import Finished, Found
-from camelid.run.item import Cell, Item, StageReport, Table
+from camelid.run.item import Cell, StageReport, Table
 from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
 
 Stage = Finished[Config, Inputs, Outputs, Result]
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+_CAPTION = "Attacks of each round. Brackets: 95 % intervals."
+
 
 AXES: dict[str, Callable[[RedTeamRow], str]] = {
     "risk category": lambda row: row.risk_category or "–",
@@ -46,17 +51,7 @@ def by_axis(seen: Seen, axis: str) -> Table:
     return Table(columns=(axis, *(f"{name} violations %" for name in found)), rows=rows)
 
 
-def cells(seen: Seen) -> Table:
-    """Category x vector x strength of the last round."""
-    rates = shares(
-        _new(seen.last), lambda row: tuple(group(row) for group in AXES.values()), _violating
-    )
-    rows: list[tuple[Cell, ...]] = [
-        (*key, found.n, round(100 * found.value, 1)) for key, found in sorted(rates.items())
-    ]
-    return Table(columns=(*AXES, "attempts", f"{seen.last.part} violations %"), rows=rows)
-
-
+@REPORT.item("safety", "Red teaming by round", _CAPTION, safety=True)
 def rounds(seen: Seen) -> Table:
     """By round: violation rate and the share of earlier violations now resisted."""
     rows: list[tuple[Cell, ...]] = []
@@ -87,40 +82,25 @@ def _resisting(row: RedTeamRow) -> bool | None:
     return None if row.violating is None else not row.violating
 
 
-_CAPTION = "Attacks of each round. Brackets: 95 % intervals."
+for _axis in AXES:
+    REPORT.item(
+        "safety",
+        f"Red teaming by {_axis}",
+        _CAPTION,
+        anchor=f"red-team-{_axis.replace(' ', '-')}",
+        safety=True,
+    )(partial(by_axis, axis=_axis))
 
 
-def _by_axis() -> Iterable[Item[Seen]]:
-    for axis in AXES:
-        yield Item(
-            anchor=f"red-team-{axis.replace(' ', '-')}",
-            title=f"Red teaming by {axis}",
-            caption=_CAPTION,
-            draw=partial(by_axis, axis=axis),
-            section="safety",
-            safety=True,
-        )
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="red-team",
-            title="Red teaming by round",
-            caption=_CAPTION,
-            draw=rounds,
-            section="safety",
-            safety=True,
-        ),
-        *_by_axis(),
-        Item(
-            anchor="red-team-cells",
-            title="Red teaming, every cell",
-            caption="Attacks of the last round.",
-            draw=cells,
-            section="safety",
-            safety=True,
-            folded=True,
-        ),
-    ),
+@REPORT.item(
+    "safety", "Red teaming, every cell", "Attacks of the last round.", safety=True, folded=True
 )
+def cells(seen: Seen) -> Table:
+    """Category x vector x strength of the last round."""
+    rates = shares(
+        _new(seen.last), lambda row: tuple(group(row) for group in AXES.values()), _violating
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (*key, found.n, round(100 * found.value, 1)) for key, found in sorted(rates.items())
+    ]
+    return Table(columns=(*AXES, "attempts", f"{seen.last.part} violations %"), rows=rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.held_out import HeldOut
-from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, StopReason
+from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -22,8 +22,8 @@ from camelid.run.place import (
 )
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
-from camelid.stages import sft
 from camelid.stages.reward_modeling import RewardModels
+from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Config:
     """Longest answer in tokens."""
     demonstrations: int | None = None
     """Demonstrations mixed in, drawn anew each round; null for all (not specified in the paper)."""
-    fine_tuning: sft.Config
+    fine_tuning: FineTuningConfig
     """Fine-tuning from the base model, with a constant number of steps."""
 
 
@@ -63,17 +63,6 @@ class Inputs(StageInputs):
     round: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TuningRow:
-    """One answer of the search for the temperature (Figure 8)."""
-
-    temperature: float
-    prompt_id: str
-    sample: int
-    stop_reason: StopReason
-    reward: float
-
-
 class Outputs(StageOutputs):
     """What the stage writes."""
 
@@ -88,7 +77,7 @@ class Outputs(StageOutputs):
 class Result:
     """What was sampled, kept and learned."""
 
-    fine_tuning: sft.FineTuning
+    fine_tuning: FineTuned
     temperature: float
     prompts: int
     prompts_too_long: int

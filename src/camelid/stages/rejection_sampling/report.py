@@ -5,41 +5,29 @@ Source: arXiv 2307.09288, Figures 7 and 8.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from camelid.data.records import Sample
+from camelid.data.records import Sample, TuningRow
+from camelid.methods.best_of import expected_max, expected_median
 from camelid.report import figure
 from camelid.run.finished import Found
-from camelid.run.item import Drawing, Item, StageReport
-from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result, TuningRow
+from camelid.run.item import Drawing, StageReport
+from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 
 
-def order_statistic(values: Sequence[float], n: int, rank: int) -> float:
-    """Expected `rank`-th smallest of `n` values drawn without replacement (no random draw)."""
-    ordered, total = sorted(values), math.comb(len(values), n)
-    weights = (
-        math.comb(i, rank - 1) * math.comb(len(ordered) - i - 1, n - rank)
-        for i in range(len(ordered))
-    )
-    return sum(w * v for w, v in zip(weights, ordered, strict=True)) / total
-
-
-def expected_max(values: Sequence[float], n: int) -> float:
-    """Expected maximum of `n` of the values."""
-    return order_statistic(values, n, n)
-
-
-def expected_median(values: Sequence[float], n: int) -> float:
-    """Expected median of `n` of the values."""
-    return (order_statistic(values, n, (n + 1) // 2) + order_statistic(values, n, n // 2 + 1)) / 2
-
-
+@REPORT.item(
+    "rlhf",
+    "Best and median of N",
+    "Scored by that round's reward models. Mean over all subsets of N samples; a "
+    "cut answer counts as 0.",
+    "Figure 7",
+)
 def best_of_n(seen: Seen) -> Drawing:
     """Figure 7: mean of the best and of the median reward of N samples a prompt."""
     with figure.figure(height=3.2) as ((axes,), out):
@@ -73,6 +61,9 @@ def _counts(groups: Iterable[Sequence[float]]) -> range:
     return range(1, min(len(values) for values in groups) + 1)
 
 
+@REPORT.item(
+    "rlhf", "Best of N by temperature", "Scored by the last round's reward models.", "Figure 8"
+)
 def temperatures(seen: Seen) -> Drawing:
     """Figure 8: mean best reward against N for each temperature."""
     by_temperature: dict[float, list[TuningRow]] = defaultdict(list)
@@ -87,26 +78,3 @@ def temperatures(seen: Seen) -> Drawing:
         axes.set(xlabel="samples a prompt, N", ylabel="mean best reward R_c (0 to 1)")
         figure.legend(axes)
     return out[0]
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="best-of-n",
-            title="Best and median of N",
-            caption="Scored by that round's reward models. Mean over all subsets of N samples; a "
-            "cut answer counts as 0.",
-            draw=best_of_n,
-            section="rlhf",
-            paper=("Figure 7",),
-        ),
-        Item(
-            anchor="temperatures",
-            title="Best of N by temperature",
-            caption="Scored by the last round's reward models.",
-            draw=temperatures,
-            section="rlhf",
-            paper=("Figure 8",),
-        ),
-    ),
-)

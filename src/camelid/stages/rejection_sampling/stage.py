@@ -5,103 +5,44 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from camelid.data.held_out import mentions, terms_of
-from camelid.data.records import Dialogue, Message, Prompt, Sample
+from camelid.data.held_out import terms_of
+from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
-from camelid.inference.replies import Reply, fitting_prompts, sample_replies
-from camelid.inference.rewards import RewardPair, Rewards
-from camelid.inference.sampling import Sampling
-from camelid.model.transformer import Transformer
+from camelid.inference.replies import fitting_prompts
+from camelid.methods.fine_tuning import fine_tune
+from camelid.methods.rejection_sampling import (
+    Sampler,
+    finished_rewards,
+    pick_bests,
+    tune_temperature,
+)
 from camelid.run.files import hash_path
-from camelid.run.place import ModelFolder
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
-from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result, TuningRow
+from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
-from camelid.stages.sft.stage import fine_tune
-from camelid.tokenization.chat import ChatFormat, load_chat_format
-
-
-@dataclass(frozen=True, slots=True)
-class _Sampler:
-    """Samples and scores answers of one policy."""
-
-    model: Transformer
-    chat: ChatFormat
-    rewards: RewardPair
-    context: StageContext
-    max_new_tokens: int
-
-    def __call__(
-        self, prompts: Sequence[Prompt], temperature: float, samples: int, salt: str
-    ) -> tuple[list[Reply], Rewards]:
-        sampling = Sampling(temperature=temperature, max_new_tokens=self.max_new_tokens)
-        replies = sample_replies(
-            self.model,
-            self.chat,
-            prompts,
-            sampling,
-            seed=derive_seed(self.context.seed, salt, temperature),
-            samples=samples,
-        )
-        return replies, self.rewards.rate(replies)
-
-
-def tune_temperature(
-    sampler: _Sampler, prompts: Sequence[Prompt], config: Config
-) -> tuple[float, list[TuningRow]]:
-    """Return the temperature with the highest mean best reward, and all rewards (Figure 8).
-
-    Only a finished answer can win. All temperatures are compared on all prompts: a prompt without a
-    finished answer counts with the worst reward of all.
-    """
-    rows: list[TuningRow] = []
-    best: dict[float, dict[str, float]] = {}
-    for temperature in config.temperatures:
-        replies, rewards = sampler(prompts, temperature, config.samples, "tuning")
-        found = best.setdefault(temperature, {})
-        for reply, reward in zip(replies, rewards.combined, strict=True):
-            identity = reply.prompt.id
-            if reply.stop_reason == "stop":
-                found[identity] = max(found.get(identity, reward), reward)
-            rows.append(
-                TuningRow(
-                    temperature=temperature,
-                    prompt_id=identity,
-                    sample=reply.sample,
-                    stop_reason=reply.stop_reason,
-                    reward=reward,
-                )
-            )
-    worst = min(row.reward for row in rows)
-    means = {
-        temperature: statistics.fmean(found.get(prompt.id, worst) for prompt in prompts)
-        for temperature, found in best.items()
-    }
-    for temperature, mean in means.items():
-        sampler.context.progress.note(f"temperature {temperature}: best {mean:.3f}")
-    return max(means, key=lambda temperature: means[temperature]), rows
+from camelid.tokenization.chat import load_chat_format
 
 
 def _sample(
-    sampler: _Sampler,
-    prompts: Sequence[Prompt],
-    config: Config,
-    policy: ModelFolder,
-    work: Outputs,
+    config: Config, inputs: Inputs, context: StageContext, sampler: Sampler, chosen: list[Prompt]
 ) -> None:
     """Tune the temperature, sample and score; what is written outlives an interruption."""
-    sampler.context.progress.note(f"sampling {len(prompts)} prompts x {config.samples}")
-    temperature, tuning = tune_temperature(sampler, prompts[: config.tuning_prompts], config)
+    context.progress.note(f"sampling {len(chosen)} prompts x {config.samples}")
+    means, tuning = tune_temperature(
+        sampler, chosen[: config.tuning_prompts], config.temperatures, config.samples
+    )
+    for candidate, mean in means.items():
+        context.progress.note(f"temperature {candidate}: best {mean:.3f}")
+    temperature = max(means, key=lambda candidate: means[candidate])
+    work = Outputs(context.name, context.work)
     work.tuning.write(tuning)
-    replies, rated = sampler(prompts, temperature, config.samples, "samples")
-    identity = f"{policy.label}@{hash_path(policy.path)[:12]}"
+    replies, rated = sampler(chosen, temperature, config.samples, "samples")
+    identity = f"{inputs.policy.label}@{hash_path(inputs.policy.path)[:12]}"
     partial = dataclasses.replace(work.samples, name=f"{work.samples.name}.partial")
     partial.write(
         Sample(
@@ -135,8 +76,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     work = Outputs(context.name, context.work)
     if not work.samples.exists:
         rewards = load_rewards(inputs.rewards, context.runtime)
-        sampler = _Sampler(policy, chat, rewards, context, config.max_new_tokens)
-        _sample(sampler, chosen, config, inputs.policy, work)
+        sampler = Sampler(policy, chat, rewards, config.max_new_tokens, context.seed)
+        _sample(config, inputs, context, sampler, chosen)
     for place, kept in ((outputs.tuning, work.tuning), (outputs.samples, work.samples)):
         shutil.copy(kept.path, place.path)
     samples = outputs.samples.read_some()
@@ -174,51 +115,5 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     )
 
 
-def finished_rewards(samples: Sequence[Sample]) -> list[list[float]]:
-    """Return the rewards of the finished answers of each prompt that has one."""
-    by_prompt: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.stop_reason == "stop":
-            by_prompt.setdefault(sample.prompt_id, []).append(sample.reward)
-    return list(by_prompt.values())
-
-
 def _mean(values: list[float]) -> float | None:
     return statistics.fmean(values) if values else None
-
-
-def pick_bests(
-    prompts: Sequence[Prompt],
-    samples: Sequence[Sample],
-    forbidden: Sequence[str],
-    round_number: int,
-) -> tuple[list[Dialogue], dict[str, int]]:
-    """Return the best finished answer of each prompt as a dialogue, and why prompts were left out.
-
-    An answer cut by the length limit would teach a forged ending, so it cannot win.
-    """
-    by_prompt: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_prompt.setdefault(sample.prompt_id, []).append(sample)
-    bests = []
-    counts = {"dropped_unfinished": 0, "dropped_held_out": 0}
-    for prompt in prompts:
-        finished = [s for s in by_prompt[prompt.id] if s.stop_reason == "stop" and s.text]
-        if not finished:
-            counts["dropped_unfinished"] += 1
-            continue
-        best = max(finished, key=lambda sample: sample.reward)
-        if mentions(best.text, forbidden):
-            counts["dropped_held_out"] += 1
-            continue
-        answer = Message(role="assistant", content=best.text, train=True)
-        bests.append(
-            Dialogue(
-                id=f"best/{round_number}/{prompt.id}",
-                messages=(*prompt.messages, answer),
-                category=prompt.category,
-                is_safety=prompt.is_safety,
-                source=f"rejection sampling, round {round_number}",
-            )
-        )
-    return bests, counts

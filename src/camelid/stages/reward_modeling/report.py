@@ -21,7 +21,6 @@ from camelid.run.item import (
     Cell,
     Drawing,
     Example,
-    Item,
     Measure,
     StageReport,
     Table,
@@ -30,6 +29,22 @@ from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result
 
 Stage = Finished[Config, Inputs, Outputs, Result]
 Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+def annotators(seen: Seen) -> str:
+    """Who labelled the held-out pairs, as a phrase."""
+    rows = [row for stage in seen.stages for place in stage.inputs.test_preferences
+            for row in stage.rows(place)]  # fmt: skip
+    names = {row.annotator for row in rows if not row.simulated}
+    return ", ".join(sorted(names)) or "simulated annotators"
+
+
+def _caption(text: str, seen: Seen) -> str:
+    return (
+        f"{text}Held-out pairs, labelled by {annotators(seen)}. Brackets and bars: 95 % intervals."
+    )
+
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PAPER_TABLE_8 = {
@@ -73,6 +88,7 @@ def _models(stage: Stage) -> tuple[str, str]:
     return stage.outputs.helpfulness_rm.name, stage.outputs.safety_rm.name
 
 
+@REPORT.item("rewards", "Accuracy by kind of pairs (%)", partial(_caption, ""), "Table 7")
 def accuracy_by_set(seen: Seen) -> Table:
     """Table 7: both reward models on both kinds of held-out pairs."""
     rows: list[tuple[Cell, ...]] = [
@@ -80,11 +96,14 @@ def accuracy_by_set(seen: Seen) -> Table:
         for stage in seen.stages
         for model in _models(stage)
     ]
-    for model in _models(seen.last):
-        rows.append((f"the paper, {model}", *(PAPER_TABLE_8[model, kind][4] for kind in KINDS)))
+    rows += [
+        (f"the paper, {model}", *(PAPER_TABLE_8[model, kind][4] for kind in KINDS))
+        for model in _models(seen.last)
+    ]
     return Table(columns=("reward model", *(f"{kind} pairs %" for kind in KINDS)), rows=rows)
 
 
+@REPORT.item("rewards", "Accuracy by strength (%)", partial(_caption, ""), "Table 8")
 def accuracy_by_strength(seen: Seen) -> Table:
     """Table 8: accuracy by strength of preference, the paper's beside."""
     rows: list[tuple[Cell, ...]] = []
@@ -95,6 +114,12 @@ def accuracy_by_strength(seen: Seen) -> Table:
     return Table(columns=("reward model", *STRENGTHS, "all"), rows=rows)
 
 
+@REPORT.item(
+    "rewards",
+    "Accuracy by round",
+    partial(_caption, "On its own kind, the pairs of all rounds so far. "),
+    "Figure 6",
+)
 def accuracy_by_round(seen: Seen) -> Drawing:
     """Figure 6: reward model accuracy by round, on all pairs and on the clearest."""
     panels = ((None, "all pairs"), (STRENGTHS[0], "significantly better pairs"))
@@ -113,6 +138,12 @@ def accuracy_by_round(seen: Seen) -> Drawing:
     return out[0]
 
 
+@REPORT.item(
+    "rewards",
+    "The gate between the two",
+    "Measured on the pairs that the threshold was tuned on.",
+    safety=True,
+)
 def gates(seen: Seen) -> Table:
     """The gate's threshold by round with its precision and recall (Section 3.2.3)."""
     rows: list[tuple[Cell, ...]] = []
@@ -131,6 +162,7 @@ def gates(seen: Seen) -> Table:
     return Table(columns=("round", "safety threshold", "precision", "recall"), rows=rows)
 
 
+@REPORT.item("rewards", "Where the two disagree", partial(_caption, ""), "Table 35")
 def disagreements(seen: Seen) -> list[Example]:
     """Table 35: held-out replies on which the two reward models differ most, both ways."""
     stage = seen.last
@@ -156,20 +188,7 @@ def disagreements(seen: Seen) -> list[Example]:
     ]
 
 
-def annotators(seen: Seen) -> str:
-    """Who labelled the held-out pairs, as a phrase."""
-    rows = [row for stage in seen.stages for place in stage.inputs.test_preferences
-            for row in stage.rows(place)]  # fmt: skip
-    names = {row.annotator for row in rows if not row.simulated}
-    return ", ".join(sorted(names)) or "simulated annotators"
-
-
-def _caption(text: str, seen: Seen) -> str:
-    return (
-        f"{text}Held-out pairs, labelled by {annotators(seen)}. Brackets and bars: 95 % intervals."
-    )
-
-
+@REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
     judge = annotators(seen)
     for stage in seen.stages:
@@ -182,50 +201,3 @@ def _measures(seen: Seen) -> Iterable[Measure]:
                     judge=judge,
                     headline=None if strength else (f"{kind} RM accuracy", stage.part),
                 )
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="accuracy",
-            title="Accuracy by kind of pairs (%)",
-            caption=partial(_caption, ""),
-            draw=accuracy_by_set,
-            section="rewards",
-            paper=("Table 7",),
-        ),
-        Item(
-            anchor="strengths",
-            title="Accuracy by strength (%)",
-            caption=partial(_caption, ""),
-            draw=accuracy_by_strength,
-            section="rewards",
-            paper=("Table 8",),
-        ),
-        Item(
-            anchor="rounds",
-            title="Accuracy by round",
-            caption=partial(_caption, "On its own kind, the pairs of all rounds so far. "),
-            draw=accuracy_by_round,
-            section="rewards",
-            paper=("Figure 6",),
-        ),
-        Item(
-            anchor="gate",
-            title="The gate between the two",
-            caption="Measured on the pairs that the threshold was tuned on.",
-            draw=gates,
-            section="rewards",
-            safety=True,
-        ),
-        Item(
-            anchor="disagreement",
-            title="Where the two disagree",
-            caption=partial(_caption, ""),
-            draw=disagreements,
-            section="rewards",
-            paper=("Table 35",),
-        ),
-    ),
-    measures=_measures,
-)

@@ -15,13 +15,14 @@ from camelid.evaluation.gate import tune_gate
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.rewards import RewardPair
 from camelid.inference.scoring import score
+from camelid.methods.reward_pairs import tokenise
 from camelid.model.reward_model import RewardModel
 from camelid.run.place import RewardModelFolder, Rows
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
 from camelid.runtime import Runtime
 from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, RewardModels, Trained
-from camelid.tokenization.chat import ChatFormat, load_chat_format
+from camelid.tokenization.chat import load_chat_format
 from camelid.train.fitting import fit
 from camelid.train.objectives import PairBatch, PreferenceRanking, RankedPair, make_pair_batch
 
@@ -33,27 +34,6 @@ def load_rewards(models: RewardModels, runtime: Runtime) -> RewardPair:
         load_reward_model(models.safety.path, runtime),
         models.gate.read().threshold,
     )
-
-
-def tokenise(
-    preferences: Sequence[Preference], chat: ChatFormat, longest: int
-) -> tuple[list[RankedPair], list[Preference], int]:
-    """Return ranked pairs with their preferences, and how many were too long.
-
-    Raises:
-        DataError: A comparison has equal replies, from which nothing can be learned.
-    """
-    pairs, kept = [], []
-    for preference in preferences:
-        prompt = chat.render_prompt(preference.prompt)
-        chosen = [*prompt, *chat.encode_reply(preference.chosen), chat.end_id]
-        rejected = [*prompt, *chat.encode_reply(preference.rejected), chat.end_id]
-        if chosen == rejected:
-            raise DataError(f"preference {preference.id!r}: chosen and rejected are equal.")
-        if max(len(chosen), len(rejected)) <= longest:
-            pairs.append(RankedPair(chosen, rejected, preference.strength, preference.safety))
-            kept.append(preference)
-    return pairs, kept, len(preferences) - len(kept)
 
 
 class _Trainer:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, MetricsRow
-from camelid.data.rendered import FitPolicy, Packing
-from camelid.errors import ConfigError
 from camelid.run.place import (
     ModelFolder,
     Rows,
@@ -24,38 +22,7 @@ from camelid.run.place import (
 )
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
-from camelid.train.config import OptimizerConfig
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Settings of a fine-tuning on dialogues."""
-
-    optimizer: OptimizerConfig
-    """AdamW and schedule; the paper's peak is 2e-5."""
-    batch_rows: int = 64
-    """Packed rows per optimizer step (Section 3.1)."""
-    row_tokens: int = 4096
-    """Tokens a packed row (Section 3.1)."""
-    epochs: int = 2
-    """Passes over the dialogues (Section 3.1); ignored where `steps` is given."""
-    steps: int | None = None
-    """Constant number of steps (Section 3.2.3, rejection sampling), or null for `epochs`."""
-    train_embeddings: bool = True
-    """False keeps the token embeddings fixed. A small tied table would otherwise unlearn every word
-    that the fine-tuning data do not name (Source: choice)."""
-    micro_rows: int = 8
-    """Rows in memory at once; cannot change the result."""
-    too_long: FitPolicy = "drop"
-    """What happens to a dialogue longer than a row; counted in the result."""
-    packing: Packing = "isolated"
-    """Whether attention crosses the dialogues of a row (not specified in Section 3.1)."""
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
-            raise ConfigError(
-                f"fine-tuning: epochs {self.epochs} and steps {self.steps} must be at least 1."
-            )
+from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,34 +43,17 @@ class Outputs(StageOutputs):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FineTuning:
-    """What every fine-tuning says of itself."""
-
-    steps: int
-    rows: int
-    tokens: int
-    target_tokens: int
-    packing: Packing
-    dialogues: int
-    too_long_policy: FitPolicy
-    dialogues_too_long: int
-    dialogues_dropped: int
-    final_loss: float
-    """Mean of the last tenth of the steps."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What was learned from how much."""
 
-    fine_tuning: FineTuning
+    fine_tuning: FineTuned
     safety_dialogues: int
 
 
 _SECTION = "Section 3.1"
 SFT = StageKind(
     name="sft",
-    config=Config,
+    config=FineTuningConfig,
     inputs=Inputs,
     outputs=Outputs,
     result=Result,

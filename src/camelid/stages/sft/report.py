@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from camelid.report.texts import statistics
 from camelid.run.finished import Found
-from camelid.run.item import Item, StageReport, Table
-from camelid.stages.sft import Config, Inputs, Outputs, Result
+from camelid.run.item import StageReport, Table
+from camelid.stages.sft import Inputs, Outputs, Result
+from camelid.train.config import FineTuningConfig
 
-Seen = Found[Config, Inputs, Outputs, Result]
+Seen = Found[FineTuningConfig, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
 
 
+@REPORT.item(
+    "run",
+    "Supervised fine-tuning",
+    "What was trained on; targets are the tokens of answers.",
+    folded=True,
+)
 def _statistics(seen: Seen) -> Table:
     return statistics(seen.last.result)
-
-
-REPORT: StageReport[Seen] = StageReport(
-    items=(
-        Item(
-            anchor="sft",
-            title="Supervised fine-tuning",
-            caption="What was trained on; targets are the tokens of answers.",
-            draw=_statistics,
-            section="run",
-            folded=True,
-        ),
-    ),
-)

@@ -1,0 +1,293 @@
+"""Public data divided among their uses, so that no conversation serves two of them.
+
+Source: choice; the uses are those of arXiv 2307.09288, Section 3.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from camelid.data.prompts import assign_split, check_disjoint
+from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Split
+from camelid.data.sources import (
+    ADVBENCH,
+    HH_RLHF,
+    Comparison,
+    Excluded,
+    Goal,
+    PublicFiles,
+    read_advbench,
+    read_comparisons,
+    read_dolly,
+)
+from camelid.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Wanted sizes of one use."""
+
+    helpfulness: int
+    """Helpfulness rows of HH-RLHF (helpful-*)."""
+    safety: int
+    """Safety rows of HH-RLHF (harmless-base)."""
+    attacks: int = 0
+    """Goals of AdvBench; prompts only."""
+
+    def __post_init__(self) -> None:
+        if min(self.helpfulness, self.safety, self.attacks) < 0:
+            raise ConfigError(f"public data: counts must not be negative, found {self}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublicDataConfig:
+    """Sizes of the public data. All are Source: choice, for about an hour on two cores."""
+
+    directory: str | None = None
+    """Folder with the public files (`--data DIR`)."""
+    demonstrations: int = 1000
+    """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
+    train: Counts = Counts(helpfulness=1000, safety=600)
+    """Comparisons for the two reward models (2.9M in the paper)."""
+    guard: Counts = Counts(helpfulness=400, safety=100)
+    """Comparisons for the guard reward model, which no training ever uses."""
+    test_pairs: Counts = Counts(helpfulness=440, safety=460)
+    """Comparisons held out to test the reward models."""
+    rejection_sampling: Counts = Counts(helpfulness=88, safety=16, attacks=24)
+    """Prompts for rejection sampling."""
+    ppo: Counts = Counts(helpfulness=272, safety=40, attacks=72)
+    """Prompts for PPO."""
+    red_teaming: Counts = Counts(helpfulness=0, safety=0, attacks=40)
+    """Prompts for red teaming, on which nothing is trained."""
+    validation: Counts = Counts(helpfulness=40, safety=8, attacks=16)
+    """Prompts that watch PPO."""
+    test: Counts = Counts(helpfulness=220, safety=32, attacks=200)
+    """Prompts for the evaluation."""
+    longest_characters: int = 900
+    """Longest comparison (prompt and longer reply), about 256 tokens; longer are left out."""
+    longest_prompt: int = 500
+    """Longest prompt in characters, about 150 tokens; conversations with longer are left out."""
+    longest_demonstration: int = 1800
+    """Longest demonstration in characters; longer are left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """Rows of one use."""
+
+    found: int
+    wanted: int
+
+
+PairUse = Literal["train", "guard", "test_pairs"]
+PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "test"]
+Use = PairUse | PromptUse
+PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
+PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)
+ANNOTATOR = "Anthropic HH-RLHF, human"
+T = TypeVar("T")
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+
+
+def conversation(text: str) -> str:
+    """Return the key of a conversation: its first message without case, marks and spacing."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _order(identifier: str) -> bytes:
+    return hashlib.sha256(f"public_data/{identifier}".encode()).digest()
+
+
+def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:
+    """Return the first `count` in the order of their hashed ids."""
+    return sorted(items, key=lambda item: _order(key(item)))[:count]
+
+
+def _kind(row: Comparison) -> Kind:
+    return "safety" if row.subset.startswith("harmless") else "helpfulness"
+
+
+def _length(messages: Sequence[Message], *replies: str) -> int:
+    return sum(len(m.content) for m in messages) + max(map(len, replies), default=0)
+
+
+def _preference(row: Comparison) -> Preference:
+    return Preference(
+        id=row.id,
+        kind=_kind(row),
+        round=1,
+        batch=1,
+        category=row.subset,
+        prompt=row.prompt,
+        chosen=row.chosen,
+        rejected=row.rejected,
+        strength=None,
+        annotator=ANNOTATOR,
+        simulated=False,
+    )
+
+
+def _prompt(row: Comparison, split: Split) -> Prompt:
+    return Prompt(
+        id=row.id,
+        messages=row.prompt,
+        category=row.subset,
+        is_safety=_kind(row) == "safety",
+        source=HH_RLHF,
+        split=split,
+    )
+
+
+def _attack(goal: Goal, split: Split) -> Prompt:
+    return Prompt(
+        id=goal.id,
+        messages=(Message(role="user", content=goal.text),),
+        category="advbench",
+        is_safety=True,
+        source=ADVBENCH,
+        split=split,
+        attack_vector="none",
+        attack_strength="plain",
+        risk_category="advbench",
+    )
+
+
+class Collection:
+    """Reads all files and divides the rows among their uses."""
+
+    def __init__(self, config: PublicDataConfig, files: PublicFiles) -> None:
+        self.config = config
+        self.excluded: list[Excluded] = []
+        self.rows_used: dict[str, int] = {}
+        self.sizes: dict[str, Size] = {}
+        self.rows: list[Comparison] = []
+        for subset, path in files.comparisons.items():
+            self.rows += self._read(read_comparisons(path, subset), subset)
+        self.dolly: list[Dialogue] = self._read(read_dolly(files.dolly), "dolly")
+        self.goals: list[Goal] = self._read(read_advbench(files.advbench), "advbench")
+        self.uses = self._assign()
+
+    def _read(self, rows: Any, name: str) -> list[Any]:
+        self.excluded += rows.excluded
+        self.rows_used[name] = len(rows.used)
+        used: list[Any] = rows.used
+        return used
+
+    def wanted(self, use: Use) -> Counts:
+        """Return the wanted sizes of one use."""
+        counts: Counts = getattr(self.config, use)
+        return counts
+
+    def fits(self, row: Comparison) -> bool:
+        """Return whether a whole comparison is short enough."""
+        return _length(row.prompt, row.chosen, row.rejected) <= self.config.longest_characters
+
+    def _assign(self) -> dict[str, Use]:
+        """Give each conversation one use.
+
+        Conversations with a comparison that is short enough serve all uses, in proportion to the
+        sizes wanted; the others, whose prompts may still be short enough, serve as prompts only.
+        """
+        kinds: dict[str, Kind] = {}
+        pairs: set[str] = set()
+        for row in self.rows:
+            key = conversation(row.prompt[0].content)
+            # A conversation in both kinds counts as safety, of which there is less.
+            kinds[key] = "safety" if kinds.get(key) == "safety" else _kind(row)
+            if self.fits(row):
+                pairs.add(key)
+        uses: dict[str, Use] = {}
+        for key, kind in kinds.items():
+            all_uses: tuple[Use, ...] = (*PAIR_USES, *PROMPT_USES)
+            candidates = all_uses if key in pairs else PROMPT_USES
+            shares: dict[Use, float] = {u: getattr(self.wanted(u), kind) for u in candidates}
+            if any(shares.values()):
+                uses[key] = assign_split(key, shares)
+        return uses
+
+    def _of(self, use: Use, kind: Kind) -> list[Comparison]:
+        return [
+            row
+            for row in self.rows
+            if _kind(row) == kind and self.uses.get(conversation(row.prompt[0].content)) == use
+        ]
+
+    def preferences(self, use: PairUse) -> list[Preference]:
+        """Return the comparisons of one use, both kinds."""
+        found: list[Comparison] = []
+        for kind in KINDS:
+            count = getattr(self.wanted(use), kind)
+            rows = [row for row in self._of(use, kind) if self.fits(row)]
+            chosen = _take(rows, lambda row: row.id, count)
+            self._note(f"{use}.{kind}", len(chosen), count)
+            found += chosen
+        return [_preference(row) for row in _take(found, lambda row: row.id, len(found))]
+
+    def prompts(self) -> list[Prompt]:
+        """Return the prompts of all splits, one of each conversation, and the attacks."""
+        found: list[Prompt] = []
+        attacks: dict[PromptUse, int] = {use: self.wanted(use).attacks for use in PROMPT_USES}
+        for use in PROMPT_USES:
+            for kind in KINDS:
+                count = getattr(self.wanted(use), kind)
+                rows = {
+                    conversation(row.prompt[0].content): row
+                    for row in _take(self._of(use, kind), lambda row: row.id, len(self.rows))
+                    if _length(row.prompt) <= self.config.longest_prompt
+                }
+                chosen = _take(rows.values(), lambda row: row.id, count)
+                self._note(f"{use}.{kind}", len(chosen), count)
+                found += [_prompt(row, use) for row in chosen]
+            if sum(attacks.values()):
+                goals = [g for g in self.goals if assign_split(g.text, attacks) == use]
+                taken = _take(goals, lambda goal: goal.id, attacks[use])
+                self._note(f"{use}.attacks", len(taken), attacks[use])
+                found += [_attack(goal, use) for goal in taken]
+        # Mixed, so that the first n of a split hold every kind.
+        return _take(found, lambda prompt: prompt.id, len(found))
+
+    def demonstrations(self) -> list[Dialogue]:
+        """Return the dialogues of Dolly."""
+        longest = self.config.longest_demonstration
+        fitting = [d for d in self.dolly if _length(d.messages) <= longest]
+        chosen = _take(fitting, lambda d: d.id, self.config.demonstrations)
+        self._note("demonstrations", len(chosen), self.config.demonstrations)
+        return chosen
+
+    def _note(self, name: str, found: int, wanted: int) -> None:
+        self.sizes[name] = Size(found=found, wanted=wanted)
+        if wanted and not found:
+            raise DataError(
+                f"public data: no row is left for {name} ({wanted} wanted); raise "
+                "longest_characters or ask for fewer rows."
+            )
+
+    def too_long(self) -> dict[str, int]:
+        """Return how many rows of each source are too long."""
+        longest = self.config.longest_demonstration
+        found = Counter(row.subset for row in self.rows if not self.fits(row))
+        return {**found, "dolly": sum(_length(d.messages) > longest for d in self.dolly)}
+
+
+def check_uses(preferences: dict[PairUse, list[Preference]], prompts: list[Prompt]) -> None:
+    """Check that no conversation has two uses.
+
+    Raises:
+        DataError: One has: a mistake of this module.
+    """
+    check_disjoint(prompts)
+    owners: dict[str, str] = {}
+    texts: list[tuple[str, str]] = [
+        (p.prompt[0].content, use) for use, rows in preferences.items() for p in rows
+    ]
+    texts += [(p.messages[0].content, f"prompts of {p.split}") for p in prompts]
+    for text, use in texts:
+        owner = owners.setdefault(conversation(text), use)
+        if owner != use:
+            raise DataError(f"public data: the conversation {text!r} serves {owner} and {use}.")

@@ -1,0 +1,101 @@
+"""Fine-tuning on dialogues; also serves those methods that only write dialogues.
+
+Source: arXiv 2307.09288, Section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from camelid.data.loader import batch_indices, steps_per_epoch
+from camelid.data.packing import pack
+from camelid.data.records import Dialogue, MetricsRow
+from camelid.data.rendered import Rendered
+from camelid.errors import DataError
+from camelid.formats.folder import save_model
+from camelid.model.transformer import Transformer
+from camelid.run.place import ModelFolder, Rows
+from camelid.run.stage import StageContext
+from camelid.tokenization.chat import ChatFormat, fit_ids
+from camelid.train.config import FineTuned, FineTuningConfig
+from camelid.train.fitting import fit
+from camelid.train.objectives import NextToken, TokenBatch, token_batches
+
+
+def fine_tune(
+    model: Transformer,
+    chat: ChatFormat,
+    dialogues: Sequence[Dialogue],
+    config: FineTuningConfig,
+    context: StageContext,
+    *,
+    to: ModelFolder,
+    metrics: Rows[MetricsRow],
+    first_epoch: Path | None = None,
+) -> FineTuned:
+    """Train a model on dialogues and write it.
+
+    Args:
+        model: Trained in place.
+        chat: Renders the dialogues.
+        dialogues: What to learn; only messages marked for training count.
+        config: Settings.
+        context: The stage.
+        to: Where the model is written.
+        metrics: Where the metrics are written.
+        first_epoch: Where to keep the model after its first epoch.
+
+    Returns:
+        What every fine-tuning says of itself.
+
+    Raises:
+        DataError: No dialogue fits a row.
+    """
+    rendered: list[Rendered] = []
+    too_long = 0
+    for dialogue in dialogues:
+        whole = chat.render(dialogue.messages)
+        fitted = fit_ids(whole, config.row_tokens, config.too_long, f"dialogue {dialogue.id!r}")
+        too_long += len(whole.ids) > config.row_tokens
+        if fitted is not None:
+            rendered.append(fitted)
+    if not rendered:
+        raise DataError(
+            f"{context.name}: none of {len(dialogues)} dialogues fits {config.row_tokens} tokens."
+        )
+    model.tok_embeddings.requires_grad_(config.train_embeddings)
+    rows = pack(rendered, config.row_tokens, chat.tokenizer.pad_id, config.packing)
+    per_epoch = steps_per_epoch(len(rows), config.batch_rows)
+    steps = config.steps if config.steps is not None else config.epochs * per_epoch
+
+    def batches_from(start: int) -> Iterator[list[TokenBatch]]:
+        order = batch_indices(len(rows), config.batch_rows, context.seed, start)
+        return token_batches(rows, order, config.micro_rows, model.device)
+
+    for result in fit(
+        model,
+        NextToken(),
+        batches_from,
+        config.optimizer,
+        steps=steps,
+        context=context,
+        metrics=metrics,
+    ):
+        if first_epoch is not None and result.step == min(per_epoch, steps):
+            save_model(model, first_epoch)
+    save_model(model, to.path)
+    # From the file, not from memory: a resumed process saw only the last steps.
+    tail = [row.loss for row in metrics.read()[-max(1, steps // 10) :]]
+    return FineTuned(
+        steps=steps,
+        rows=len(rows),
+        tokens=rows.token_count,
+        target_tokens=int(rows.train.sum()),
+        packing=config.packing,
+        dialogues=len(rendered),
+        too_long_policy=config.too_long,
+        dialogues_too_long=too_long,
+        dialogues_dropped=len(dialogues) - len(rendered),
+        final_loss=sum(tail) / len(tail),
+    )

@@ -1,0 +1,125 @@
+"""Rejection sampling: K answers a prompt, the temperature tuned, the best finished answer kept.
+
+Source: arXiv 2307.09288, Section 3.2.3 and Figure 8.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camelid.data.held_out import mentions
+from camelid.data.records import Dialogue, Message, Prompt, Sample, TuningRow
+from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.rewards import RewardPair, Rewards
+from camelid.inference.sampling import Sampling
+from camelid.model.transformer import Transformer
+from camelid.run.seeds import derive_seed
+from camelid.tokenization.chat import ChatFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Samples and scores answers of one policy."""
+
+    model: Transformer
+    chat: ChatFormat
+    rewards: RewardPair
+    max_new_tokens: int
+    seed: int
+
+    def __call__(
+        self, prompts: Sequence[Prompt], temperature: float, samples: int, salt: str
+    ) -> tuple[list[Reply], Rewards]:
+        """Answer prompts `samples` times each and score the answers."""
+        sampling = Sampling(temperature=temperature, max_new_tokens=self.max_new_tokens)
+        replies = sample_replies(
+            self.model,
+            self.chat,
+            prompts,
+            sampling,
+            seed=derive_seed(self.seed, salt, temperature),
+            samples=samples,
+        )
+        return replies, self.rewards.rate(replies)
+
+
+def tune_temperature(
+    sampler: Sampler, prompts: Sequence[Prompt], temperatures: Sequence[float], samples: int
+) -> tuple[dict[float, float], list[TuningRow]]:
+    """Return the mean best reward by temperature, and all rewards (Figure 8).
+
+    Only a finished answer can win. All temperatures are compared on all prompts: a prompt without a
+    finished answer counts with the worst reward of all.
+    """
+    rows: list[TuningRow] = []
+    best: dict[float, dict[str, float]] = {}
+    for temperature in temperatures:
+        replies, rewards = sampler(prompts, temperature, samples, "tuning")
+        found = best.setdefault(temperature, {})
+        for reply, reward in zip(replies, rewards.combined, strict=True):
+            identity = reply.prompt.id
+            if reply.stop_reason == "stop":
+                found[identity] = max(found.get(identity, reward), reward)
+            rows.append(
+                TuningRow(
+                    temperature=temperature,
+                    prompt_id=identity,
+                    sample=reply.sample,
+                    stop_reason=reply.stop_reason,
+                    reward=reward,
+                )
+            )
+    worst = min(row.reward for row in rows)
+    means = {
+        temperature: statistics.fmean(found.get(prompt.id, worst) for prompt in prompts)
+        for temperature, found in best.items()
+    }
+    return means, rows
+
+
+def finished_rewards(samples: Sequence[Sample]) -> list[list[float]]:
+    """Return the rewards of the finished answers of each prompt that has one."""
+    by_prompt: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.stop_reason == "stop":
+            by_prompt.setdefault(sample.prompt_id, []).append(sample.reward)
+    return list(by_prompt.values())
+
+
+def pick_bests(
+    prompts: Sequence[Prompt],
+    samples: Sequence[Sample],
+    forbidden: Sequence[str],
+    round_number: int,
+) -> tuple[list[Dialogue], dict[str, int]]:
+    """Return the best finished answer of each prompt as a dialogue, and why prompts were left out.
+
+    An answer cut by the length limit would teach a forged ending, so it cannot win.
+    """
+    by_prompt: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_prompt.setdefault(sample.prompt_id, []).append(sample)
+    bests = []
+    counts = {"dropped_unfinished": 0, "dropped_held_out": 0}
+    for prompt in prompts:
+        finished = [s for s in by_prompt[prompt.id] if s.stop_reason == "stop" and s.text]
+        if not finished:
+            counts["dropped_unfinished"] += 1
+            continue
+        best = max(finished, key=lambda sample: sample.reward)
+        if mentions(best.text, forbidden):
+            counts["dropped_held_out"] += 1
+            continue
+        answer = Message(role="assistant", content=best.text, train=True)
+        bests.append(
+            Dialogue(
+                id=f"best/{round_number}/{prompt.id}",
+                messages=(*prompt.messages, answer),
+                category=prompt.category,
+                is_safety=prompt.is_safety,
+                source=f"rejection sampling, round {round_number}",
+            )
+        )
+    return bests, counts

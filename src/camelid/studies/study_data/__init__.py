@@ -1,0 +1,51 @@
+"""Data of a study on the pocket world: text to pretrain on and multiple-choice questions about it.
+
+Source: choice; the paper's ablations (arXiv 2307.09288, A.2.1) use its own corpus and benchmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.data.records import Question
+from camelid.run.place import Corpus, Rows, StageOutputs, place
+from camelid.run.stage import NoInputs, StageKind
+from camelid.simulation.config import WorldConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of the texts."""
+
+    world: WorldConfig
+    """The pocket world."""
+    long_share: float = 0.0
+    """Share of long documents; above 0, questions about what was told long before are asked too."""
+    questions: int = 300
+    """Questions of each category."""
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    corpus: Corpus = place("corpus.txt")
+    validation: Corpus = place("corpus_validation.txt")
+    questions: Rows[Question] = place("questions.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What was written."""
+
+    documents: int
+    questions: int
+
+
+STUDY_DATA = StageKind(
+    name="study_data",
+    config=Config,
+    inputs=NoInputs,
+    outputs=Outputs,
+    result=Result,
+    run="camelid.studies.study_data.stage:run",
+)
