@@ -140,25 +140,21 @@ def with_groups(scores: Mapping[str, Score]) -> dict[str, Score]:
     A group is never the mean of some of its parts: it stays away until all have a score.
     """
     found = dict(scores)
-    shots = {name.rpartition("@")[2] for name in scores}
-    for k in shots:
-        columns = {
-            column: tuple(f"mmlu_{subject}@{k}" for subject in subjects.split())
-            for column, subjects in MMLU_CATEGORIES.items()
-        }
-        for column, parts in columns.items():
-            if all(part in scores for part in parts):
-                found[f"mmlu:{column}@{k}"] = question_weighted([scores[p] for p in parts])
-        everything = [part for parts in columns.values() for part in parts]
-        agieval = [f"agieval_{task}@{k}" for task in AGIEVAL_TASKS.values()]
-        for group, members in (("mmlu", everything), ("agieval", agieval)):
+    groups = {
+        f"mmlu:{column}": [f"mmlu_{subject}" for subject in subjects.split()]
+        for column, subjects in MMLU_CATEGORIES.items()
+    }
+    groups["mmlu"] = [part for parts in groups.values() for part in parts]
+    groups["agieval"] = [f"agieval_{task}" for task in AGIEVAL_TASKS.values()]
+    for group in ("bbh", "bbh-chain"):
+        groups[group] = [f"{group}_{task}" for task in BBH_TASKS.split()]
+    for k in {name.rpartition("@")[2] for name in scores}:
+        for group, parts in groups.items():
+            members = [f"{part}@{k}" for part in parts]
+            # BBH is the plain mean of all files, each size of a task by itself, as in the harness.
+            mean = average if group.startswith("bbh") else question_weighted
             if all(member in scores for member in members):
-                found[f"{group}@{k}"] = question_weighted([scores[m] for m in members])
-        for group in ("bbh", "bbh-chain"):
-            # The plain mean of all files, each size of a task by itself, as the harness has it.
-            parts = tuple(f"{group}_{task}@{k}" for task in BBH_TASKS.split())
-            if all(part in scores for part in parts):
-                found[f"{group}@{k}"] = average([scores[p] for p in parts])
+                found[f"{group}@{k}"] = mean([scores[member] for member in members])
     return found
 
 

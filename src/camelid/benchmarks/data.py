@@ -13,7 +13,6 @@ import gzip
 import io
 import json
 import lzma
-import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -226,15 +225,3 @@ def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
         except (ValueError, SyntaxError) as error:
             raise DataError(f"{place.where}: no Python literal in {column!r} ({error}).") from None
     return found
-
-
-_INSTRUCTION = re.compile(r"^[^:]*: (.*?)\n\n((?:Answer|Option)1: .*?)\s*Answer format:", re.DOTALL)
-
-
-def from_instruction(row: Row) -> Row:
-    """Undo the instruction format of LLM-Adapters: question, choices as texts, number from 0."""
-    found = _INSTRUCTION.match(row["instruction"])
-    if found is None:
-        raise KeyError("instruction")
-    choices = re.split(r"\s*(?:Answer|Option)\d+: ", found[2])[1:]
-    return {"question": found[1], "choices": choices, "gold": int(row["answer"][-1]) - 1}

@@ -13,6 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,18 +117,19 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
         """
         super().__init__()
         self._load, self._log, self._chunk = load, log, chunk
-        self._loaded: tuple[Transformer, Tokenizer] | None = None
+
+    @cached_property
+    def _loaded(self) -> tuple[Transformer, Tokenizer]:
+        return self._load()
 
     @property
     def model(self) -> Transformer:
         """The model."""
-        self._loaded = self._loaded or self._load()
         return self._loaded[0]
 
     @property
     def vocabulary(self) -> Tokenizer:
         """The tokenizer."""
-        self._loaded = self._loaded or self._load()
         return self._loaded[1]
 
     @property

@@ -13,13 +13,14 @@ from typing import Any
 from camelid.benchmarks import answers
 from camelid.benchmarks.aggregates import pass_at_k
 from camelid.benchmarks.code_execution import run_program
-from camelid.benchmarks.data import Row, from_instruction
+from camelid.benchmarks.data import Row
 
 Item = dict[str, Any]
 """What a prompt needs: `query` and `answer`; for choices `choices` and `gold`, the right one's
 number; for generated answers `answers`, the references; for programs what stands before and after
 the completion, `program` and `tests`."""
 LETTERS = "ABCDEFGHIJ"
+_INSTRUCTION = re.compile(r"^[^:]*: (.*?)\n\n((?:Answer|Option)1: .*?)\s*Answer format:", re.DOTALL)
 
 
 def _choice(query: str, choices: Sequence[str], gold: int) -> Item:
@@ -30,16 +31,33 @@ def _choice(query: str, choices: Sequence[str], gold: int) -> Item:
     return {"query": query, "choices": list(choices), "gold": gold, "answer": choices[gold]}
 
 
+def _open(query: str, answer: str, references: Sequence[Any] | None = None) -> Item:
+    """Item whose answer is generated; the answer is the only reference where none are named."""
+    return {
+        "query": query,
+        "answer": answer,
+        "answers": [answer] if references is None else list(references),
+    }
+
+
 def _place(letters: str, letter: str) -> int:
     """Number of a letter; unlike in a text, the empty one is nowhere in a list."""
     return list(letters).index(letter)
 
 
+def _from_instruction(row: Row) -> tuple[str, list[str], int]:
+    """Undo the instruction format of LLM-Adapters: question, choices as texts, number from 0."""
+    found = _INSTRUCTION.match(row["instruction"])
+    if found is None:
+        raise KeyError("instruction")
+    choices = re.split(r"\s*(?:Answer|Option)\d+: ", found[2])[1:]
+    return found[1], choices, int(row["answer"][-1]) - 1
+
+
 def _lettered(row: Row) -> tuple[str, list[str], int]:
     """Question, choices and number of the right one of ARC, OpenBookQA and CommonsenseQA."""
     if "instruction" in row:
-        plain = from_instruction(row)
-        return plain["question"], plain["choices"], plain["gold"]
+        return _from_instruction(row)
     if "Answer Key" in row:
         texts = re.split(r"\s*\([A-D]\) ", row["Choices"])[1:]
         return row["Question Stem"], texts, _place(LETTERS, row["Answer Key"])
@@ -61,8 +79,8 @@ def piqa(row: Row) -> Item:
 def siqa(row: Row) -> Item:
     """SIQA."""
     if "instruction" in row:
-        plain = from_instruction(row)
-        return _choice(f"Q: {plain['question']}\nA:", plain["choices"], plain["gold"])
+        question, choices, gold = _from_instruction(row)
+        return _choice(f"Q: {question}\nA:", choices, gold)
     choices = [row["answerA"], row["answerB"], row["answerC"]]
     return _choice(f"Q: {row['context']} {row['question']}\nA:", choices, int(row["label"]) - 1)
 
@@ -85,8 +103,7 @@ def hellaswag(row: Row) -> Item:
 def winogrande(row: Row) -> Item:
     """The two choices fill the blank of the context; what follows the blank is scored."""
     if "instruction" in row:
-        plain = from_instruction(row)
-        sentence, options, gold = plain["question"], plain["choices"], plain["gold"]
+        sentence, options, gold = _from_instruction(row)
     else:
         sentence, gold = row["sentence"], int(row["answer"]) - 1
         options = [row["option1"], row["option2"]]
@@ -155,7 +172,7 @@ def open_question(row: Row) -> Item:
     if not asked or not found:
         raise KeyError("question" if not asked else "answer")
     query = f"Question: {str(asked).rstrip('?')}?\nAnswer:"
-    return {"query": query, "answer": found[0], "answers": list(found)}
+    return _open(query, found[0], found)
 
 
 def squad(row: Row, turns: str = "") -> Item:
@@ -165,8 +182,7 @@ def squad(row: Row, turns: str = "") -> Item:
         row = {"context": context, "question": question, "answers": {"text": [row["output"]]}}
     references = list(row["answers"]["text"])
     query = f"{row['context']}\n\n{turns}Question: {row['question']}\nAnswer:"
-    answer = references[0] if references else "unanswerable"
-    return {"query": query, "answer": answer, "answers": references}
+    return _open(query, references[0] if references else "unanswerable", references)
 
 
 def quac(row: Row) -> Item:
@@ -177,57 +193,44 @@ def quac(row: Row) -> Item:
 
 def gsm8k(row: Row) -> Item:
     """GSM8K."""
-    query = f"Question: {row['question']}\nAnswer:"
-    return {"query": query, "answer": row["answer"], "answers": [answers.number(row["answer"])]}
+    number = answers.number(row["answer"])
+    return _open(f"Question: {row['question']}\nAnswer:", row["answer"], [number])
 
 
 def math(row: Row) -> Item:
     """MATH."""
     solution = row.get("solution") or f"The answer is ${row['answer']}$."
     final = str(row["answer"]) if "answer" in row else answers.final_answer(solution)
-    query = f"Problem:\n{row['problem']}\n\nSolution:"
-    return {"query": query, "answer": solution, "answers": [final]}
+    return _open(f"Problem:\n{row['problem']}\n\nSolution:", solution, [final])
 
 
-def bbh(row: Row) -> Item:
+def bbh(row: Row, opening: str = "A:") -> Item:
     """BIG-Bench Hard, answered at once."""
-    return {"query": f"Q: {row['input']}\nA:", "answer": row["target"], "answers": [row["target"]]}
+    return _open(f"Q: {row['input']}\n{opening}", row["target"])
 
 
 def bbh_chain(row: Row) -> Item:
     """BIG-Bench Hard with a chain of thought."""
-    query = f"Q: {row['input']}\nA: Let's think step by step.\n"
-    return {"query": query, "answer": row["target"], "answers": [row["target"]]}
+    return bbh(row, "A: Let's think step by step.\n")
 
 
 def humaneval(row: Row) -> Item:
     """HumanEval: the completion goes on where the prompt ends."""
     tests = f"{row['test']}\ncheck({row['entry_point']})\n"
-    return {
-        "query": row["prompt"],
-        "answer": row["canonical_solution"],
-        "answers": [],
-        "tests": tests,
-        "program": row["prompt"],
-    }
+    item = _open(row["prompt"], row["canonical_solution"], [])
+    return {**item, "tests": tests, "program": row["prompt"]}
 
 
 def mbpp(row: Row) -> Item:
     """MBPP."""
     tests = "\n".join(row["test_list"])
-    task = row.get("text") or row["prompt"]
     query = (
-        f"You are an expert Python programmer, and here is your task: {task} "
+        "You are an expert Python programmer, and here is your task: "
+        f"{row.get('text') or row['prompt']} "
         f"Your code should pass these tests:\n\n{tests}\n[BEGIN]\n"
     )
-    setup = row.get("test_setup_code") or ""
-    return {
-        "query": query,
-        "answer": f"{row['code']}\n[DONE]",
-        "answers": [],
-        "tests": f"{setup}\n{tests}\n",
-        "program": "",
-    }
+    item = _open(query, f"{row['code']}\n[DONE]", [])
+    return {**item, "tests": f"{row.get('test_setup_code') or ''}\n{tests}\n", "program": ""}
 
 
 def exact_match(item: Item, found: Sequence[str]) -> float:

@@ -195,17 +195,14 @@ BENCHMARKS: dict[str, Benchmark] = {
         for subject in " ".join(MMLU_CATEGORIES.values()).split()
     },
     **{
-        f"bbh_{task}": _make(
-            items.bbh, f"big-bench-hard/bbh/{task}.json", _BBH, shots=3,
-            preamble=f"big-bench-hard/cot-prompts/{task}.txt",
-            **_generated(items.bbh_answer, tokens=64))
-        for task in BBH_TASKS.split()
-    },
-    **{
-        f"bbh-chain_{task}": _make(
-            items.bbh_chain, f"big-bench-hard/bbh/{task}.json", _BBH, shots=3,
-            preamble=f"big-bench-hard/cot-prompts/{task}.txt", chain=True,
-            **_generated(items.chain_answer, "\n\n", tokens=1024))
+        f"{group}_{task}": _make(
+            item, f"big-bench-hard/bbh/{task}.json", _BBH, shots=3,
+            preamble=f"big-bench-hard/cot-prompts/{task}.txt", chain=chain, **settings)
+        for group, chain, item, settings in (
+            ("bbh", False, items.bbh, _generated(items.bbh_answer, tokens=64)),
+            ("bbh-chain", True, items.bbh_chain,
+             _generated(items.chain_answer, "\n\n", tokens=1024)),
+        )
         for task in BBH_TASKS.split()
     },
     **{
@@ -217,23 +214,20 @@ BENCHMARKS: dict[str, Benchmark] = {
         for task in AGIEVAL_TASKS.values()
     },
 }  # fmt: skip
-_MMLU_NAMES = tuple(name for name in BENCHMARKS if name.startswith("mmlu_"))
-_BBH_NAMES = tuple(name for name in BENCHMARKS if name.startswith("bbh_"))
-_BBH_CHAIN_NAMES = tuple(name for name in BENCHMARKS if name.startswith("bbh-chain_"))
-_AGIEVAL_NAMES = tuple(name for name in BENCHMARKS if name.startswith("agieval_"))
+_FAMILIES = {
+    family: tuple(name for name in BENCHMARKS if name.startswith(f"{family}_"))
+    for family in ("mmlu", "bbh", "bbh-chain", "agieval")
+}
 SUITES: dict[str, tuple[str, ...]] = {
-    "mmlu": _MMLU_NAMES,
-    "bbh": _BBH_NAMES,
-    "bbh-chain": _BBH_CHAIN_NAMES,
-    "agieval": _AGIEVAL_NAMES,
+    **_FAMILIES,
     "table3": tuple(name for tasks in CATEGORIES.values() for name in tasks),
     "table4": ("mmlu@5", "triviaqa@1", "naturalquestions@1", "gsm8k@8", "humaneval@0", "bbh@3"),
-    "table19": _MMLU_NAMES,
+    "table19": _FAMILIES["mmlu"],
     "table20": ("boolq@0", *CATEGORIES["Commonsense reasoning"]),
     "table21": ("humaneval", "humaneval-100", "mbpp", "mbpp-80"),
     "table22": tuple(f"{q}@{k}" for q in ("naturalquestions", "triviaqa") for k in (0, 1, 5, 64)),
     "table23": (*(f"squad@{k}" for k in (0, 1, 4, 5)), "quac@0", "quac@1"),
-    "table24": _AGIEVAL_NAMES,
+    "table24": _FAMILIES["agieval"],
     "table25": ("gsm8k", "math"),
 }
 """What one name stands for."""

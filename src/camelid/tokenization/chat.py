@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from camelid.data.records import Message
 from camelid.data.rendered import FitPolicy, Rendered
@@ -23,28 +22,41 @@ from camelid.tokenization.huggingface import read_huggingface_tokenizer
 from camelid.tokenization.vocabulary import ChatFormatName, Tokenizer
 
 
-class ChatFormat(Protocol):
+class ChatFormat(ABC):
     """How dialogues become tokens.
 
     Always: `render(m + [reply]).ids == render_prompt(m) + encode_reply(reply) + [end_id]`.
     """
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer underneath."""
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
 
     @property
+    @abstractmethod
     def end_id(self) -> int:
         """Id that ends a reply."""
 
-    def render(self, messages: Sequence[Message]) -> Rendered:
-        """Render a dialogue that ends in an assistant turn; replies with `train` carry loss."""
+    @abstractmethod
+    def _write(self, messages: Sequence[Message]) -> Rendered:
+        """Render messages whose roles are checked."""
 
-    def render_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Render a dialogue that ends in a user turn, up to where the reply starts."""
+    def _reply_opening(self) -> list[int]:
+        """Return the ids between a prompt and its reply."""
+        return []
 
     def encode_reply(self, text: str) -> list[int]:
         """Encode a reply without its end token; white space around it is removed."""
+        return self.tokenizer.encode(text.strip())
+
+    def render(self, messages: Sequence[Message]) -> Rendered:
+        """Render a dialogue that ends in an assistant turn; replies with `train` carry loss."""
+        check_turns(messages, last="assistant")
+        return self._write(messages)
+
+    def render_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Render a dialogue that ends in a user turn, up to where the reply starts."""
+        check_turns(messages, last="user")
+        return [*self._write(messages).ids, *self._reply_opening()]
 
 
 def check_turns(messages: Sequence[Message], *, last: Literal["user", "assistant"]) -> None:
@@ -78,15 +90,12 @@ def neutralise(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Llama2ChatFormat:
+class Llama2ChatFormat(ChatFormat):
     """`<s>[INST] <<SYS>>..system..<</SYS>>  user [/INST] answer </s>`, one BOS and EOS per pair.
 
     The system message is folded into the first user turn; the space before the end token is the
     reference's and belongs to the reply. Tags in messages are neutralised.
     """
-
-    tokenizer: Tokenizer
 
     @property
     def end_id(self) -> int:
@@ -114,18 +123,8 @@ class Llama2ChatFormat:
                 written.add([*reply, self.end_id], train=message.train)
         return written
 
-    def render(self, messages: Sequence[Message]) -> Rendered:
-        """Render a complete dialogue."""
-        check_turns(messages, last="assistant")
-        return self._write(messages)
 
-    def render_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Render up to `[/INST]` of the last user turn."""
-        check_turns(messages, last="user")
-        return self._write(messages).ids
-
-
-class _MarkedFormat(ABC):
+class _MarkedFormat(ChatFormat):
     """Formats whose special tokens open and close each message.
 
     Contents are stripped. No default system message is added (Source: choice; SmolLM2's, Qwen2.5's
@@ -133,22 +132,16 @@ class _MarkedFormat(ABC):
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+        super().__init__(tokenizer)
         self._before = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
         self._between: list[int] = []
-
-    @property
-    @abstractmethod
-    def end_id(self) -> int:
-        """Id that ends a message."""
 
     @abstractmethod
     def _opening(self, role: str) -> list[int]:
         """Return the ids in front of a message."""
 
-    def encode_reply(self, text: str) -> list[int]:
-        """Encode a reply, stripped."""
-        return self.tokenizer.encode(text.strip())
+    def _reply_opening(self) -> list[int]:
+        return [*self._between, *self._opening("assistant")]
 
     def _write(self, messages: Sequence[Message]) -> Rendered:
         written = Rendered([], [])
@@ -158,16 +151,6 @@ class _MarkedFormat(ABC):
             content = [*self.encode_reply(message.content), self.end_id]
             written.add(content, train=message.role == "assistant" and message.train)
         return written
-
-    def render(self, messages: Sequence[Message]) -> Rendered:
-        """Render a complete dialogue."""
-        check_turns(messages, last="assistant")
-        return self._write(messages)
-
-    def render_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Render up to where the reply starts."""
-        check_turns(messages, last="user")
-        return [*self._write(messages).ids, *self._between, *self._opening("assistant")]
 
 
 class ChatMLFormat(_MarkedFormat):

@@ -1,6 +1,6 @@
 """The chat formats as Jinja templates, which transformers, vLLM and llama.cpp read.
 
-A template gives the ids of `data/chat.py` for every dialogue without special tokens in its text:
+A template gives the ids of `chat.py` for every dialogue without special tokens in its text:
 there they stay text, while a template cannot tell them from its own.
 """
 

@@ -95,9 +95,7 @@ def _pre_tokenizer_of(data: dict[str, Any]) -> PreTokenizer:
 
     names: tuple[PreTokenizer, ...] = get_args(PreTokenizer)
     for name in names:
-        sample = tokenizers.Tokenizer(tokenizers.models.BPE())
-        sample.pre_tokenizer = pre_tokenizer_model(name)
-        expected = json.loads(sample.to_str())["pre_tokenizer"]
+        expected = json.loads(pre_tokenizer_model(name).__getstate__())
         normalizer = {"type": "NFC"} if name == "qwen2" else None
         if comparable(data.get("pre_tokenizer")) == comparable(expected) and (
             data.get("normalizer") == normalizer

@@ -137,26 +137,32 @@ def read_sentencepiece(path: Path) -> Vocabulary:
 def _merges(pieces: dict[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
     """Return the pairs that spell each piece, the pieces of the highest score first.
 
-    SentencePiece takes the leftmost of pieces of the same score, wherever another stands in the
-    order of ids. That is the same for runs of spaces only, which grow from the left both ways.
+    Of pieces with one score SentencePiece makes the leftmost in the text, which a list of merges
+    cannot say. Runs of spaces alone, tied in every model, come out the same: they grow from the
+    left, so that the pair with the longest left half is the leftmost.
     """
-    ranked = sorted(
-        (-scores[index], pieces[piece[:cut]], pieces[piece[cut:]], piece, cut)
-        for piece, index in pieces.items()
+    pairs = [
+        (piece, cut)
+        for piece in pieces
         for cut in range(1, len(piece))
         if piece[:cut] in pieces and piece[cut:] in pieces
-    )
-    for score, group in groupby(ranked, key=lambda one: one[0]):
-        tied = {piece for *_, piece, _ in group if piece.strip(f"{SPACE} ")}
+    ]
+
+    def score(pair: tuple[str, int]) -> float:
+        return scores[pieces[pair[0]]]
+
+    pairs.sort(key=lambda pair: (-score(pair), -pair[1], -len(pair[0])))
+    for value, group in groupby(pairs, key=score):
+        tied = {piece for piece, _ in group if piece.strip(f"{SPACE} ")}
         starts = {piece[:cut] for piece in tied for cut in range(1, len(piece))}
         ends = {piece[cut:] for piece in tied for cut in range(1, len(piece))}
         if len(tied) > 1 and starts & ends:
             raise CheckpointError(
                 f"vocabulary: {len(tied)} pieces that can overlap ({sorted(tied)[:3]} ..) have the "
-                f"same score {-score}; which one is made is then SentencePiece's own rule, which "
-                "is not supported."
+                f"same score {value}; which one is made is then SentencePiece's own rule, which is "
+                "not supported."
             )
-    return [(piece[:cut], piece[cut:]) for *_, piece, cut in ranked]
+    return [(piece[:cut], piece[cut:]) for piece, cut in pairs]
 
 
 class SentencePieceTokenizer(Tokenizer):

@@ -12,10 +12,10 @@ from tokenizers import pre_tokenizers
 from camelid.errors import CheckpointError, DataError, MissingInputError
 from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.huggingface import read_huggingface_tokenizer
-from camelid.tokenization.sentencepiece_bpe import SentencePieceTokenizer
+from camelid.tokenization.sentencepiece_bpe import SentencePieceTokenizer, model_proto
 from camelid.tokenization.tokenizer import StreamingDecoder
 from camelid.tokenization.training import LONGEST_SENTENCE, train_sentencepiece
-from camelid.tokenization.vocabulary import CONTROL, NORMAL, Vocabulary
+from camelid.tokenization.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 WORDS = [
     "the",
@@ -227,6 +227,29 @@ def test_sentencepiece_equals_the_library_on_any_text(
     sentencepiece_folder, sentencepiece_tokenizer, text
 ):
     assert sentencepiece_tokenizer.encode(text) == library_model(sentencepiece_folder).encode(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_runs_of_spaces_equal_the_library(data):
+    """Pieces of spaces have one score; some lengths are missing, and ids follow no order."""
+    runs = data.draw(st.sets(st.integers(2, 16)).map(sorted))
+    drawn = ["▁", "a", "b", "▁a", "ab", "▁ab", "▁▁b", *["▁" * length for length in runs]]
+    pieces = data.draw(st.permutations(drawn))
+    vocabulary = Vocabulary(
+        kind="sentencepiece",
+        tokens=("<unk>", "<s>", "</s>", *[f"<0x{byte:02X}>" for byte in range(256)], *pieces),
+        types=(UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * len(pieces)),
+        scores=(0.0,) * 259
+        + tuple(-float(rank) if piece.strip("▁") else -1e9 for rank, piece in enumerate(pieces)),
+        bos_id=1,
+        eos_id=2,
+        chat_format="llama2",
+    )
+    library = sentencepiece.SentencePieceProcessor(model_proto=model_proto(vocabulary))
+    texts = [" " * length for length in range(60)]
+    texts += data.draw(st.lists(st.text("ab     \n", max_size=60), max_size=20))
+    assert SentencePieceTokenizer(vocabulary).encode_batch(texts) == library.encode(texts)
 
 
 def test_the_sign_of_a_space_is_its_bytes(sentencepiece_tokenizer):
