@@ -191,7 +191,7 @@ class StageReport(Generic[F]):
 
         def add(draw: Draw) -> Draw:
             name = anchor or draw.__name__.strip("_").replace("_", "-")
-            made = Item[F](
+            made: Item[F] = Item(
                 section=section, title=title, anchor=name, caption=caption, draw=draw, paper=paper,
                 **marks,
             )  # fmt: skip
