@@ -87,8 +87,8 @@ def safety_report(report: Report) -> str:
     table = Table(columns=("figure", "value (95 % interval)", "n", "judge"), rows=headlines)
     scope = (
         f"Run {report.run.manifest.recipe}. Every figure names its judge. A violation is what the "
-        "judge calls one; in the paper three people voted on each reply."
-    )
+        "judge calls one; in the paper three people voted on each reply. "
+    ) + " ".join(report.notices)
     unseen = (
         "Attacks by people; languages other than English; privacy; bias by group; truthfulness "
         "benchmarks; tools; use together with other systems."

@@ -75,6 +75,8 @@ class Report:
     run: FinishedRun
     drawn: Sequence[Drawn]
     measures: Sequence[Measure]
+    notices: Sequence[str]
+    """What a reader must know first."""
     limits: Sequence[str]
 
     def sections(self) -> Iterator[tuple[Section, str, list[Drawn]]]:
@@ -101,12 +103,6 @@ class Report:
         """Key of each figure to its value for people."""
         return {measure.key: measure.shown for measure in self.measures}
 
-    @property
-    def judges(self) -> str:
-        """Names of all judges of the run's replies."""
-        names = dict.fromkeys(m.judge for m in self.measures if m.judge and m.headline)
-        return ", ".join(names) or "none"
-
 
 def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) -> Report:
     """Draw every item of a run's stages.
@@ -121,12 +117,14 @@ def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) 
     """
     drawn: list[Drawn] = []
     measures: list[Measure] = []
+    notices: list[str] = []
     limits: list[str] = []
 
     def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
         drawn.extend(draw(item, found, missing) for item in reporter.items)
         if missing is None:
             measures.extend(reporter.find_measures(found))
+            notices.extend(reporter.find_notices(found))
             limits.extend(reporter.find_limits(found))
 
     for kind in {stage.kind.name: stage.kind for stage in run.stages}.values():
@@ -138,7 +136,8 @@ def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) 
     for reporter, present in more:
         if present:
             add(reporter, run, None)
-    return Report(run=run, drawn=drawn, measures=measures, limits=[*limits, *GENERAL_LIMITS])
+    limits = [*notices, *limits, *GENERAL_LIMITS]
+    return Report(run=run, drawn=drawn, measures=measures, notices=notices, limits=limits)
 
 
 GENERAL_LIMITS = (

@@ -167,6 +167,7 @@ class StageReport(Generic[F]):
     def __init__(self) -> None:
         self.items: list[Item[F]] = []
         self.find_measures: Callable[[F], Iterable[Measure]] = lambda _: ()
+        self.find_notices: Callable[[F], Iterable[str]] = lambda _: ()
         self.find_limits: Callable[[F], Iterable[str]] = lambda _: ()
 
     def item(
@@ -203,6 +204,11 @@ class StageReport(Generic[F]):
     def measures(self, find: Many) -> Many:
         """Declare the decorated function as what yields the figures of `summary.json`."""
         self.find_measures = find
+        return find
+
+    def notices(self, find: Many) -> Many:
+        """Declare the decorated function as what a reader must know first."""
+        self.find_notices = find
         return find
 
     def limits(self, find: Many) -> Many:

@@ -7,6 +7,7 @@ there they stay text, while a template cannot tell them from its own.
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from camelid.errors import CheckpointError
 from camelid.tokenization.vocabulary import ChatFormatName
@@ -22,53 +23,11 @@ _MARKS: dict[ChatFormatName, str] = {
     "llama2": "<<SYS>>",
 }
 
-_NEUTRALISED = "message['content']" + "".join(
-    f" | replace('{tag}', '{harmless}')"
-    for tag, harmless in zip(LLAMA2_TAGS, HARMLESS_TAGS, strict=True)
-)
-
-_LLAMA2 = (
-    "{%- set first = namespace(system=none) -%}\n"
-    "{%- for message in messages -%}\n"
-    f"{{%- set content = {_NEUTRALISED} -%}}\n"
-    r"""{%- if message['role'] == 'system' -%}
-{%- set first.system = content -%}
-{%- elif message['role'] == 'user' -%}
-{%- if first.system is not none -%}
-{%- set content = '<<SYS>>\n' + first.system + '\n<</SYS>>\n\n' + content -%}
-{%- set first.system = none -%}
-{%- endif -%}
-{{- bos_token + '[INST] ' + content | trim + ' [/INST]' -}}
-{%- else -%}
-{{- ' ' + content | trim + ' ' + eos_token -}}
-{%- endif -%}
-{%- endfor -%}
-"""
-)
-
-_LLAMA3 = r"""{{- bos_token -}}
-{%- for message in messages -%}
-{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' -}}
-{{- message['content'] | trim + '<|eot_id|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}
-{%- endif -%}
-"""
-
-_CHATML = r"""{%- for message in messages -%}
-{{- '' if loop.first else '\n' -}}
-{{- '<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '\n<|im_start|>assistant\n' -}}
-{%- endif -%}
-"""
-
 
 def chat_template(chat_format: ChatFormatName) -> str:
     """Return the Jinja template of a chat format."""
-    return {"llama2": _LLAMA2, "llama3": _LLAMA3, "chatml": _CHATML}[chat_format]
+    folder = Path(__file__).parent / "templates"
+    return (folder / f"{chat_format}.jinja").read_text(encoding="utf-8")
 
 
 def detect_chat_format(template: str | None, special_tokens: Collection[str]) -> ChatFormatName:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from camelid.data.held_out import terms_of
 from camelid.data.records import Dialogue, Message
 from camelid.formats.folder import load_transformer, save_model
-from camelid.inference.replies import fitting_prompts
 from camelid.methods.context_distillation import distil
 from camelid.methods.fine_tuning import fine_tune
+from camelid.methods.prompts import choose_prompts, is_attack
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
 from camelid.stages.context_distillation import Config, Inputs, Outputs, Result
@@ -19,15 +19,15 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     """Distil and fine-tune the latest model."""
     chat = load_chat_format(inputs.tokenizer.path)
     model = load_transformer(inputs.model.path, context.runtime)
-    prompts = [
-        p
-        for p in inputs.prompts.read_some()
-        if p.attack_vector is not None and p.split == "rejection_sampling"
-    ]
-    prompts, too_long = fitting_prompts(
-        chat, prompts, model.config.context - config.sampling.max_new_tokens - 64
+    prompts, too_long = choose_prompts(
+        inputs.prompts.read_some(),
+        chat,
+        "rejection_sampling",
+        # Room for the preprompts.
+        longest=model.config.context - config.sampling.max_new_tokens - 64,
+        seed=(context.run_seed, "distillation"),
+        keep=is_attack,
     )
-    prompts.sort(key=lambda p: derive_seed(context.run_seed, "distillation", p.id))
     chosen = prompts[: config.prompts]
     pairs = distil(
         model,

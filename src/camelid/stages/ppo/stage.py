@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
-from camelid.data.records import Prompt, RolloutSummary
+from camelid.data.records import Prompt, RolloutSummary, Split
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
 from camelid.inference.rewards import RewardPair
 from camelid.methods.ghost_attention import as_ppo_prompts
+from camelid.methods.prompts import Chosen, choose_prompts
 from camelid.methods.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.reward_model import RewardModel
@@ -57,8 +58,8 @@ class _Session:
         )
         prompts = inputs.prompts.read_some()
         room = policy.config.context - config.sampling.max_new_tokens
-        self.prompts, self.too_long = self._select(prompts, "ppo", room)
-        self.validation = self._select(prompts, "validation", room)[0][: config.validation_prompts]
+        self.prompts, self.too_long = self._choose(prompts, "ppo", room)
+        self.validation = self._choose(prompts, "validation", room)[0][: config.validation_prompts]
         self.ghosts: list[Prompt] = []
         self.ghosts_too_long = 0
         if inputs.ghost is not None:
@@ -74,10 +75,9 @@ class _Session:
             temperature=config.sampling.temperature,
         )
 
-    def _select(self, prompts: Sequence[Prompt], split: str, room: int) -> tuple[list[Prompt], int]:
-        chosen = [p for p in prompts if p.split == split]
-        kept, too_long = fitting_prompts(self.chat, chosen, room)
-        return sorted(kept, key=lambda p: derive_seed(self.context.seed, p.id)), too_long
+    def _choose(self, prompts: Sequence[Prompt], split: Split, room: int) -> Chosen:
+        seed = (self.context.seed,)
+        return choose_prompts(prompts, self.chat, split, longest=room, seed=seed)
 
     def prompts_of(self, iteration: int) -> list[Prompt]:
         """Return the prompts of one iteration: passes over the pool, some Ghost dialogues."""

@@ -61,8 +61,8 @@ def annotators(seen: Seen) -> str:
     return ", ".join(sorted(names)) or "simulated annotators"
 
 
-@REPORT.limits
-def _limits(seen: Seen) -> Iterable[str]:
+@REPORT.notices
+def _notices(seen: Seen) -> Iterable[str]:
     if annotators(seen) == "simulated annotators":
         yield (
             "The annotators are simulated: programs that see the exact judge's score through noise "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from camelid.formats.folder import load_transformer
-from camelid.inference.replies import fitting_prompts, sample_replies
+from camelid.inference.replies import sample_replies
+from camelid.methods.prompts import choose_prompts, is_attack
 from camelid.run.place import Rows
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
 from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
 from camelid.tokenization.chat import load_chat_format
@@ -22,15 +22,14 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     """Put new attacks and those that once succeeded to the model."""
     chat = load_chat_format(inputs.tokenizer.path)
     model = load_transformer(inputs.model.path, context.runtime)
-    attacks = [
-        p
-        for p in inputs.prompts.read_some()
-        if p.split == "red_teaming" and p.attack_vector is not None
-    ]
-    attacks, too_long = fitting_prompts(
-        chat, attacks, model.config.context - config.sampling.max_new_tokens
+    attacks, too_long = choose_prompts(
+        inputs.prompts.read_some(),
+        chat,
+        "red_teaming",
+        longest=model.config.context - config.sampling.max_new_tokens,
+        seed=(context.run_seed, "red_teaming"),
+        keep=is_attack,
     )
-    attacks.sort(key=lambda p: derive_seed(context.run_seed, "red_teaming", p.id))
     start = (inputs.round - 1) * config.prompts
     fresh = attacks[start : start + config.prompts]
     if len(fresh) < config.prompts:

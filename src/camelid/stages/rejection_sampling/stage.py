@@ -12,8 +12,8 @@ from camelid.data.held_out import terms_of
 from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
-from camelid.inference.replies import fitting_prompts
 from camelid.methods.fine_tuning import fine_tune
+from camelid.methods.prompts import choose_prompts
 from camelid.methods.rejection_sampling import (
     Sampler,
     finished_rewards,
@@ -65,11 +65,14 @@ def _sample(
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Sample, pick, pool with earlier rounds, fine-tune from the base model."""
     chat = load_chat_format(inputs.tokenizer.path)
-    prompts = inputs.prompts.read_some()
-    pool = [p for p in prompts if p.split == "rejection_sampling"]
     policy = load_transformer(inputs.policy.path, context.runtime)
-    pool, too_long = fitting_prompts(chat, pool, policy.config.context - config.max_new_tokens)
-    pool.sort(key=lambda p: derive_seed(context.run_seed, "rejection_sampling", inputs.round, p.id))
+    pool, too_long = choose_prompts(
+        inputs.prompts.read_some(),
+        chat,
+        "rejection_sampling",
+        longest=policy.config.context - config.max_new_tokens,
+        seed=(context.run_seed, "rejection_sampling", inputs.round),
+    )
     chosen = pool[: config.prompts]
     if not chosen:
         raise DataError(f"{context.name}: no prompt in the split 'rejection_sampling' fits.")

@@ -1,0 +1,50 @@
+"""Which prompts a stage uses: of one split, short enough, in an order that a seed fixes.
+
+Source: choice; the splits keep what is trained on apart from what is tested on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from camelid.data.records import Prompt, Split
+from camelid.inference.replies import fitting_prompts
+from camelid.run.seeds import derive_seed
+from camelid.tokenization.chat import ChatFormat
+
+
+class Chosen(NamedTuple):
+    """Prompts in order, and how many were too long."""
+
+    prompts: list[Prompt]
+    too_long: int
+
+
+def choose_prompts(
+    prompts: Sequence[Prompt],
+    chat: ChatFormat,
+    split: Split,
+    *,
+    longest: int,
+    seed: Sequence[object],
+    keep: Callable[[Prompt], bool] = lambda _: True,
+) -> Chosen:
+    """Return the prompts of a split that have at most `longest` tokens.
+
+    Args:
+        prompts: All prompts.
+        chat: Renders them.
+        split: Whose.
+        longest: In tokens.
+        seed: With the prompt's id, what decides its place.
+        keep: Which of the split.
+    """
+    of_split = [prompt for prompt in prompts if prompt.split == split and keep(prompt)]
+    kept, too_long = fitting_prompts(chat, of_split, longest)
+    return Chosen(sorted(kept, key=lambda prompt: derive_seed(*seed, prompt.id)), too_long)
+
+
+def is_attack(prompt: Prompt) -> bool:
+    """Tell whether a prompt is adversarial."""
+    return prompt.attack_vector is not None
