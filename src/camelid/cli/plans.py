@@ -61,7 +61,7 @@ def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str])
     options, words = {}, []
     for name, given in group_words(rest).items():
         if name not in kinds:
-            words += [f"--{name}={given[0]}", *given[1:]]
+            words += [f"--{name}", *given] if len(given) > 1 else [f"--{name}={given[0]}"]
         elif Path in typing.get_args(kinds[name]) and len(given) == 1:
             # Absolute, as the recipe of the run may be read from another folder.
             options[name] = str(Path(given[0]).resolve())

@@ -372,7 +372,10 @@ def test_an_unknown_stage_names_the_nearest(run, choice):
 def test_a_missing_input_names_its_stage(run):
     run(until="data")
     (run.root / "data" / "rows.txt").unlink()
-    with pytest.raises(MissingInputError, match=r"Stage v1/sft cannot start: .*rows\.txt does not exist; stage data makes it"):
+    with pytest.raises(
+        MissingInputError,
+        match=r"Stage v1/sft cannot start: .*rows\.txt does not exist; stage data makes it",
+    ):
         run()
 
 
