@@ -28,10 +28,6 @@ class MissingInputError(CamelidError):
     """A file that a stage needs does not exist; says where it comes from."""
 
 
-class ServeError(CamelidError):
-    """A server cannot start or a request cannot be answered."""
-
-
 class TrainingError(CamelidError):
     """Training cannot go on (for example the loss is not finite)."""
 

@@ -54,49 +54,31 @@ def group_words(words: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def with_words(config: T, field: str, words: list[str], where: str) -> T:
-    """Return a copy of settings with one field read from the words of an option.
-
-    A word is the JSON value that it spells (also `True`, `False`, `None` and `none`) where the
-    field takes that, else text. Several words, or one that is no list, make the tuple of a tuple
-    field.
-
-    Args:
-        config: A dataclass tree.
-        field: Dotted path of a field that is no dataclass itself.
-        words: At least one.
-        where: Name of the option in errors, such as `--sft.epochs`.
-
-    Raises:
-        ConfigError: There is no such field (the nearest is named), it is a group of fields, or the
-            value does not fit it or its neighbours.
-    """
-    return _changed(config, {field: _read_words(config, field, words, where)}, where)
-
-
 def with_options(config: T, options: Mapping[str, tuple[str, list[str]]]) -> T:
-    """Return a copy of settings with several fields read from the words of their options.
+    """Return a copy of settings with fields read from the words of their options.
 
     All at once: a width and its number of heads may fit each other only together.
 
     Args:
         config: A dataclass tree.
-        options: Dotted field -> name of its option in errors and its words.
+        options: Dotted field, no dataclass itself -> name of its option in errors and its words.
 
     Raises:
-        ConfigError: As for `with_words`.
+        ConfigError: There is no such field (the nearest is named), it is a group of fields, or the
+            value does not fit it or its neighbours.
     """
-    values = {
-        field: _read_words(config, field, words, name) for field, (name, words) in options.items()
-    }
-    return _changed(config, values, ", ".join(name for name, _ in options.values()))
-
-
-def _changed(config: T, values: Mapping[str, Any], where: str) -> T:
+    values = {}
+    for field, (name, words) in options.items():
+        kind, current = _declared(config, field, name)
+        if dataclasses.is_dataclass(current):
+            names = ", ".join(f"{field}.{inner.name}" for inner in dataclasses.fields(current))
+            raise ConfigError(f"{name} is a group; give a field of it: {names or 'it has none'}.")
+        values[field] = read_value(json_of(words, kind), kind, name, current=current)
     try:
         return _exchange(config, values)
     except CamelidError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        names = ", ".join(name for name, _ in options.values())
+        raise ConfigError(f"{names}: {error}") from None
 
 
 def _exchange(config: T, values: Mapping[str, Any]) -> T:
@@ -109,16 +91,7 @@ def _exchange(config: T, values: Mapping[str, Any]) -> T:
         name: inner[""] if "" in inner else _exchange(getattr(config, name), inner)
         for name, inner in below.items()
     }
-    replaced = dataclasses.replace(typing.cast("Any", config), **changes) if changes else config
-    return typing.cast("T", replaced)
-
-
-def _read_words(config: Any, field: str, words: list[str], where: str) -> Any:
-    kind, current = _declared(config, field, where)
-    if dataclasses.is_dataclass(current):
-        names = ", ".join(f"{field}.{inner.name}" for inner in dataclasses.fields(current))
-        raise ConfigError(f"{where} is a group; give a field of it: {names or 'it has none'}.")
-    return read_value(_value(words, kind), kind, where, current=current)
+    return typing.cast("T", dataclasses.replace(typing.cast("Any", config), **changes))
 
 
 def _declared(config: Any, field: str, where: str) -> tuple[Any, Any]:
@@ -136,8 +109,13 @@ def _declared(config: Any, field: str, where: str) -> tuple[Any, Any]:
     return kind, current
 
 
-def _value(words: list[str], kind: Any) -> Any:
-    """Return the JSON value that words stand for in a field of a type, fitting or not."""
+def json_of(words: list[str], kind: Any) -> Any:
+    """Return the JSON value that words stand for in a field of a type, fitting or not.
+
+    A word is the JSON value that it spells (also `True`, `False`, `None` and `none`) where the
+    field takes that, else text. Several words, or one that is no list, make the tuple of a tuple
+    field.
+    """
     whole = _word(words[0], kind) if len(words) == 1 else [_json(word) for word in words]
     union = typing.get_origin(kind) in (types.UnionType, typing.Union)
     members = typing.get_args(kind) if union else (kind,)

@@ -9,20 +9,17 @@ Source: arXiv 2307.09288, Figure 4 (the pipeline); the plan itself is Source: ch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from camelid.errors import ConfigError
 from camelid.options import group_words, with_options
-from camelid.run.place import ModelFolder, Place, StageFolder, TokenizerFolder
+from camelid.run.place import ModelFolder, StageFolder, TokenizerFolder
 from camelid.run.stage import C, I, NoSettings, O, PlannedStage, R, RunSettings, StageKind
-from camelid.settings import (
-    flatten,
-    from_json,
-    read_onto,
-    suggestion,
-    to_json,
-)
+from camelid.settings import flatten, from_json, read_value, suggestion, to_json
 from camelid.stages.reporting import REPORTING
 from camelid.stages.reporting import Inputs as ReportingInputs
 
@@ -35,12 +32,11 @@ class Plan:
 
     Args:
         name: Name of the recipe or study.
-        settings: What decides the run beside its stages.
     """
 
-    def __init__(self, name: str, settings: RunSettings | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.settings = settings or RunSettings()
+        self.settings = RunSettings()
         self.stages: list[AnyStage] = []
         self.models: dict[str, ModelFolder] = {}
         self.tokenizer: TokenizerFolder | None = None
@@ -89,19 +85,6 @@ class Plan:
         for check in self._checks:
             check(self)
 
-    def config_of(self, name: str, kind: type[C]) -> C:
-        """Return the settings of one stage."""
-        config = next(stage.config for stage in self.stages if stage.name == name)
-        if not isinstance(config, kind):
-            raise TypeError(f"settings of {name} are {type(config).__name__}")
-        return config
-
-    def maker(self, place: Place) -> AnyStage:
-        """Return the stage that makes a place."""
-        return next(stage for stage in self.stages if stage.name == place.stage)
-
-    # Settings
-
     def override(self, words: Sequence[str]) -> None:
         """Apply `--STAGE.field value` options.
 
@@ -115,28 +98,26 @@ class Plan:
         chosen: dict[str, dict[str, tuple[str, list[str]]]] = {}
         # A round's own setting wins over that of all rounds, in whatever order they are given.
         for option, given in sorted(group_words(words).items(), key=lambda o: self._one(o[0])):
-            for stage, field in self._addressed(option):
-                chosen.setdefault(stage.name, {})[field] = (f"--{option}", given)
+            for name, field in self._addressed(option):
+                chosen.setdefault(name, {})[field] = (f"--{option}", given)
         for index, stage in enumerate(self.stages):
-            if stage.name in chosen:
-                config = with_options(stage.config, chosen[stage.name])
-                self.stages[index] = dataclasses.replace(stage, config=config)
+            config = with_options(stage.config, chosen.get(stage.name, {}))
+            self.stages[index] = dataclasses.replace(stage, config=config)
 
     def _one(self, option: str) -> bool:
         """Tell whether an option names one stage in full, its round or variant included."""
-        dotted = [stage.name.replace("/", ".") for stage in self.stages if "/" in stage.name]
-        return any(option.startswith(f"{name}.") for name in dotted)
+        return any(
+            "/" in stage.name and option.startswith(f"{stage.dotted}.") for stage in self.stages
+        )
 
-    def _addressed(self, option: str) -> list[tuple[AnyStage, str]]:
-        """Return the stages that an option means, and the field."""
+    def _addressed(self, option: str) -> list[tuple[str, str]]:
+        """Return the names of the stages that an option means, each with the field."""
         one = self._one(option)
-        found = [
-            (stage, option.removeprefix(f"{name}."))
-            for stage in self.stages
-            if option.startswith(
-                f"{(name := stage.name.replace('/', '.') if one else stage.kind.name)}."
-            )
-        ]
+        found = []
+        for stage in self.stages:
+            prefix = f"{stage.dotted if one else stage.kind.name}."
+            if option.startswith(prefix):
+                found.append((stage.name, option.removeprefix(prefix)))
         if not found:
             fields = [f"{s.kind.name}.{f}" for s in self.stages for f in flatten(s.config)]
             hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
@@ -146,16 +127,15 @@ class Plan:
             )
         return found
 
-    # recipe.json
-
     def description(self) -> dict[str, Any]:
         """Return the JSON of everything that decides this run; `described` makes it again."""
-        return {
-            "recipe": self.name,
-            "options": to_json(self.options),
-            "run": to_json(self.settings),
-            "settings": {stage.name: to_json(stage.config) for stage in self.stages},
-        }
+        settings = {stage.name: stage.config for stage in self.stages}
+        found: dict[str, Any] = to_json(
+            Description(
+                recipe=self.name, options=self.options, run=self.settings, settings=settings
+            )
+        )
+        return found
 
     def use(self, settings: dict[str, Any], where: str) -> None:
         """Take the settings of all stages from a description.
@@ -171,7 +151,8 @@ class Plan:
                     f"{where}: settings of {name} are {state}.{suggestion(name, known)}"
                 )
         for index, stage in enumerate(self.stages):
-            config = read_onto(settings[stage.name], stage.config, f"{where}: {stage.name}")
+            kind, field = type(stage.config), f"{where}: {stage.name}"
+            config = read_value(settings[stage.name], kind, field, current=stage.config)
             self.stages[index] = dataclasses.replace(stage, config=config)
 
 
@@ -188,6 +169,35 @@ class Description:
     """Settings of every stage by its name."""
 
 
+def make_plan(recipe: Recipe, options: Mapping[str, Any], prefix: str) -> Plan:
+    """Call a recipe with options that were read from somewhere.
+
+    Args:
+        recipe: A recipe or study.
+        options: JSON values by name; those that are absent keep their defaults.
+        prefix: Put before the name of an option in errors.
+
+    Raises:
+        ConfigError: An option is unknown (the nearest is named) or does not fit.
+    """
+    known = option_types(recipe)
+    values = {}
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"{prefix}{name} is unknown.{suggestion(name, known)}")
+        path = Path in typing.get_args(known[name]) and isinstance(value, str)
+        values[name] = Path(value) if path else read_value(value, known[name], f"{prefix}{name}")
+    plan = recipe(**values)
+    defaults = {name: option.default for name, option in signature(recipe).parameters.items()}
+    plan.options = defaults | dict(options)
+    return plan
+
+
+def option_types(recipe: Recipe) -> dict[str, Any]:
+    """Return the options of a recipe with their types."""
+    return {k: kind for k, kind in typing.get_type_hints(recipe).items() if k != "return"}
+
+
 def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:
     """Make a plan again from its description.
 
@@ -200,8 +210,8 @@ def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:
         ConfigError: It does not fit; the field is named.
     """
     found = from_json(data, Description, where)
-    plan = recipes(found.recipe)(**found.options)
-    plan.options, plan.settings = found.options, found.run
+    plan = make_plan(recipes(found.recipe), found.options, f"{where}: option ")
+    plan.settings = found.run
     plan.use(found.settings, where)
     plan.check()
     return plan

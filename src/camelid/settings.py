@@ -13,31 +13,16 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial
+from functools import cache
 from itertools import repeat
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from camelid.errors import CamelidError, ConfigError
 
 T = TypeVar("T")
-Reader = Callable[[Any], Any]
-"""Checks a JSON value and converts it, or raises `_ReadError`."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """Number type of matrix products; `auto` takes bf16 where the hardware multiplies in it."""
-
-
-class Difference(NamedTuple):
-    """One field in which two settings differ."""
-
-    path: str
-    """Dotted field path, such as `sft.optimizer.learning_rate`."""
-    old: Any
-    new: Any
-
-    def __str__(self) -> str:
-        """Return `path: old -> new`."""
-        return f"{self.path}: {_short(self.old)} -> {_short(self.new)}"
 
 
 class PaperValue(NamedTuple):
@@ -53,7 +38,7 @@ class _Absent:
 
 
 ABSENT: Any = _Absent()
-"""Stands for a value that is not there, such as a side of a `Difference` without the field."""
+"""Stands for a value that is not there, such as a field in one side of a comparison."""
 
 
 def to_json(config: Any) -> Any:
@@ -100,26 +85,6 @@ def from_json(
     return typing.cast("T", read_value(data, cls, where, error=error))
 
 
-def read_onto(data: Any, default: T, where: str) -> T:
-    """Read settings strictly, with an instance that says what the declared types leave open.
-
-    A field whose declared type has no JSON form (a Protocol) is read as the type of its value in
-    `default`, which must be a dataclass. No value is taken from `default`.
-
-    Args:
-        data: What `to_json` gave, perhaps edited by hand.
-        default: Settings of the same shape.
-        where: Name of the whole, put before every field path in errors.
-
-    Returns:
-        An instance of the type of `default`.
-
-    Raises:
-        ConfigError: As for `from_json`.
-    """
-    return typing.cast("T", read_value(data, type(default), where, current=default))
-
-
 def read_value(
     data: Any,
     kind: Any,
@@ -134,28 +99,23 @@ def read_value(
         data: A JSON value.
         kind: The type that the field is declared with.
         where: Name of the field, put before errors.
-        current: What the field holds, if that is to decide where `kind` has no JSON form.
+        current: What the field holds. Where a declared type has no JSON form (a Protocol), the type
+            of what is there is read instead; no value is taken from it.
         error: Type of the errors.
 
     Raises:
         CamelidError: Of the type `error`: the value does not fit.
     """
     try:
-        return _reader(kind, current)(data)
+        return _read(data, kind, current)
     except _ReadError as wrong:
         raise error(f"{where}{wrong}") from None
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that looks most like `name`, or None when none comes near."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
-
-
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` (with the leading space), or an empty string."""
-    found = nearest(name, known)
-    return f" Did you mean '{found}'?" if found else ""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{found[0]}'?" if found else ""
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -173,20 +133,15 @@ def flatten(config: Any) -> dict[str, Any]:
     return leaves
 
 
-def differences(a: Any, b: Any) -> list[Difference]:
+def differences(old: Any, new: Any) -> list[str]:
     """Compare two settings (dataclasses or their JSON) leaf by leaf.
 
-    Args:
-        a: The old settings.
-        b: The new settings.
-
     Returns:
-        One entry for each differing leaf, in field order; `ABSENT` where a side lacks it.
+        `path: old -> new` of each differing leaf, in field order.
     """
-    old, new = flatten(a), flatten(b)
-    paths = list(old) + [path for path in new if path not in old]
-    pairs = ((path, old.get(path, ABSENT), new.get(path, ABSENT)) for path in paths)
-    return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+    before, after = flatten(old), flatten(new)
+    pairs = {path: (before.get(path, ABSENT), after.get(path, ABSENT)) for path in before | after}
+    return [f"{path}: {_short(a)} -> {_short(b)}" for path, (a, b) in pairs.items() if a != b]
 
 
 class _ReadError(Exception):
@@ -205,40 +160,35 @@ def _wrong(data: Any, needed: str) -> _ReadError:
     return _ReadError(f" is {_short(data)}, but must be {needed}.")
 
 
-def _reader(kind: Any, current: Any) -> Reader:
-    return _cached(kind) if current is ABSENT else _compile(kind, current)
+def _read(data: Any, kind: Any, current: Any = ABSENT) -> Any:
+    """Check a JSON value and convert it, or raise `_ReadError`."""
+    if kind in _SCALARS:
+        return _SCALARS[kind](data)
+    origin, arguments, shape = _parts(kind)
+    if origin is Literal:
+        return _literal(data, arguments)
+    if origin is types.UnionType:
+        return _union(data, arguments, current)
+    if origin is tuple:
+        return _tuple(data, arguments)
+    if origin is dict:
+        return _items(data, dict.fromkeys(_object(data), arguments[1]))
+    if shape is None and dataclasses.is_dataclass(current):
+        shape = type(current)
+    if shape is None:
+        raise _ReadError(f": fields of type {kind} cannot be read from JSON.")
+    return _dataclass(data, shape, current)
 
 
 @cache
-def _cached(kind: Any) -> Reader:
-    """Compile once for each type: files of records have thousands of lines."""
-    return _compile(kind, ABSENT)
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...], Any]:
+    """Return origin, arguments and, of a dataclass, itself; files of records ask a million times."""
+    origin = typing.get_origin(kind)
+    shape = kind if dataclasses.is_dataclass(kind) else None
+    return types.UnionType if origin is typing.Union else origin, typing.get_args(kind), shape
 
 
-def _compile(kind: Any, current: Any) -> Reader:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind in _SCALARS:
-        return _SCALARS[kind]
-    if origin is Literal:
-        return _literal(arguments)
-    if origin in (types.UnionType, typing.Union):
-        return _union(arguments, current)
-    if origin is tuple:
-        return _tuple(arguments)
-    if origin is dict:
-        return _dict(arguments[1])
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(typing.cast("type[Any]", kind), current)
-    if dataclasses.is_dataclass(current):
-        return _dataclass(type(current), current)
-
-    def refuse(_: Any) -> Any:
-        raise _ReadError(f": fields of type {kind} cannot be read from JSON.")
-
-    return refuse
-
-
-def _exactly(kind: type, needed: str) -> Reader:
+def _exactly(kind: type, needed: str) -> Callable[[Any], Any]:
     def read(data: Any) -> Any:
         # The exact type: True is an int too, but no whole number.
         if type(data) is not kind:
@@ -269,7 +219,7 @@ def _str(data: Any) -> str:
     return data
 
 
-_SCALARS: dict[Any, Reader] = {
+_SCALARS: dict[Any, Callable[[Any], Any]] = {
     Any: lambda data: data,
     type(None): _exactly(type(None), "null"),
     bool: _exactly(bool, "true or false"),
@@ -279,42 +229,31 @@ _SCALARS: dict[Any, Reader] = {
 }
 
 
-def _literal(choices: tuple[Any, ...]) -> Reader:
+def _literal(data: Any, choices: tuple[Any, ...]) -> Any:
     # `True == 1` must not pass for a choice, so the types are compared too.
-    typed = [(type(choice), choice) for choice in choices]
-
-    def read(data: Any) -> Any:
-        if (type(data), data) not in typed:
-            hint = suggestion(data, map(str, choices)) if isinstance(data, str) else ""
-            allowed = ", ".join(map(repr, choices))
-            raise _ReadError(f"{_wrong(data, f'one of {allowed}')}{hint}")
-        return data
-
-    return read
+    if not any(type(data) is type(choice) and data == choice for choice in choices):
+        hint = suggestion(data, map(str, choices)) if isinstance(data, str) else ""
+        allowed = ", ".join(map(repr, choices))
+        raise _ReadError(f"{_wrong(data, f'one of {allowed}')}{hint}")
+    return data
 
 
-def _union(members: tuple[Any, ...], current: Any) -> Reader:
-    optional = type(None) in members
-    # `int | float` and `float | int` are one type to the cache: in both a whole number stays one.
-    ordered = sorted(members, key=lambda member: member is float)
-    readers = {member: _reader(member, current) for member in ordered if member is not type(None)}
-    shapes = [member for member in readers if dataclasses.is_dataclass(member)]
-
-    def read(data: Any) -> Any:
-        if data is None and optional:
-            return None
-        if isinstance(data, dict) and shapes:
-            # The class with the most keys in common gives the most helpful error.
-            return readers[max(shapes, key=lambda shape: _fit(data, shape))](data)
-        errors = []
-        for reader in readers.values():
+def _union(data: Any, members: tuple[Any, ...], current: Any) -> Any:
+    if data is None and type(None) in members:
+        return None
+    shapes = [member for member in members if dataclasses.is_dataclass(member)]
+    if isinstance(data, dict) and shapes:
+        # The class with the most keys in common gives the most helpful error.
+        return _read(data, max(shapes, key=lambda shape: _fit(data, shape)), current)
+    errors = []
+    # In `int | float` as in `float | int` a whole number stays one.
+    for member in sorted(members, key=lambda member: member is float):
+        if member is not type(None):
             try:
-                return reader(data)
+                return _read(data, member, current)
             except _ReadError as error:
                 errors.append(str(error))
-        raise _ReadError(" Or:".join(dict.fromkeys(errors)))
-
-    return read
+    raise _ReadError(" Or:".join(dict.fromkeys(errors)))
 
 
 def _fit(data: dict[str, Any], cls: Any) -> int:
@@ -322,76 +261,58 @@ def _fit(data: dict[str, Any], cls: Any) -> int:
     return len(names & data.keys()) - len(names ^ data.keys())
 
 
-def _tuple(kinds: tuple[Any, ...]) -> Reader:
-    size = None if kinds[1:] == (Ellipsis,) else len(kinds)
-    readers = repeat(_cached(kinds[0])) if size is None else [_cached(kind) for kind in kinds]
-
-    def read(data: Any) -> Any:
-        if not isinstance(data, (list, tuple)):
-            raise _wrong(data, "a list")
-        if size is not None and len(data) != size:
-            raise _wrong(data, f"a list of {size} items")
-        items: list[Any] = []
-        try:
-            for reader, item in zip(readers, data, strict=False):
-                items.append(reader(item))
-        except _ReadError as error:
-            raise _ReadError(f"[{len(items)}]{error}") from None
-        return tuple(items)
-
-    return read
+def _tuple(data: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not isinstance(data, (list, tuple)):
+        raise _wrong(data, "a list")
+    endless = kinds[1:] == (Ellipsis,)
+    if not endless and len(data) != len(kinds):
+        raise _wrong(data, f"a list of {len(kinds)} items")
+    items: list[Any] = []
+    try:
+        for kind, item in zip(repeat(kinds[0]) if endless else kinds, data, strict=False):
+            items.append(_read(item, kind))
+    except _ReadError as error:
+        raise _ReadError(f"[{len(items)}]{error}") from None
+    return tuple(items)
 
 
-def _dict(kind: Any) -> Reader:
-    reader = _cached(kind)
-
-    def read(data: Any) -> Any:
-        if not isinstance(data, dict):
-            raise _wrong(data, "an object")
-        return _read_items(data, dict.fromkeys(data, reader))
-
-    return read
+def _object(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise _wrong(data, "an object")
+    return data
 
 
-def _read_items(data: dict[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
+def _items(data: dict[str, Any], kinds: Mapping[str, Any], current: Any = None) -> dict[str, Any]:
     values = {}
     key = ""
     try:
         for key, value in data.items():
-            values[key] = readers[key](value)
+            values[key] = _read(value, kinds[key], getattr(current, key, ABSENT))
     except _ReadError as error:
         raise _ReadError(f".{key}{error}") from None
     return values
 
 
-def _dataclass(cls: type[Any], current: Any) -> Reader:
-    # Looked up when the first value is read: a class may hold itself.
-    shape = cache(partial(_shape, cls, current if type(current) is cls else ABSENT))
-
-    def read(data: Any) -> Any:
-        if not isinstance(data, dict):
-            raise _wrong(data, "an object")
-        readers, required = shape()
-        if not data.keys() <= readers.keys():
-            key = next(key for key in data if key not in readers)
-            hint = suggestion(key, readers) or f" Known: {', '.join(readers)}."
-            raise _ReadError(f".{key} is unknown.{hint}")
-        if not required <= data.keys():
-            key = next(key for key in readers if key in required and key not in data)
-            raise _ReadError(f".{key} is missing and has no default.")
-        values = _read_items(data, readers)
-        try:
-            return cls(**values)
-        except CamelidError as error:
-            raise _ReadError(f": {error}") from None
-
-    return read
+def _dataclass(data: Any, cls: Any, current: Any) -> Any:
+    kinds, required = _fields(cls)
+    if not _object(data).keys() <= kinds.keys():
+        key = next(key for key in data if key not in kinds)
+        hint = suggestion(key, kinds) or f" Known: {', '.join(kinds)}."
+        raise _ReadError(f".{key} is unknown.{hint}")
+    if not required <= data.keys():
+        key = next(key for key in kinds if key in required and key not in data)
+        raise _ReadError(f".{key} is missing and has no default.")
+    values = _items(data, kinds, current if type(current) is cls else None)
+    try:
+        return cls(**values)
+    except CamelidError as error:
+        raise _ReadError(f": {error}") from None
 
 
-def _shape(cls: type[Any], current: Any) -> tuple[dict[str, Reader], frozenset[str]]:
-    """Return the reader of every field, and the names of those without a default."""
+@cache
+def _fields(cls: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the type of every field, and the names of those without a default."""
     hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
-    readers = {f.name: _reader(hints[f.name], getattr(current, f.name, ABSENT)) for f in fields}
     missing = dataclasses.MISSING
     required = (f.name for f in fields if f.default is missing and f.default_factory is missing)
-    return readers, frozenset(required)
+    return {field.name: hints[field.name] for field in fields}, frozenset(required)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 from camelid.cli import main
+from camelid.cli.models import find_model
 from camelid.errors import MissingInputError
-from camelid.inference.models import find_model
+from camelid.recipes import pocket
+from camelid.run.directory import Manifest, RunDirectory
+from camelid.runtime import Runtime
 
 
 @pytest.mark.parametrize(
@@ -35,20 +40,55 @@ def test_the_extra_is_named_where_it_is_missing(capsys, tmp_path, monkeypatch):
     assert "pip install 'camelid[eval]'" in capsys.readouterr().err
 
 
-def test_models_are_named_by_run_or_path(tmp_path):
-    run = tmp_path / "pocket"
-    for place in ("sft/model", "ppo/model"):
-        (run / place).mkdir(parents=True)
-    (run / "run.json").write_text("{}")
-    assert find_model(str(run)).path == run / "ppo" / "model"
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A run in which two stages have made their models."""
+    made = RunDirectory(tmp_path / "pocket")
+    made.create()
+    made.write_manifest(
+        Manifest(
+            recipe="pocket",
+            seed=0,
+            camelid_version="0",
+            python="3",
+            torch="2",
+            platform="x",
+            device="cpu",
+            threads=1,
+            precision="float32",
+            watts=65.0,
+            power_usage_effectiveness=1.1,
+            carbon_kg_per_kwh=0.385,
+        )
+    )
+    plan = pocket()
+    made.write_recipe(plan.description())
+    for name in ("sft", "v1"):
+        plan.models[name].at(made.root).path.mkdir(parents=True)
+    return made.root
+
+
+def test_models_are_named_by_run_or_path(tmp_path, run):
+    models = {name: place.at(run).path for name, place in pocket().models.items()}
+    assert find_model(str(run)).path == models["v1"]
     named = find_model(f"{run}:sft")
-    assert (named.name, named.path, named.run) == ("sft", run / "sft" / "model", run)
-    with pytest.raises(MissingInputError, match=r"no model 'stf'.*sft"):
+    assert (named.name, named.path, named.run) == ("sft", models["sft"], run)
+    assert find_model(f"{run}:v1/rejection_sampling").path == models["v1"]
+    with pytest.raises(MissingInputError, match=r"no model 'stf'.*Did you mean 'sft'.*: sft, v1"):
         find_model(f"{run}:stf")
+    with pytest.raises(MissingInputError, match="no model 'ppo'"):
+        find_model(f"{run}:ppo")
     file = tmp_path / "weights.gguf"
     file.write_bytes(b"GGUF")
     assert (find_model(str(file)).name, find_model(str(file)).run) == ("weights", None)
     with pytest.raises(MissingInputError, match="no model here"):
-        find_model(str(tmp_path / "nothing")).load()
+        find_model(str(tmp_path / "nothing")).load(Runtime())
     with pytest.raises(MissingInputError, match="does not exist"):
         find_model(str(tmp_path / "nothing")).digest()
+
+
+def test_a_run_without_a_model_says_so(run):
+    shutil.rmtree(run / "sft")
+    shutil.rmtree(run / "v1")
+    with pytest.raises(MissingInputError, match="no model yet. Run `camelid run` first"):
+        find_model(str(run))

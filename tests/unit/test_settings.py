@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import pytest
-from camelid.paper import PAPER, paper_values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camelid.errors import ConfigError
-from camelid.options import group_words, override, with_value, with_words
-from camelid.settings import differences, flatten, from_json, nearest, read_onto, to_json
+from camelid.options import group_words, with_options
+from camelid.settings import differences, flatten, from_json, read_value, suggestion, to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,6 +188,14 @@ class Whole:
     variants: tuple[Optimizer, ...] = ()
 
 
+def read_onto(data: Any, current: Any, where: str) -> Any:
+    return read_value(data, type(current), where, current=current)
+
+
+def with_words(config: Any, field: str, words: list[str], name: str) -> Any:
+    return with_options(config, {field: (name, words)})
+
+
 JUDGED = Whole(
     stage=Stage(judge=Strict(threshold=0.5)),
     optional=Stage(judge=Strict(threshold=1.0), second=Strict(threshold=2.0)),
@@ -360,21 +367,24 @@ class Heads:
 
 
 def test_options_that_fit_only_together_are_taken_together():
-    for words in ("--width 9 --heads 3", "--heads 3 --width 9"):
-        assert override(Heads(), words.split()) == Heads(width=9, heads=3)
+    options = {"width": ("--width", ["9"]), "heads": ("--heads", ["3"])}
+    for names in (["width", "heads"], ["heads", "width"]):
+        chosen = {name: options[name] for name in names}
+        assert with_options(Heads(), chosen) == Heads(width=9, heads=3)
     with pytest.raises(ConfigError, match=r"^--heads: 3 heads do not divide 8"):
-        override(Heads(), ["--heads", "3"])
+        with_options(Heads(), {"heads": options["heads"]})
 
 
-def test_with_value_changes_a_copy():
-    changed = with_value(FULL, "optimizer.warmup", 9)
+def test_options_change_a_copy():
+    changed = with_options(FULL, {"optimizer.warmup": ("--x", ["9"])})
     assert (changed.optimizer.warmup, FULL.optimizer.warmup) == (9, 5)
     assert replace(changed, optimizer=FULL.optimizer) == FULL
+    assert with_options(FULL, {}) == FULL
 
 
 def test_settings_import_little():
     program = (
-        "import sys\nimport camelid.options, camelid.paper\n"
+        "import sys\nimport camelid.options\n"
         "assert not {'torch', 'numpy', 'tyro', 'rich'} & set(sys.modules)\n"
     )
     subprocess.run(
@@ -390,13 +400,11 @@ def test_what_has_no_json_form_is_refused():
 def test_differences_name_dotted_paths():
     other = replace(FULL, optimizer=Optimizer(learning_rate=2e-3), start=None)
     found = differences(FULL, other)
-    assert [entry.path for entry in found] == [
-        "optimizer.learning_rate",
-        "start.directory",
-        "start",
+    assert found == [
+        "optimizer.learning_rate: 0.001 -> 0.002",
+        "start.directory: 'd' -> (absent)",
+        "start: (absent) -> None",
     ]
-    assert str(found[0]) == "optimizer.learning_rate: 0.001 -> 0.002"
-    assert str(found[1]) == "start.directory: 'd' -> (absent)"
     assert differences(FULL, to_json(FULL)) == []
 
 
@@ -405,13 +413,6 @@ def test_flatten_lists_leaves():
     assert flatten(FULL)["temperatures"] == [1.0, 1.2]
 
 
-def test_nearest():
-    assert nearest("pockett", ["smoke", "pocket"]) == "pocket"
-    assert nearest("zzzz", ["smoke", "pocket"]) is None
-
-
-def test_paper_values_give_value_and_section():
-    values = paper_values()
-    assert values["ppo.clip"] == "0.2 (Section 3.2.3)"
-    assert set(values) == set(PAPER)
-    assert all(value and section for value, section in PAPER.values())
+def test_the_nearest_name_is_suggested():
+    assert suggestion("pockett", ["smoke", "pocket"]) == " Did you mean 'pocket'?"
+    assert suggestion("zzzz", ["smoke", "pocket"]) == ""

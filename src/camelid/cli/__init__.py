@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from camelid.cli.parser import make_parser
+from camelid.cli.parser import parse
 from camelid.errors import CamelidError, ConfigError
 from camelid.run.files import explain_full_disk
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _call(arguments: Sequence[str] | None) -> int:
     try:
-        known, rest = make_parser().parse_known_args(arguments)
+        known, rest = parse(sys.argv[1:] if arguments is None else arguments)
         if rest and known.command not in ("run", "study"):
             raise ConfigError(f"Unknown words: {' '.join(rest)}. See `camelid --help`.")
         command = importlib.import_module(f"camelid.cli.{known.command}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,9 +27,32 @@ class _Parser(argparse.ArgumentParser):
         """Raise instead of exiting, so that all user errors look alike."""
         raise ConfigError(f"{message}. See `{self.prog} --help`.")
 
+    def knows(self, word: str) -> bool:
+        """Tell whether a word is an option of this command."""
+        return word.partition("=")[0] in self._option_string_actions
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; a test freezes its options."""
+
+def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return what a command line says, and its options that are no options of the command.
+
+    Raises:
+        ConfigError: The words make no command.
+    """
+    parser, commands = make_parsers()
+    own: list[str] = []
+    others: list[str] = []
+    target = own
+    # Set apart by hand: argparse takes the value of an option that it does not know for a name.
+    for word in words:
+        if word.startswith("--") and words[0] in commands:
+            target = own if commands[words[0]].knows(word) else others
+        target.append(word)
+    known, left = parser.parse_known_args(own)
+    return known, [*left, *others]
+
+
+def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
+    """Return the parser of the command line and those of its commands."""
     parser = _Parser(prog="camelid", description="The whole Llama 2 recipe in one package.")
     parser.add_argument("--version", action="version", version=f"camelid {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -92,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
     convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
     formats = ["llama2", "llama3", "chatml"]
     convert.add_argument("--chat-format", choices=formats, help="in place of the template's")
-    return parser
+    return parser, commands.choices
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:

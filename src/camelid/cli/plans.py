@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import inspect
-import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from camelid.errors import ConfigError
-from camelid.options import group_words, with_options
-from camelid.plan import Plan, Recipe, described
+from camelid.options import group_words, json_of, with_options
+from camelid.plan import Plan, Recipe, described, make_plan, option_types
 from camelid.recipes import RECIPES
 from camelid.run.directory import RECIPE, RunDirectory
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
 from camelid.run.runner import check_stage, execute
 from camelid.run.stage import RunSettings
-from camelid.settings import read_value, suggestion
+from camelid.settings import suggestion
 from camelid.studies.known import STUDIES
 
 
-def named(name: str) -> Recipe:
-    """Return a recipe or study.
+def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
+    """Return one of several recipes or studies.
 
     Raises:
         ConfigError: There is none of this name; the nearest one is named.
     """
-    return find(name, {**RECIPES, **STUDIES}, "recipe")
-
-
-def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
-    """Return one of several recipes (errors as `named`)."""
     if name not in known:
         hint = suggestion(name, known) or f" There are: {', '.join(known)}."
         raise ConfigError(f"There is no {kind} '{name}'.{hint}")
@@ -43,7 +35,8 @@ def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
 
 def read_plan(path: Path, advice: str) -> Plan:
     """Return the plan that a `recipe.json` describes (errors as `described`)."""
-    return described(read_json(path, advice), named, str(path))
+    known = {**RECIPES, **STUDIES}
+    return described(read_json(path, advice), lambda name: find(name, known, "recipe"), str(path))
 
 
 def plan_of(run: Path) -> Plan:
@@ -58,36 +51,31 @@ def plan_of(run: Path) -> Plan:
     return read_plan(run / RECIPE, advice)
 
 
-def finished(run: Path) -> FinishedRun:
-    """Return a run as it stands (errors as `plan_of`)."""
-    return FinishedRun(run, plan_of(run).stages)
-
-
 def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str]) -> Plan:
     """Return the plan of a recipe with the options and settings of a command.
 
     Raises:
         ConfigError: An option or setting is unknown (the nearest is named) or does not fit.
     """
-    accepted = inspect.signature(recipe).parameters
-    hints = typing.get_type_hints(recipe)
+    kinds = option_types(recipe)
     options, words = {}, []
     for name, given in group_words(rest).items():
-        if name in accepted:
-            options[name] = _read_option(name, given, hints[name])
+        if name not in kinds:
+            words += [f"--{name}", *given] if len(given) > 1 else [f"--{name}={given[0]}"]
+        elif Path in typing.get_args(kinds[name]) and len(given) == 1:
+            # Absolute, as the recipe of the run may be read from another folder.
+            options[name] = str(Path(given[0]).resolve())
         else:
-            words += [f"--{name}", *given]
-    plan = recipe(**options)
-    plan.options = options
-    return changed(plan, known, words)
+            options[name] = json_of(given, kinds[name])
+    return changed(make_plan(recipe, options, "--"), known, words)
 
 
 def changed(plan: Plan, known: argparse.Namespace, words: Sequence[str]) -> Plan:
     """Return a plan with the settings of a command, checked (errors as `with_choices`)."""
     choices = {
-        field.name: (f"--{field.name}", [str(getattr(known, field.name))])
+        field.name: (f"--{field.name}", [value])
         for field in dataclasses.fields(RunSettings)
-        if getattr(known, field.name) is not None
+        if (value := getattr(known, field.name)) is not None
     }
     plan.settings = with_options(plan.settings, choices)
     plan.override(words)
@@ -95,28 +83,15 @@ def changed(plan: Plan, known: argparse.Namespace, words: Sequence[str]) -> Plan
     return plan
 
 
-def _read_option(name: str, words: list[str], hint: Any) -> Any:
-    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if len(words) != 1:
-        raise ConfigError(f"--{name} takes one value, found {' '.join(words)}.")
-    if Path in members:
-        path = Path(words[0])
-        if not path.exists():
-            raise ConfigError(f"--{name}: {path} does not exist.")
-        return str(path.resolve())
-    value = int(words[0]) if words[0].lstrip("-").isdigit() else words[0]
-    return read_value(value, hint, f"--{name}")
-
-
 def run_plan(plan: Plan, root: Path, **choices: str | None) -> None:
-    """Execute a plan in a run directory (arguments as `execute`)."""
+    """Execute a plan in a run directory, and print how it ended (arguments as `execute`)."""
     for name in choices.values():
         if name is not None:
             check_stage(name, [stage.name for stage in plan.stages])
     from rich.console import Console
 
     from camelid.allocator import keep_freed_memory
-    from camelid.run.progress import make_progress
+    from camelid.run.progress import ShownProgress
 
     # Only the command line may set the allocator, and before torch takes its first memory.
     keep_freed_memory()
@@ -129,12 +104,13 @@ def run_plan(plan: Plan, root: Path, **choices: str | None) -> None:
         recipe=plan.description(),
         settings=plan.settings,
         runtime=open_runtime(plan.settings.precision, plan.settings.threads),
-        progress=make_progress(Console()),
+        progress=ShownProgress(Console()),
         **choices,
     )
+    _print_end(plan, root)
 
 
-def print_end(plan: Plan, root: Path) -> None:
+def _print_end(plan: Plan, root: Path) -> None:
     """Print what each stage changed, where the report is and what to do next."""
     from camelid.report.page import headlines
     from camelid.stages.reporting import REPORTING

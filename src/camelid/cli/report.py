@@ -16,4 +16,3 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     if not shows:
         raise ConfigError(f"{known.run}: recipe {plan.name} has no report.")
     plans.run_plan(plan, known.run, only=shows[-1])
-    plans.print_end(plan, known.run)

@@ -24,6 +24,4 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
     else:
         recipe = plans.find(known.recipe, RECIPES, "recipe")
         plan = plans.with_choices(recipe, known, rest)
-    root = known.out if known.out is not None else Path("runs") / plan.name
-    plans.run_plan(plan, root, redo=known.redo, until=known.until)
-    plans.print_end(plan, root)
+    plans.run_plan(plan, known.out or Path("runs") / plan.name, redo=known.redo, until=known.until)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from camelid.cli import plans
 from camelid.errors import ConfigError
-from camelid.plan import Plan
+from camelid.plan import Plan, make_plan
 from camelid.recipes import RECIPES
 from camelid.settings import flatten, suggestion
 from camelid.studies.known import STUDIES
@@ -18,7 +18,7 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     """Print the settings of a recipe, study or run."""
     names = {**RECIPES, **STUDIES}
     if known.what in names:
-        plan = names[known.what]()
+        plan = make_plan(names[known.what], {}, "")
     elif Path(known.what).exists():
         plan = plans.plan_of(Path(known.what))
     else:
@@ -38,7 +38,7 @@ def settings(plan: Plan) -> Iterator[tuple[str, str, str]]:
         stages = [stage for stage in plan.stages if stage.kind.name == kind.name]
         alike = all(stage.config == stages[0].config for stage in stages)
         for stage in stages[:1] if alike else stages:
-            name = kind.name if alike else stage.name.replace("/", ".")
+            name = kind.name if alike else stage.dotted
             for field, value in flatten(stage.config).items():
                 paper = kind.paper.get(field)
                 shown = f"{paper.value} ({paper.section})" if paper else ""

@@ -13,6 +13,5 @@ from camelid.studies.known import STUDIES
 def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
     """Run a study."""
     plan = plans.with_choices(plans.find(known.study, STUDIES, "study"), known, rest)
-    root = known.out if known.out is not None else Path("runs") / f"study-{plan.name}"
+    root = known.out or Path("runs") / f"study-{plan.name}"
     plans.run_plan(plan, root, redo=known.redo, until=known.until)
-    plans.print_end(plan, root)

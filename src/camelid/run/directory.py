@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -18,37 +16,12 @@ from typing import Any
 
 from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
 from camelid.run.files import explain_full_disk, now, read_json, write_json
+from camelid.run.fingerprint import Fingerprint
 from camelid.settings import from_json, to_json
 
 MANIFEST = "run.json"
-
-
 RECIPE = "recipe.json"
-
-
 LOCK = "run.lock"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fingerprint:
-    """Everything that a stage's bits depend on."""
-
-    config: Any
-    """Its settings."""
-    wiring: dict[str, Any]
-    """Inputs that are no files, names of those that are, and who judges and annotates."""
-    seed: int
-    inputs: dict[str, str | None]
-    """Label of each input to the hash of its content; null where it does not exist."""
-    source: str
-    """Hash of the package."""
-    precision: str
-    threads: int
-    device: str
-
-    def digest(self) -> str:
-        """Return one hash of all of it."""
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,18 +134,6 @@ class RunDirectory:
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `run.json` atomically."""
         write_json(self.root / MANIFEST, to_json(manifest))
-
-    def read_recipe(self) -> Any:
-        """Return the JSON of the recipe that this run resolved.
-
-        Raises:
-            MissingInputError: This is no run directory.
-            CheckpointError: The file is damaged.
-        """
-        return read_json(
-            self.root / RECIPE,
-            "Start the run again with `camelid run RECIPE`; finished stages are kept.",
-        )
 
     def write_recipe(self, recipe: Any) -> None:
         """Write `recipe.json` atomically; `camelid run --recipe FILE` runs it again."""

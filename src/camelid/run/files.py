@@ -1,7 +1,6 @@
-"""Run directories: one folder a run, one writer at a time, nothing half-written.
+"""Files of a run: written whole or not at all, flushed to disk, known by their hashes.
 
-All files between stages go through here: atomic writes, hashes, the lock, the manifest `run.json`,
-and what a stage is given to work with. Source: choice (the paper describes no software).
+Source: choice (the paper describes no software).
 """
 
 from __future__ import annotations
@@ -145,6 +144,8 @@ def hash_file(path: Path) -> str:
 def hash_path(path: Path, hash_one: Callable[[Path], str] = hash_file) -> str:
     """Return the hash of a file, or of a folder's relative names and contents in sorted order.
 
+    Compiled Python files do not count.
+
     Args:
         path: File or folder.
         hash_one: Hash of one file; a caller may pass a caching one.
@@ -157,7 +158,7 @@ def hash_path(path: Path, hash_one: Callable[[Path], str] = hash_file) -> str:
     if not path.is_dir():
         raise MissingInputError(f"{path} does not exist.")
     total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc"):
         total.update(f"{file.relative_to(path).as_posix()}\0{hash_one(file)}\n".encode())
     return total.hexdigest()
 

@@ -8,13 +8,35 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from camelid.errors import ConfigError
-from camelid.run.directory import Fingerprint
-from camelid.run.files import hash_file, write_json
-from camelid.settings import differences
+from camelid.run.files import hash_file, hash_path, write_json
+from camelid.settings import differences, to_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """Everything that a stage's bits depend on."""
+
+    config: Any
+    """Its settings."""
+    wiring: dict[str, Any]
+    """Inputs that are no files, names of those that are, and who judges and annotates."""
+    seed: int
+    inputs: dict[str, str | None]
+    """Label of each input to the hash of its content; null where it does not exist."""
+    source: str
+    """Hash of the package."""
+    precision: str
+    threads: int
+    device: str
+
+    def digest(self) -> str:
+        """Return one hash of all of it."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
 
 
 class HashCache:
@@ -49,12 +71,7 @@ class HashCache:
 
 def hash_source() -> str:
     """Return the hash of the package: every file of it that is not a compiled one."""
-    package = Path(__file__).parents[1]
-    total = hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(f"{path.relative_to(package).as_posix()}\0{hash_file(path)}\n".encode())
-    return total.hexdigest()
+    return hash_path(Path(__file__).parents[1])
 
 
 def difference_error(name: str, state: str, old: Fingerprint, new: Fingerprint) -> ConfigError:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from camelid.errors import DataError, MissingInputError
 from camelid.run.files import read_json, write_json
-from camelid.run.rows import iterate_json_lines, parse_record, write_records
+from camelid.run.rows import read_records, write_records
 from camelid.settings import from_json, to_json
 
 T = TypeVar("T")
-P = TypeVar("P", bound="Place")
-S = TypeVar("S", bound="StageInputs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +119,7 @@ class Rows(Place, Generic[T]):
         """
         if not self.exists:
             raise self.missing()
-        return [
-            parse_record(data, self.kind, f"{self.path}, line {number}")
-            for number, data in iterate_json_lines(self.path)
-        ]
+        return read_records(self.path, self.kind)
 
     def read_some(self) -> list[T]:
         """Read all rows, at least one (errors as `read`)."""
@@ -191,28 +185,15 @@ class StageOutputs:
     """
 
     def __init__(self, stage: str, folder: Path | None = None) -> None:
-        for field, (kind, row) in _declared(cast("Any", type(self))).items():
-            declared: _Declared = getattr(type(self), field)
-            typed = {} if row is None else {"kind": row}
-            made = kind(
-                stage=stage, name=declared.name, folder=folder, optional=declared.optional, **typed
-            )
-            setattr(self, field, made)
+        for field, hint in typing.get_type_hints(type(self)).items():
+            declared = getattr(type(self), field)
+            kind, rows = typing.get_origin(hint) or hint, typing.get_args(hint)
+            typed = {"kind": rows[0]} if rows else {}
+            setattr(self, field, kind(stage, declared.name, folder, declared.optional, **typed))
 
     def places(self) -> list[Place]:
         """Return all of them, in the order of declaration."""
-        return [getattr(self, field) for field in _declared(cast("Any", type(self)))]
-
-
-@cache
-def _declared(kind: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the place class and row type of every declared output."""
-    found = {}
-    for field, hint in typing.get_type_hints(kind).items():
-        if isinstance(getattr(kind, field, None), _Declared):
-            rows = typing.get_args(hint)
-            found[field] = (typing.get_origin(hint) or hint, rows[0] if rows else None)
-    return found
+        return list(vars(self).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,42 +202,27 @@ class StageInputs:
 
     def places(self) -> list[Place]:
         """Return all places, in the order of the fields."""
-        return [found for field in dataclasses.fields(self) for found in _places(self, field.name)]
+        found: list[Place] = []
+        _exchange(self, found.append)
+        return found
 
     def plain(self) -> dict[str, Any]:
-        """Return what is no place as JSON: part of the fingerprint."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: to_json(_named(value)) for name, value in values.items()}
+        """Return all as JSON, of each place its label: part of the fingerprint."""
+        labelled: dict[str, Any] = to_json(_exchange(self, lambda place: place.label))
+        return labelled
 
     def at(self, root: Path) -> typing.Self:
         """Return these inputs in a run directory."""
-        changed = {f.name: _bind(getattr(self, f.name), root) for f in dataclasses.fields(self)}
-        return dataclasses.replace(self, **changed)
+        bound: typing.Self = _exchange(self, lambda place: place.at(root))
+        return bound
 
 
-def _places(inputs: StageInputs, field: str) -> list[Place]:
-    def walk(value: Any) -> Iterator[Place]:
-        if isinstance(value, Place):
-            yield value
-        elif isinstance(value, StageInputs):
-            yield from value.places()
-        elif isinstance(value, tuple):
-            for item in value:
-                yield from walk(item)
-
-    return list(walk(getattr(inputs, field)))
-
-
-def _named(value: Any) -> Any:
-    """Return a value with the label of each place in its stead."""
+def _exchange(value: Any, change: Callable[[Place], Any]) -> Any:
+    """Return inputs, or a value in them, with each place changed."""
     if isinstance(value, Place):
-        return value.label
+        return change(value)
     if isinstance(value, StageInputs):
-        return value.plain()
-    return tuple(map(_named, value)) if isinstance(value, tuple) else value
-
-
-def _bind(value: Any, root: Path) -> Any:
-    if isinstance(value, Place | StageInputs):
-        return value.at(root)
-    return tuple(_bind(item, root) for item in value) if isinstance(value, tuple) else value
+        names = [field.name for field in dataclasses.fields(value)]
+        fields = {name: _exchange(getattr(value, name), change) for name in names}
+        return dataclasses.replace(value, **fields)
+    return tuple(_exchange(item, change) for item in value) if isinstance(value, tuple) else value

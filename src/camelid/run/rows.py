@@ -53,23 +53,11 @@ def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def read_records(path: Path, schema: type[T]) -> list[T]:
-    """Read a JSON-lines file of one schema, strictly.
-
-    Args:
-        path: File, one JSON object a line; `.gz` allowed.
-        schema: A frozen dataclass.
-
-    Raises:
-        MissingInputError: The file does not exist.
-        DataError: A line does not fit, or the file holds no record.
-    """
-    records = [
+    """Read a JSON-lines file of one schema, strictly (errors as the two above)."""
+    return [
         parse_record(data, schema, f"{path}, line {number}")
         for number, data in iterate_json_lines(path)
     ]
-    if not records:
-        raise DataError(f"{path}: the file holds no record; at least one {schema.__name__} needed.")
-    return records
 
 
 def write_records(path: Path, records: Iterable[object]) -> int:

@@ -17,13 +17,12 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid import __version__
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
-from camelid.run.directory import MANIFEST, Fingerprint, Manifest, RunDirectory, StageRecord
+from camelid.run.directory import MANIFEST, Manifest, RunDirectory, StageRecord
 from camelid.run.files import (
     atomic_write_text,
     explain_full_disk,
@@ -34,8 +33,7 @@ from camelid.run.files import (
     read_json,
     write_json,
 )
-from camelid.run.fingerprint import HashCache, difference_error, hash_source
-from camelid.run.place import StageOutputs
+from camelid.run.fingerprint import Fingerprint, HashCache, difference_error, hash_source
 from camelid.run.progress import RunProgress
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import RESULT, PlannedStage, RunSettings, StageContext
@@ -95,97 +93,85 @@ def execute(
             check_stage(wanted, names)
     run_directory.create()
     with run_directory.lock():
-        opened = _Open(stages, name, recipe, settings, run_directory, runtime)
-        run = _Execution(opened, progress or RunProgress())
+        run = _Execution(stages, name, settings, run_directory, runtime, progress or RunProgress())
         with run.progress.show(run_directory.root, [only] if only else names):
             if only is not None:
                 stage = stages[names.index(only)]
-                run.discard(stage.name)
+                run.discard(only)
                 run.perform(stage, run.fingerprint(stage))
             else:
-                _execute_all(run, stages, redo=redo, until=until)
-
-
-def _execute_all(
-    run: _Execution, stages: Sequence[AnyStage], *, redo: str | None, until: str | None
-) -> None:
-    names = [stage.name for stage in stages]
-    redone = names[names.index(redo) :] if redo is not None else []
-    # Everything is compared before anything is written, so a mistyped option changes nothing.
-    for stage in stages:
-        if stage.name not in redone:
-            run.is_done(stage)
-    for name in redone:
-        run.discard(name)
-    run.directory.write_recipe(run.open.recipe)
-    # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
-    run.manifest.watts = run.open.settings.watts
-    run.save()
-    for stage in stages:
-        if run.is_done(stage):
-            run.progress.skipped(stage.name, run.manifest.stages[stage.name].seconds)
-        else:
-            run.perform(stage, run.fingerprint(stage, must_exist=True))
-        if stage.name == until:
-            return
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """What is executed and with what."""
-
-    stages: Sequence[AnyStage]
-    name: str
-    recipe: Any
-    settings: RunSettings
-    directory: RunDirectory
-    runtime: Runtime
+                run.perform_all(recipe, redo=redo, until=until)
 
 
 class _Execution:
     """An open run: its manifest and the comparisons and moves that keep it whole."""
 
-    def __init__(self, opened: _Open, progress: RunProgress) -> None:
-        self.open = opened
-        self.directory = opened.directory
-        self.root = opened.directory.root
+    def __init__(
+        self,
+        stages: Sequence[AnyStage],
+        name: str,
+        settings: RunSettings,
+        directory: RunDirectory,
+        runtime: Runtime,
+        progress: RunProgress,
+    ) -> None:
+        self.stages = stages
+        self.name = name
+        self.settings = settings
+        self.directory = directory
+        self.root = directory.root
+        self.runtime = runtime
         self.progress = progress
         self._source = hash_source()
         self._hashes = HashCache(self.root / HASHES)
-        self.manifest = self._open_manifest()
-
-    def _open_manifest(self) -> Manifest:
-        if not (self.root / MANIFEST).exists():
-            return self._surroundings({})
-        manifest = self.directory.read_manifest()
-        if manifest.recipe != self.open.name:
+        self.manifest = self._surroundings({})
+        if (self.root / MANIFEST).exists():
+            self.manifest = directory.read_manifest()
+        if self.manifest.recipe != name:
             raise ConfigError(
-                f"{self.root} is a run of recipe '{manifest.recipe}', not of "
-                f"'{self.open.name}'. Choose another folder with --out."
+                f"{self.root} is a run of recipe '{self.manifest.recipe}', not of '{name}'. "
+                "Choose another folder with --out."
             )
-        return manifest
 
     def _surroundings(self, stages: dict[str, StageRecord]) -> Manifest:
         """Return what is true of this process and of the stages that it runs."""
-        runtime, settings = self.open.runtime, self.open.settings
         return Manifest(
-            recipe=self.open.name,
-            seed=settings.seed,
+            recipe=self.name,
+            seed=self.settings.seed,
             camelid_version=__version__,
             python=platform.python_version(),
-            torch=runtime.torch_version,
+            torch=self.runtime.torch_version,
             platform=platform.platform(),
-            device=runtime.device_name,
-            threads=runtime.threads,
-            precision=runtime.precision,
-            watts=settings.watts,
+            device=self.runtime.device_name,
+            threads=self.runtime.threads,
+            precision=self.runtime.precision,
+            watts=self.settings.watts,
             power_usage_effectiveness=POWER_USAGE_EFFECTIVENESS,
             carbon_kg_per_kwh=CARBON_KG_PER_KWH,
             stages=stages,
         )
 
-    def save(self) -> None:
+    def perform_all(self, recipe: Any, *, redo: str | None, until: str | None) -> None:
+        """Run every stage that is not done."""
+        names = [stage.name for stage in self.stages]
+        redone = names[names.index(redo) :] if redo is not None else []
+        # Everything is compared before anything is written, so a mistyped option changes nothing.
+        for stage in self.stages:
+            if stage.name not in redone:
+                self.is_done(stage)
+        for name in redone:
+            self.discard(name)
+        self.directory.write_recipe(recipe)
+        # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
+        self.manifest.watts = self.settings.watts
         self.directory.write_manifest(self.manifest)
+        for stage in self.stages:
+            if self.is_done(stage):
+                self.progress.skipped(stage.name, self.manifest.stages[stage.name].seconds)
+            else:
+                self.perform(stage, self.fingerprint(stage, must_exist=True))
+            if stage.name == until:
+                return
 
     def fingerprint(self, stage: AnyStage, *, must_exist: bool = False) -> Fingerprint:
         inputs: dict[str, str | None] = {}
@@ -197,16 +183,15 @@ class _Execution:
             else:
                 inputs[place.label] = None
         self._hashes.save()
-        runtime = self.open.runtime
         return Fingerprint(
             config=to_json(stage.config),
             wiring={**stage.inputs.plain(), **participants(stage.config)},
-            seed=self.open.settings.seed,
+            seed=self.settings.seed,
             inputs=inputs,
             source=self._source,
-            precision=runtime.precision,
-            threads=runtime.threads,
-            device=runtime.device_name,
+            precision=self.runtime.precision,
+            threads=self.runtime.threads,
+            device=self.runtime.device_name,
         )
 
     def is_done(self, stage: AnyStage) -> bool:
@@ -227,53 +212,37 @@ class _Execution:
     def discard(self, name: str) -> None:
         """Forget a stage: its record first, so that a crash leaves no record without a folder."""
         if self.manifest.stages.pop(name, None) is not None:
-            self.save()
+            self.directory.write_manifest(self.manifest)
         shutil.rmtree(self.root / name, ignore_errors=True)
         shutil.rmtree(self.root / PARTIAL / name, ignore_errors=True)
 
     def perform(self, stage: AnyStage, fingerprint: Fingerprint) -> None:
         """Run one stage to its end and record it."""
-        partial = self.root / PARTIAL / stage.name
-        out, work = partial / "out", partial / "work"
+        partial, final = self.root / PARTIAL / stage.name, self.root / stage.name
+        out = partial / "out"
         with explain_full_disk(partial):
             self._open_partial(stage.name, partial, fingerprint)
             # A folder without a record is a finished stage whose recording was cut off.
-            shutil.rmtree(self.root / stage.name, ignore_errors=True)
+            shutil.rmtree(final, ignore_errors=True)
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)
-            work.mkdir(exist_ok=True)
             clock = _Clock(partial / "seconds.json", self.progress)
-            context = StageContext(
-                name=stage.name,
-                root=self.root,
-                work=work,
-                seed=derive_seed(self.open.settings.seed, stage.name),
-                run_seed=self.open.settings.seed,
-                progress=clock,
-                runtime=self.open.runtime,
-                stages=tuple(self.open.stages),
-            )
             started = now()
             self.progress.started(stage.name)
             _reset_peak_memory()
             try:
-                outputs = stage.outputs(out)
-                inputs = stage.inputs.at(self.root)
-                result = stage.kind.runner()(stage.config, inputs, outputs, context)
-                write_json(out / RESULT, to_json(result))
-                _check_outputs(stage.name, outputs)
-                fsync_tree(out)
+                self._make(stage, out, partial / "work", clock)
             except BaseException:
                 self.progress.failed(stage.name)
                 shutil.rmtree(out, ignore_errors=True)
                 with contextlib.suppress(OSError):
                     clock.save()
                 raise
-            (self.root / stage.name).parent.mkdir(parents=True, exist_ok=True)
-            out.rename(self.root / stage.name)
-            fsync_directory((self.root / stage.name).parent)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            out.rename(final)
+            fsync_directory(final.parent)
         seconds = clock.seconds()
-        energy = seconds * self.open.settings.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
+        energy = seconds * self.settings.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
         if not stage.kind.shows:
             # The report may be made anew elsewhere; the card names where the model was trained.
             self.manifest = self._surroundings(self.manifest.stages)
@@ -286,11 +255,34 @@ class _Execution:
             energy_kwh=energy,
             co2_kg=energy * CARBON_KG_PER_KWH,
         )
-        self.save()
+        self.directory.write_manifest(self.manifest)
         shutil.rmtree(partial, ignore_errors=True)
         if stage.kind.shows:
             _link(self.root / REPORT, stage.name)
         self.progress.finished(stage.name, seconds)
+
+    def _make(self, stage: AnyStage, out: Path, work: Path, clock: _Clock) -> None:
+        """Let a stage write its folder, and check that it wrote what it declares."""
+        work.mkdir(exist_ok=True)
+        context = StageContext(
+            name=stage.name,
+            root=self.root,
+            work=work,
+            seed=derive_seed(self.settings.seed, stage.name),
+            run_seed=self.settings.seed,
+            progress=clock,
+            runtime=self.runtime,
+            stages=tuple(self.stages),
+        )
+        inputs, outputs = stage.inputs.at(self.root), stage.outputs(out)
+        result = stage.kind.runner()(stage.config, inputs, outputs, context)
+        write_json(out / RESULT, to_json(result))
+        absent = [place.name for place in outputs.places() if not (place.optional or place.exists)]
+        if absent:
+            raise RuntimeError(
+                f"stage {stage.name} declares {', '.join(absent)} and did not write it"
+            )
+        fsync_tree(out)
 
     def _open_partial(self, name: str, partial: Path, fingerprint: Fingerprint) -> None:
         record = partial / "fingerprint.json"
@@ -316,13 +308,6 @@ def check_stage(name: str, names: Sequence[str]) -> None:
     if name not in names:
         hint = suggestion(name, names) or f" Stages: {', '.join(names)}."
         raise ConfigError(f"There is no stage '{name}' in this recipe.{hint}")
-
-
-def _check_outputs(name: str, outputs: StageOutputs) -> None:
-    """Check that a stage wrote what it declares; if not, that is a mistake of the stage."""
-    absent = [place.name for place in outputs.places() if not (place.optional or place.exists)]
-    if absent:
-        raise RuntimeError(f"stage {name} declares {', '.join(absent)} and did not write it")
 
 
 def participants(config: Any) -> dict[str, str]:

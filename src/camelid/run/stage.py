@@ -139,6 +139,11 @@ class PlannedStage(Generic[C, I, O, R]):
     config: C
     inputs: I
 
+    @property
+    def dotted(self) -> str:
+        """Its name in options and errors, such as `v1.reward_modeling`."""
+        return self.name.replace("/", ".")
+
     def outputs(self, folder: Path | None = None) -> O:
         """Return its places, in a folder where one is given."""
         return self.kind.outputs(self.name, folder)

@@ -1,4 +1,4 @@
-"""The display: plain lines and the live table."""
+"""The display: a line at each change; a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ import pytest
 from rich.console import Console
 
 from camelid.run import progress
-from camelid.run.progress import LiveProgress, PlainProgress, duration, make_progress
+from camelid.run.progress import RunProgress, ShownProgress, duration
 
 NAMES = ["data", "sft", "v1/reward_modeling", "ppo"]
 
 
-def console(*, terminal: bool, height: int = 40) -> Console:
-    return Console(
-        file=io.StringIO(), force_terminal=terminal, width=100, height=height, color_system=None
-    )
+def console(*, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None)
 
 
-def play(display: progress.RunProgress) -> None:
-    display.skipped("data", 5)
-    display.started("sft")
-    display.update(10, 100, loss=3.0)
-    display.update(20, 100, loss=2.5)
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """Time, moved by hand."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def display(target: Console, clock: list[float]) -> ShownProgress:
+    shown = ShownProgress(target)
+    shown._bar.get_time = lambda: clock[0]
+    return shown
 
 
 @pytest.mark.parametrize(
@@ -35,70 +40,73 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
-def test_plain_lines(monkeypatch):
-    monkeypatch.setattr(progress, "_PLAIN_INTERVAL_SECONDS", 0.0)
+def test_plain_lines(clock):
     target = console(terminal=False)
-    display = make_progress(target)
-    assert isinstance(display, PlainProgress)
-    with display.show(Path("runs/x"), NAMES):
-        play(display)
-        display.note("one [row] dropped")
-        display.finished("sft", 61)
-    lines = target.file.getvalue().splitlines()
-    assert lines[0] == "run runs/x: 4 stages"
-    assert lines[1] == "[1/4] data: done before (5 s)"
-    assert lines[2] == "[2/4] sft: started"
-    assert lines[3] == "sft: 10/100  loss 3"
-    assert lines[4].startswith("sft: 20/100  loss 2.5  ")
-    assert lines[4].endswith(" left")
-    assert lines[5] == "sft: one [row] dropped"
-    assert lines[6].startswith("sft: finished in 1 min 1 s")
+    shown = display(target, clock)
+    with shown.show(Path("runs/x"), NAMES):
+        shown.skipped("data", 5)
+        shown.started("sft")
+        # Every 7 s; a line is due after 20.
+        for step in range(1, 7):
+            clock[0] += 7
+            shown.update(10 * step, 100, loss=4 - step / 2)
+        shown.note("one [row] dropped")
+        shown.finished("sft", 61)
+        shown.started("v1/reward_modeling")
+        shown.failed("v1/reward_modeling")
+    assert target.file.getvalue().splitlines() == [
+        "run runs/x: 4 stages",
+        "[1/4] data: done before (5 s)",
+        "[2/4] sft: started",
+        "sft: 30/100  loss 2.5  49 s left",
+        "sft: 60/100  loss 1  28 s left",
+        "sft: one [row] dropped",
+        "sft: finished in 1 min 1 s  loss 1  28 s left",
+        "[3/4] v1/reward_modeling: started",
+        "v1/reward_modeling: stopped",
+    ]
 
 
-def test_live_table():
+def test_a_bar_on_a_terminal(clock):
     target = console(terminal=True)
-    display = make_progress(target)
-    assert isinstance(display, LiveProgress)
-    with display.show(Path("runs/x"), NAMES):
-        play(display)
+    shown = display(target, clock)
+    with shown.show(Path("runs/x"), NAMES):
+        shown.started("sft")
+        for done in (10, 20):
+            clock[0] += 30
+            shown.update(done, 100, loss=2.5)
         with target.capture() as capture:
-            target.print(display.render())
+            target.print(shown._bar.get_renderable())
+        shown.finished("sft", 61)
     text = capture.get()
-    for part in (
-        "runs/x",
-        "1/4 stages",
-        "= data",
-        "> sft",
-        "v1/reward_modeling",
-        "loss 2.5",
-        "left",
-    ):
+    for part in ("[2/4] sft", "20/100", "0:01:00", "0:04:00", "loss 2.5"):
         assert part in text
+    said = target.file.getvalue()
+    assert "sft: finished in 1 min 1 s" in said
+    assert "sft: 20/100" not in said
 
 
-def test_live_table_fits_the_terminal():
-    target = console(terminal=True, height=12)
-    display = LiveProgress(target)
-    with display.show(Path("x"), [f"stage{i}" for i in range(30)]):
-        for i in range(20):
-            display.finished(f"stage{i}", 1)
-        display.started("stage20")
-    with target.capture() as capture:
-        target.print(display.render())
-    text = capture.get()
-    assert len(text.splitlines()) <= 12
-    assert "> stage20" in text
-    assert "stages before" in text
-    assert "stages after" in text
+def test_time_left_counts_from_the_model_at_work(clock):
+    target = console(terminal=False)
+    shown = display(target, clock)
+    with shown.show(Path("x"), NAMES):
+        shown.started("sft")
+        for done in (1, 10):
+            shown.update(done, 10)
+            clock[0] += 1
+        # A second model of the same stage, from a checkpoint: two steps take ten seconds, seven
+        # are left.
+        for done in (1, 3):
+            shown.update(done, 10)
+            clock[0] += 10
+        assert shown._described() == "35 s left"
 
 
-def test_time_left_counts_from_the_model_at_work(monkeypatch):
-    clock = iter([0.0, 10.0, 100.0, 110.0, 110.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    pace = progress._Pace()
-    for done in (1, 10):
-        pace.update(done, 10, {})
-    # A second model of the same stage: two steps took ten seconds, seven are left.
-    for done in (1, 3):
-        pace.update(done, 10, {})
-    assert pace.remaining() == 35.0
+def test_the_silent_one_says_nothing(capsys):
+    silent = RunProgress()
+    with silent.show(Path("x"), NAMES):
+        silent.started("sft")
+        silent.update(1, 2, loss=1.0)
+        silent.note("text")
+        silent.finished("sft", 1)
+    assert capsys.readouterr() == ("", "")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,23 @@ from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingIn
 from camelid.run import runner
 from camelid.run.directory import RunDirectory
 from camelid.run.files import append_jsonl
+from camelid.run.finished import FinishedRun
+from camelid.run.item import AbsentError
+from camelid.run.place import (
+    Corpus,
+    Json,
+    ModelFolder,
+    Place,
+    StageFolder,
+    StageInputs,
+    StageOutputs,
+    place,
+)
 from camelid.run.progress import RunProgress
-from camelid.run.runner import Environment, Stage, execute
+from camelid.run.runner import execute
 from camelid.run.seeds import derive_seed
+from camelid.run.stage import NoInputs, NoSettings, PlannedStage, RunSettings, StageKind
+from camelid.settings import to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,20 +49,81 @@ class Recipe:
     sft: Settings = field(default_factory=Settings)
 
 
+class DataOutputs(StageOutputs):
+    rows: Corpus = place("rows.txt")
+    notes: Json[Count] = place("notes.json", optional=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SftInputs(StageInputs):
+    rows: Corpus
+    notes: Json[Count]
+    wired: str = "a"
+
+
+class SftOutputs(StageOutputs):
+    model: ModelFolder = place("model")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportInputs(StageInputs):
+    stages: tuple[StageFolder, ...]
+
+
+class ReportOutputs(StageOutputs):
+    page: Place = place("index.html")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    resumed_at: int
+    seed: int
+
+
 class Toy:
     """Three stages that count how often they run and stop where they are told to."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.stop: BaseException | None = None
-        self.wired: Any = "a"
+        self.wired = "a"
+        self.forgets = False
+        kinds = {"config": NoSettings, "result": NoSettings}
+        self.data_kind = StageKind(
+            **kinds | {"result": Count},
+            name="data",
+            inputs=NoInputs,
+            outputs=DataOutputs,
+            run=self.data,
+        )
+        self.sft_kind = StageKind(
+            name="sft",
+            config=Settings,
+            inputs=SftInputs,
+            outputs=SftOutputs,
+            result=Trained,
+            run=self.sft,
+        )
+        self.report_kind = StageKind(
+            **kinds,
+            name="reporting",
+            inputs=ReportInputs,
+            outputs=ReportOutputs,
+            run=self.reporting,
+            shows=True,
+        )
 
-    def data(self, config, context):
+    def data(self, config, inputs, outputs, context):
         self.calls.append(context.name)
-        (context.out / "rows.txt").write_text(f"{context.run_seed}", encoding="utf-8")
-        return {"rows": 1}
+        outputs.rows.write([f"{context.run_seed}"])
+        return Count(rows=1)
 
-    def sft(self, config, context, wired=None):
+    def sft(self, config, inputs, outputs, context):
         self.calls.append(context.name)
         steps = context.work / "steps.jsonl"
         done = len(steps.read_text(encoding="utf-8").splitlines()) if steps.exists() else 0
@@ -58,39 +133,53 @@ class Toy:
             time.sleep(0.01)
             if self.stop is not None and step == 1:
                 raise self.stop
-        (context.out / "model").mkdir()
-        (context.out / "model" / "weights").write_text(
-            context.input("data/rows.txt").read_text(encoding="utf-8"), encoding="utf-8"
-        )
-        return {"resumed_at": done, "seed": context.seed}
+        if not self.forgets:
+            outputs.model.path.mkdir()
+            weights = outputs.model.path / "weights"
+            weights.write_text(next(inputs.rows.documents()), encoding="utf-8")
+        return Trained(resumed_at=done, seed=context.seed)
 
-    def reporting(self, config, context):
+    def reporting(self, config, inputs, outputs, context):
         self.calls.append(context.name)
-        (context.out / "index.html").write_text("report", encoding="utf-8")
-        return {}
+        outputs.page.path.write_text("report", encoding="utf-8")
+        return NoSettings()
 
-    def stages(self, recipe: Recipe) -> list[Stage]:
-        return [
-            Stage("data", self.data, {}, ()),
-            Stage("v1/sft", partial(self.sft, wired=self.wired), recipe.sft, ("data/rows.txt",)),
-            Stage("reporting", self.reporting, {}, ("data", "v1/sft")),
-        ]
+    def stages(self, recipe: Recipe) -> list[PlannedStage]:
+        data = PlannedStage("data", self.data_kind, NoSettings(), NoInputs())
+        made = data.outputs()
+        inputs = SftInputs(rows=made.rows, notes=made.notes, wired=self.wired)
+        sft = PlannedStage("v1/sft", self.sft_kind, recipe.sft, inputs)
+        everything = ReportInputs(stages=(StageFolder("data", ""), StageFolder("v1/sft", "")))
+        report = PlannedStage("reporting", self.report_kind, NoSettings(), everything)
+        return [data, sft, report]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Stands for a `Runtime`, which imports torch."""
+
+    precision: str = "float32"
+    threads: int = 1
+    device_name: str = "cpu"
+    torch_version: str = "2"
 
 
 class Runner:
     def __init__(self, root: Path) -> None:
         self.toy = Toy()
         self.root = root
-        self.environment = Environment(precision="float32", threads=1)
+        self.machine = Machine()
 
     def __call__(self, recipe: Recipe | None = None, **choices: Any) -> list[str]:
         recipe = recipe or Recipe()
         self.toy.calls.clear()
         execute(
             self.toy.stages(recipe),
-            recipe,
             RunDirectory(self.root),
-            environment=self.environment,
+            name=recipe.name,
+            recipe=to_json(recipe),
+            settings=RunSettings(seed=recipe.seed, watts=recipe.watts),
+            runtime=self.machine,
             **choices,
         )
         return list(self.toy.calls)
@@ -100,6 +189,9 @@ class Runner:
 
     def result(self, name: str) -> dict[str, Any]:
         return json.loads((self.root / name / "result.json").read_text(encoding="utf-8"))
+
+    def finished(self) -> FinishedRun:
+        return FinishedRun(self.root, self.toy.stages(Recipe()))
 
 
 @pytest.fixture
@@ -123,7 +215,14 @@ def test_a_run_records_what_it_did(run):
     assert record["energy_kwh"] == pytest.approx(record["seconds"] * 100 * 1.1 / 3.6e6, rel=0.05)
     assert record["co2_kg"] == pytest.approx(record["energy_kwh"] * 0.385)
     assert record["started"] <= record["finished"]
-    assert record["fingerprint_parts"]["inputs"].keys() == {"data/rows.txt"}
+    assert record["fingerprint"]["inputs"].keys() == {"data/rows.txt", "data/notes.json"}
+    # An optional output that the stage did not make.
+    assert record["fingerprint"]["inputs"]["data/notes.json"] is None
+    assert record["fingerprint"]["wiring"] == {
+        "rows": "data/rows.txt",
+        "notes": "data/notes.json",
+        "wired": "a",
+    }
     assert run.result("v1/sft") == {"resumed_at": 0, "seed": derive_seed(0, "v1/sft")}
     assert (run.root / "report").readlink() == Path("reporting")
     assert (run.root / "report" / "index.html").read_text(encoding="utf-8") == "report"
@@ -180,15 +279,15 @@ def change_input(run: Runner) -> None:
 
 
 def change_threads(run: Runner) -> None:
-    run.environment = replace(run.environment, threads=2)
+    run.machine = replace(run.machine, threads=2)
 
 
 def change_precision(run: Runner) -> None:
-    run.environment = replace(run.environment, precision="bfloat16")
+    run.machine = replace(run.machine, precision="bfloat16")
 
 
 def change_device(run: Runner) -> None:
-    run.environment = replace(run.environment, device="cuda")
+    run.machine = replace(run.machine, device_name="cuda")
 
 
 def change_wiring(run: Runner) -> None:
@@ -273,7 +372,10 @@ def test_an_unknown_stage_names_the_nearest(run, choice):
 def test_a_missing_input_names_its_stage(run):
     run(until="data")
     (run.root / "data" / "rows.txt").unlink()
-    with pytest.raises(MissingInputError, match=r"Stage v1/sft needs .*stage data makes it"):
+    with pytest.raises(
+        MissingInputError,
+        match=r"Stage v1/sft cannot start: .*rows\.txt does not exist; stage data makes it",
+    ):
         run()
 
 
@@ -355,3 +457,39 @@ def test_progress_hears_everything(run):
     listener.heard.clear()
     run(progress=listener, until="v1/sft")
     assert listener.heard[:2] == [("skipped", "data"), ("started", "v1/sft")]
+
+
+def test_an_output_that_is_declared_and_not_written_is_a_mistake_of_the_stage(run):
+    run.toy.forgets = True
+    with pytest.raises(RuntimeError, match="v1/sft declares model and did not write it"):
+        run()
+    assert list(run.manifest()["stages"]) == ["data"]
+    assert not (run.root / "v1").exists()
+    run.toy.forgets = False
+    assert run() == ["v1/sft", "reporting"]
+
+
+def test_a_run_seen_afterwards_is_typed(run):
+    run(until="v1/sft")
+    seen = run.finished()
+    (sft,) = seen.of(run.toy.sft_kind).stages
+    assert (sft.name, sft.part, sft.config) == ("v1/sft", "v1", Settings())
+    assert sft.result == Trained(resumed_at=0, seed=derive_seed(0, "v1/sft"))
+    assert sft.outputs.model.path == run.root / "v1/sft/model"
+    assert list(sft.inputs.rows.documents()) == ["0"]
+    data = seen.of(run.toy.data_kind).last
+    assert (data.part, data.result, data.outputs.notes.exists) == ("data", Count(rows=1), False)
+    assert list(seen.trained) == ["data", "v1/sft"]
+    with pytest.raises(AbsentError):
+        seen.of(run.toy.report_kind).last  # noqa: B018 (the property raises)
+    run()
+    assert list(run.finished().trained) == ["data", "v1/sft"]
+
+
+def test_an_output_of_a_finished_stage_that_is_gone_is_an_error(run):
+    run()
+    shutil.rmtree(run.root / "v1/sft/model")
+    seen = run.finished()
+    seen.of(run.toy.data_kind)
+    with pytest.raises(MissingInputError, match=r"stage v1/sft makes it.*--redo v1/sft"):
+        seen.of(run.toy.sft_kind)
