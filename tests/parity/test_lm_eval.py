@@ -101,10 +101,11 @@ def test_the_same_log_likelihoods_and_accuracy(name, shots, shared_data, tmp_pat
         f"{len(apart)} log-likelihoods, largest difference {max(apart):.1e}, {len(far)} over 1e-3"
     )
     assert len(far) <= len(apart) / 100
-    # Long texts are beyond fp32 by then: which side is off shows the other backend in float64.
+    # Sums over long texts: the other backend in float64 shows which side is off. The logits' errors
+    # of 1e-4 add up with the text; which of two kernels has the smaller ones is no matter.
     for (arguments, a, b), exact in zip(far, in_float64([row[0] for row in far]), strict=True):
         print(f"{exact:.4f}: ours in fp32 {a - exact:+.1e}, transformers in fp32 {b - exact:+.1e}")
-        assert abs(a - exact) < min(1e-3, abs(b - exact)), arguments
+        assert abs(a - exact) < max(1e-3, 1e-5 * abs(exact)), arguments
     assert accuracy[0] == accuracy[1]
 
 

@@ -57,7 +57,7 @@ def batch_of(rows: PackedRows) -> TokenBatch:
 
 @torch.no_grad()
 def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
-    model, documents = make_model(), make_documents()
+    model, documents = make_model().double(), make_documents()
     total, count = 0.0, 0
     for document in documents:
         logits = model.logits(model(torch.tensor([document.ids])))[0].log_softmax(-1)
@@ -69,9 +69,9 @@ def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
         batch = batch_of(pack(documents, length, pad_id=2))
         loss, _ = NextToken().loss_sum(model, batch)
         assert NextToken().weight(batch) == count
-        assert loss.item() == pytest.approx(total, rel=1e-5)
+        assert loss.item() == pytest.approx(total, rel=1e-10)
         chunked, _ = NextToken(chunk=7).loss_sum(model, batch)
-        assert chunked.item() == pytest.approx(total, rel=1e-5)
+        assert chunked.item() == pytest.approx(total, rel=1e-10)
     assert batch.token_count == sum(len(d.ids) for d in documents)
 
 
@@ -79,20 +79,20 @@ def test_chunked_loss_has_the_same_gradient() -> None:
     batch = batch_of(pack(make_documents(), 32, pad_id=0))
     gradients = []
     for chunk in (4096, 7):
-        model = make_model()
+        model = make_model().double()
         loss, _ = NextToken(chunk=chunk).loss_sum(model, batch)
         loss.backward()
         gradients.append(model.layers[0].attention.wq.weight.grad)
-    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-10, rtol=0)
 
 
 def test_pad_may_be_any_token_and_long_documents_are_kept() -> None:
-    documents = make_documents()
+    model, documents = make_model().double(), make_documents()
     losses = {
-        NextToken().loss_sum(make_model(), batch_of(pack(documents, 32, pad_id=pad)))[0].item()
+        NextToken().loss_sum(model, batch_of(pack(documents, 32, pad_id=pad)))[0].item()
         for pad in (0, 2, 49)
     }
-    assert max(losses) - min(losses) < 1e-4
+    assert max(losses) - min(losses) < 1e-10
     pieces = split_long(documents, 8)
     assert [i for p in pieces for i in p.ids] == [i for d in documents for i in d.ids]
     with pytest.raises(ValueError, match="does not fit"):
@@ -166,7 +166,7 @@ def make_rollout_batch(model: ActorCritic) -> RolloutBatch:
 
 
 def test_ppo_starts_with_ratio_one() -> None:
-    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1)))
+    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1))).double()
     batch = make_rollout_batch(model)
     objective = ClippedPolicyAndValue(
         clip=0.2, value_clip=0.2, value_coefficient=2.0, temperature=1.0
@@ -174,9 +174,9 @@ def test_ppo_starts_with_ratio_one() -> None:
     assert objective.weight(batch) == 5
     loss, metrics = objective.loss_sum(model, batch)
     assert metrics["clip_fraction"].item() == 0
-    assert metrics["policy_loss"].item() == pytest.approx(-2.0, abs=1e-5)
-    assert metrics["value_loss"].item() == pytest.approx(0.5 * 5, abs=1e-5)
-    assert loss.item() == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-5)
+    assert metrics["policy_loss"].item() == pytest.approx(-2.0, abs=1e-10)
+    assert metrics["value_loss"].item() == pytest.approx(0.5 * 5, abs=1e-10)
+    assert loss.item() == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-10)
 
 
 def make_case(name: str):
