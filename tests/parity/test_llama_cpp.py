@@ -19,7 +19,7 @@ from camelid.formats.convert import convert, read_checkpoint, read_tokenizer
 from camelid.formats.folder import build
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
-from camelid.sources.weights import find_weights
+from camelid.sources.weights.stage import find_weights
 from camelid.tokenization.chat import ChatMLFormat, Message
 
 MODULES = os.environ.get("CAMELID_NODE_LLAMA_CPP")

@@ -23,7 +23,7 @@ import sentencepiece
 import tokenizers
 
 from camelid.formats.convert import read_tokenizer
-from camelid.sources.weights import find_weights
+from camelid.sources.weights.stage import find_weights
 from camelid.tokenization.huggingface import read_huggingface_tokenizer, write_huggingface_tokenizer
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
 from camelid.tokenization.training import train_sentencepiece

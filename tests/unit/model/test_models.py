@@ -10,7 +10,7 @@ import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
-from camelid.inference.scoring import action_log_probabilities, score
+from camelid.inference.scoring import action_log_probabilities, score, score_all
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.config import ModelConfig, RopeScalingConfig
@@ -43,14 +43,14 @@ def random_rows(count: int, seed: int = 0) -> list[list[int]]:
 
 @torch.no_grad()
 def test_packed_documents_do_not_see_each_other() -> None:
-    model = make_model()
+    model = make_model().double()
     rows = random_rows(2, seed=5)
     packed = torch.tensor([rows[0] + rows[1]])
     positions = torch.tensor([list(range(len(rows[0]))) + list(range(len(rows[1])))])
     documents = torch.tensor([[0] * len(rows[0]) + [1] * len(rows[1])])
     whole = model(packed, positions_BL=positions, documents_BL=documents)
     alone = torch.cat([model(torch.tensor([row])) for row in rows], 1)
-    assert torch.allclose(whole, alone, atol=1e-5)
+    assert torch.allclose(whole, alone, atol=1e-10, rtol=0)
     changed = packed.clone()
     changed[0, 1] = (changed[0, 1] + 1) % 50
     other = model(changed, positions_BL=positions, documents_BL=documents)
@@ -71,7 +71,7 @@ RELATIVE = replace(
 
 @torch.no_grad()
 def test_left_padded_right_padded_packed_and_single_rows_agree() -> None:
-    model = Transformer(RELATIVE)
+    model = Transformer(RELATIVE).double()
     model.initialise(0)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -95,9 +95,9 @@ def test_left_padded_right_padded_packed_and_single_rows_agree() -> None:
     start = 0
     for index, (row, gap) in enumerate(zip(rows, gaps, strict=True)):
         expected = single[index]
-        assert torch.allclose(right[index, : len(row)], expected, atol=1e-5)
-        assert torch.allclose(left[index, gap:], expected, atol=1e-5)
-        assert torch.allclose(packed[start : start + len(row)], expected, atol=1e-5)
+        found = (right[index, : len(row)], left[index, gap:], packed[start : start + len(row)])
+        for states in found:
+            assert torch.allclose(states, expected, atol=1e-10, rtol=0)
         start += len(row)
     assert gaps.count(0) < 3
 
@@ -119,12 +119,12 @@ def test_cached_decoding_equals_the_full_forward() -> None:
 
 
 def test_score_does_not_depend_on_batch_or_padding() -> None:
-    model = make_reward_model()
+    model = make_reward_model().double()
     rows = random_rows(7)
     alone = [score(model, [row])[0] for row in rows]
     for budget in (1, 64, 10_000):
         together = score(model, rows, batch_tokens=budget)
-        assert together == pytest.approx(alone, abs=1e-5)
+        assert together == pytest.approx(alone, abs=1e-10)
     assert max(alone) - min(alone) > 0.1
 
 
@@ -134,19 +134,19 @@ def test_reward_starts_small_by_its_seed_and_reads_the_last_real_token() -> None
     assert torch.equal(fresh.head.weight, again.head.weight)
     assert not torch.equal(fresh.head.weight, other.head.weight)
     assert 0 < max(map(abs, score(fresh, random_rows(3)))) < 1
-    model = make_reward_model()
+    model = make_reward_model().double()
     row = random_rows(1)[0]
     values = model.values(torch.tensor([[*row, 0, 0]]))[0]
-    assert score(model, [row])[0] == pytest.approx(float(values[len(row) - 1]))
+    assert score(model, [row])[0] == pytest.approx(float(values[len(row) - 1]), abs=1e-10)
 
 
 @torch.no_grad()
 def test_action_log_probabilities_match_a_plain_loop() -> None:
-    policy, critic = make_model(1), make_reward_model(2)
+    policy, critic = make_model(1).double(), make_reward_model(2).double()
     rows = random_rows(5, seed=3)
     prompts = [1, 2, 1, 2, 2]
-    results = action_log_probabilities(
-        policy, rows, prompts, temperature=0.7, critic=critic, batch_tokens=70
+    [results] = action_log_probabilities(
+        [policy], rows, prompts, temperature=0.7, critic=critic, batch_tokens=70
     )
     for row, start, result in zip(rows, prompts, results, strict=True):
         logits = policy.logits(policy(torch.tensor([row])))[0] / 0.7
@@ -156,20 +156,39 @@ def test_action_log_probabilities_match_a_plain_loop() -> None:
         for action in range(len(row) - start):
             state = start + action - 1
             expected = torch.log_softmax(logits[state], -1)[row[start + action]]
-            assert float(result.logp[action]) == pytest.approx(float(expected), abs=1e-5)
-            assert float(result.values[action]) == pytest.approx(float(values[state]), abs=1e-5)
+            assert float(result.logp[action]) == pytest.approx(float(expected), abs=1e-10)
+            assert float(result.values[action]) == pytest.approx(float(values[state]), abs=1e-10)
+
+
+def test_several_models_at_once_give_the_bits_of_one_after_the_other() -> None:
+    rows = random_rows(9, seed=6)
+    rewards = [make_reward_model(seed) for seed in (1, 2, 3)]
+    together = score_all(rewards, rows, batch_tokens=70)
+    assert together == [score(model, rows, batch_tokens=70) for model in rewards]
+    assert together[0] != together[1]
+    policies, critic = [make_model(1), make_model(2)], rewards[2]
+    prompts = [1 + index % 2 for index in range(9)]
+    both = action_log_probabilities(policies, rows, prompts, critic=critic, batch_tokens=70)
+    for index, policy in enumerate(policies):
+        [alone] = action_log_probabilities([policy], rows, prompts, batch_tokens=70)
+        for found, expected in zip(both[index], alone, strict=True):
+            assert torch.equal(found.logp, expected.logp)
+            # The critic belongs to the first model.
+            assert (found.values is None) == (index == 1)
+    assert not torch.equal(both[0][0].logp, both[1][0].logp)
 
 
 @torch.no_grad()
 def test_actor_critic_reads_the_states_before_the_actions() -> None:
-    policy, critic = make_model(1), make_reward_model(2)
+    policy, critic = make_model(1).double(), make_reward_model(2).double()
     row = random_rows(1, seed=4)[0]
     actions = torch.zeros((1, len(row)), dtype=torch.bool)
     actions[0, 2:] = True
     logits, values = ActorCritic(policy, critic)(torch.tensor([row]), actions)
     whole = policy.logits(policy(torch.tensor([row])))[0]
-    assert torch.allclose(logits, whole[1:-1], atol=1e-6)
-    assert torch.allclose(values, critic.values(torch.tensor([row]))[0, 1:-1], atol=1e-6)
+    assert torch.allclose(logits, whole[1:-1], atol=1e-10, rtol=0)
+    expected = critic.values(torch.tensor([row]))[0, 1:-1]
+    assert torch.allclose(values, expected, atol=1e-10, rtol=0)
 
 
 def test_model_folder_round_trip_and_damage(tmp_path: Path) -> None:

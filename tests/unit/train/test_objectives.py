@@ -1,11 +1,13 @@
-"""The objectives: masks by position, packs worth their parts, margins, and PPO at its start."""
+"""The objectives: masks by position, packs, margins, PPO at its start, weights on the device."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from camelid.data.packing import PackedRows, pack, split_long
 from camelid.data.rendered import Rendered
@@ -55,7 +57,7 @@ def batch_of(rows: PackedRows) -> TokenBatch:
 
 @torch.no_grad()
 def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
-    model, documents = make_model(), make_documents()
+    model, documents = make_model().double(), make_documents()
     total, count = 0.0, 0
     for document in documents:
         logits = model.logits(model(torch.tensor([document.ids])))[0].log_softmax(-1)
@@ -67,9 +69,9 @@ def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
         batch = batch_of(pack(documents, length, pad_id=2))
         loss, _ = NextToken().loss_sum(model, batch)
         assert NextToken().weight(batch) == count
-        assert loss.item() == pytest.approx(total, rel=1e-5)
+        assert loss.item() == pytest.approx(total, rel=1e-10)
         chunked, _ = NextToken(chunk=7).loss_sum(model, batch)
-        assert chunked.item() == pytest.approx(total, rel=1e-5)
+        assert chunked.item() == pytest.approx(total, rel=1e-10)
     assert batch.token_count == sum(len(d.ids) for d in documents)
 
 
@@ -77,20 +79,20 @@ def test_chunked_loss_has_the_same_gradient() -> None:
     batch = batch_of(pack(make_documents(), 32, pad_id=0))
     gradients = []
     for chunk in (4096, 7):
-        model = make_model()
+        model = make_model().double()
         loss, _ = NextToken(chunk=chunk).loss_sum(model, batch)
         loss.backward()
         gradients.append(model.layers[0].attention.wq.weight.grad)
-    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-10, rtol=0)
 
 
 def test_pad_may_be_any_token_and_long_documents_are_kept() -> None:
-    documents = make_documents()
+    model, documents = make_model().double(), make_documents()
     losses = {
-        NextToken().loss_sum(make_model(), batch_of(pack(documents, 32, pad_id=pad)))[0].item()
+        NextToken().loss_sum(model, batch_of(pack(documents, 32, pad_id=pad)))[0].item()
         for pad in (0, 2, 49)
     }
-    assert max(losses) - min(losses) < 1e-4
+    assert max(losses) - min(losses) < 1e-10
     pieces = split_long(documents, 8)
     assert [i for p in pieces for i in p.ids] == [i for d in documents for i in d.ids]
     with pytest.raises(ValueError, match="does not fit"):
@@ -164,7 +166,7 @@ def make_rollout_batch(model: ActorCritic) -> RolloutBatch:
 
 
 def test_ppo_starts_with_ratio_one() -> None:
-    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1)))
+    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1))).double()
     batch = make_rollout_batch(model)
     objective = ClippedPolicyAndValue(
         clip=0.2, value_clip=0.2, value_coefficient=2.0, temperature=1.0
@@ -172,6 +174,74 @@ def test_ppo_starts_with_ratio_one() -> None:
     assert objective.weight(batch) == 5
     loss, metrics = objective.loss_sum(model, batch)
     assert metrics["clip_fraction"].item() == 0
-    assert metrics["policy_loss"].item() == pytest.approx(-2.0, abs=1e-5)
-    assert metrics["value_loss"].item() == pytest.approx(0.5 * 5, abs=1e-5)
-    assert loss.item() == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-5)
+    assert metrics["policy_loss"].item() == pytest.approx(-2.0, abs=1e-10)
+    assert metrics["value_loss"].item() == pytest.approx(0.5 * 5, abs=1e-10)
+    assert loss.item() == pytest.approx(-2.0 + 2.0 * 2.5, abs=1e-10)
+
+
+def make_case(name: str):
+    """Return a model with an objective and a batch of it."""
+    if name == "next token":
+        return make_model(), NextToken(), batch_of(pack(make_documents(), 32, pad_id=0))
+    if name == "ranking":
+        batch = make_pair_batch(PAIRS, "large", 0, CPU)
+        return RewardModel.from_chat_model(make_model()), PreferenceRanking(0.5), batch
+    model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1)))
+    objective = ClippedPolicyAndValue(
+        clip=0.2, value_clip=0.2, value_coefficient=2.0, temperature=1.0
+    )
+    return model, objective, make_rollout_batch(model)
+
+
+CASES = ["next token", "ranking", "policy and value"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_are_whole_numbers_that_stay_on_the_device(name: str) -> None:
+    _, objective, batch = make_case(name)
+    weight = objective.weight(batch)
+    assert weight.shape == ()
+    assert not weight.is_floating_point()
+    # The meta device holds no values: whoever asks it for one gets an error.
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    moved = {n: t.to("meta") for n, t in tensors.items() if isinstance(t, torch.Tensor)}
+    assert objective.weight(replace(batch, **moved)).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_host_waits_for_the_device_once_a_step(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        """Sees what `item`, `float`, `int` and `bool` of a tensor become, here and in torch."""
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten._local_scalar_dense.default:
+                waits.append("item")
+            return func(*args, **(kwargs or {}))
+
+    for way in ("tolist", "numpy", "cpu"):
+        original = getattr(torch.Tensor, way)
+
+        def counted(self, *args, way=way, original=original, **kwargs):
+            waits.append(way)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, way, counted)
+    model, objective, batch = make_case(name)
+    config = OptimizerConfig(learning_rate=1e-3, schedule="constant")
+    optimizer = make_optimizer({"model": (model, 1.0)}, config)
+    steps = train(
+        model,
+        objective,
+        iter([[batch, batch]] * 3),
+        optimizer,
+        make_schedule(config, 3),
+        steps=3,
+    )
+    with Watch():
+        waits.clear()
+        for number, _ in enumerate(steps, 1):
+            assert waits == ["tolist"] * number
