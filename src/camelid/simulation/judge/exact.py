@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camelid.data.annotation import Judgement
-from camelid.data.records import Prompt
 from camelid.errors import DataError
 from camelid.simulation.judge import grammar
 from camelid.simulation.judge.safety import judge_harm
@@ -322,23 +321,6 @@ def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     if len(spoken) < 4 or not is_clause(spoken):
         return False
     return not (is_repetitive(spoken) or is_salad(spoken, own))
-
-
-@dataclass(frozen=True)
-class ExactJudge:
-    """Scores replies of the pocket world by the reference of their prompt."""
-
-    name = "exact judge"
-
-    def judge(self, prompt: Prompt, reply: str) -> Judgement:
-        """Return the verdict on a reply.
-
-        Raises:
-            DataError: The prompt has no reference, or one of an unknown kind.
-        """
-        if prompt.reference is None:
-            raise DataError(f"prompt {prompt.id}: no reference; the exact judge needs one.")
-        return judge_reply(prompt.reference, reply)
 
 
 def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
