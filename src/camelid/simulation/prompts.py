@@ -75,9 +75,9 @@ def user(text: str) -> Message:
     return Message(role="user", content=text)
 
 
-def assistant(text: str, *, train: bool = False) -> Message:
+def assistant(text: str) -> Message:
     """An assistant turn."""
-    return Message(role="assistant", content=text, train=train)
+    return Message(role="assistant", content=text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +85,9 @@ class Drafter:
     """Writes drafts from one side of the pools and one side of the templates."""
 
     setting: Setting
-    held_out: bool
+    held_out: bool = False
     """Use held-out terms."""
-    held_out_template: bool
+    held_out_template: bool = False
     """Use held-out templates."""
 
     @property
