@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import TypeVar
 
 from camelid.data.records import Prompt, Split
@@ -37,23 +39,11 @@ def assign_split(identifier: str, shares: Mapping[Use, float]) -> Use:
     total = sum(shares.values())
     if total <= 0 or min(shares.values()) < 0:
         raise ConfigError(f"shares of the splits: found {dict(shares)}, needed positive numbers.")
+    uses = [use for use, share in shares.items() if share > 0]
+    bounds = list(accumulate(shares[use] for use in uses))
     point = _hash(identifier) / 2**64 * total
-    below = 0.0
-    chosen = None
-    for split, share in shares.items():
-        if share > 0:
-            chosen = split
-        below += share
-        if point < below:
-            break
-    if chosen is None:
-        raise ConfigError("shares of the splits are empty.")
-    return chosen
-
-
-def prompt_text(prompt: Prompt) -> str:
-    """Return the whole dialogue of a prompt as one string, for comparisons."""
-    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+    # Rounding must not push a point past the last bound.
+    return uses[min(bisect(bounds, point), len(uses) - 1)]
 
 
 def check_disjoint(prompts: Iterable[Prompt]) -> None:
@@ -63,12 +53,13 @@ def check_disjoint(prompts: Iterable[Prompt]) -> None:
         DataError: One does; names it.
     """
     ids: set[str] = set()
-    splits: dict[str, tuple[Split, str]] = {}
+    splits: dict[tuple[tuple[str, str], ...], tuple[Split, str]] = {}
     for prompt in prompts:
         if prompt.id in ids:
             raise DataError(f"prompts: the id {prompt.id!r} occurs twice; ids must be unique.")
         ids.add(prompt.id)
-        split, other = splits.setdefault(prompt_text(prompt), (prompt.split, prompt.id))
+        dialogue = tuple((message.role, message.content) for message in prompt.messages)
+        split, other = splits.setdefault(dialogue, (prompt.split, prompt.id))
         if split != prompt.split:
             raise DataError(
                 f"prompts: {prompt.id!r} ({prompt.split}) and {other!r} ({split}) are the same "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -198,7 +198,23 @@ def _parse_comparison(identifier: str, subset: str, row: dict[str, str]) -> Comp
     )
 
 
-def _checked(rows: Rows, path: Path) -> Rows:
+def _read(
+    path: Path,
+    columns: Sequence[str],
+    parse: Callable[[int, dict[str, str]], Any],
+    name: str | None = None,
+) -> Rows:
+    """Read a file row by row; a row that `parse` cannot use (`ValueError`) is excluded.
+
+    Raises:
+        DataError: No row can be used.
+    """
+    rows = Rows()
+    for number, row in _iterate(path, columns):
+        try:
+            rows.used.append(parse(number, row))
+        except ValueError as error:
+            rows.excluded.append(Excluded(file=name or path.name, line=number, reason=str(error)))
     if not rows.used:
         raise DataError(
             f"{path}: no usable row ({len(rows.excluded)} read and excluded); at least one needed."
@@ -208,14 +224,11 @@ def _checked(rows: Rows, path: Path) -> Rows:
 
 def read_comparisons(path: Path, subset: str) -> Rows:
     """Read one file of HH-RLHF (columns `chosen`, `rejected`) into `Comparison`s."""
-    rows = Rows()
-    for number, row in _iterate(path, ("chosen", "rejected")):
-        try:
-            rows.used.append(_parse_comparison(f"hh-rlhf/{subset}/{number}", subset, row))
-        except ValueError as error:
-            name = f"{subset}/{path.name}"
-            rows.excluded.append(Excluded(file=name, line=number, reason=str(error)))
-    return _checked(rows, path)
+
+    def parse(number: int, row: dict[str, str]) -> Comparison:
+        return _parse_comparison(f"hh-rlhf/{subset}/{number}", subset, row)
+
+    return _read(path, ("chosen", "rejected"), parse, f"{subset}/{path.name}")
 
 
 def read_dolly(path: Path) -> Rows:
@@ -223,39 +236,33 @@ def read_dolly(path: Path) -> Rows:
 
     The context follows the instruction after an empty line; the response carries loss.
     """
-    rows = Rows()
-    columns = ("instruction", "context", "response", "category")
-    for number, row in _iterate(path, columns):
-        request = f"{row['instruction'].strip()}\n\n{row['context'].strip()}".strip()
-        reply = row["response"].strip()
-        if not row["instruction"].strip() or not reply:
-            reason = "empty instruction or response"
-            rows.excluded.append(Excluded(file=path.name, line=number, reason=reason))
-            continue
-        rows.used.append(
-            Dialogue(
-                id=f"dolly/{number}",
-                messages=(
-                    Message(role="user", content=request),
-                    Message(role="assistant", content=reply, train=True),
-                ),
-                category=row["category"],
-                is_safety=False,
-                source=DOLLY,
-            )
+
+    def parse(number: int, row: dict[str, str]) -> Dialogue:
+        instruction, context, reply = (row[name].strip() for name in columns[:3])
+        if not instruction or not reply:
+            raise ValueError("empty instruction or response")
+        request = Message(role="user", content=f"{instruction}\n\n{context}".strip())
+        return Dialogue(
+            id=f"dolly/{number}",
+            messages=(request, Message(role="assistant", content=reply, train=True)),
+            category=row["category"],
+            is_safety=False,
+            source=DOLLY,
         )
-    return _checked(rows, path)
+
+    columns = ("instruction", "context", "response", "category")
+    return _read(path, columns, parse)
 
 
 def read_advbench(path: Path) -> Rows:
     """Read the harmful behaviours of AdvBench (column `goal`) into `Goal`s without repeats."""
-    rows, seen = Rows(), set()
-    for number, row in _iterate(path, ("goal",)):
+    seen: set[str] = set()
+
+    def parse(number: int, row: dict[str, str]) -> Goal:
         text = row["goal"].strip()
         if not text or text in seen:
-            reason = "repeated goal" if text else "empty goal"
-            rows.excluded.append(Excluded(file=path.name, line=number, reason=reason))
-            continue
+            raise ValueError("repeated goal" if text else "empty goal")
         seen.add(text)
-        rows.used.append(Goal(id=f"advbench/{number}", text=text))
-    return _checked(rows, path)
+        return Goal(id=f"advbench/{number}", text=text)
+
+    return _read(path, ("goal",), parse)

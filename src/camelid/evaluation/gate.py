@@ -44,21 +44,13 @@ def labelled_replies(rows: Sequence[TestScore]) -> list[tuple[float, bool]]:
     """
     if all(row.safety is None for row in rows):
         return []
-    unsafe = {
-        "chosen_safe": (False, True),
-        "both_safe": (False, False),
-        "both_unsafe": (True, True),
-        "chosen_unsafe": (True, False),
-    }
     found = []
     for row in rows:
-        if row.safety is not None:
-            chosen, rejected = unsafe[row.safety]
+        if row.safety is not None or row.kind == "helpfulness":
+            chosen = row.safety in ("both_unsafe", "chosen_unsafe")
+            rejected = row.safety in ("both_unsafe", "chosen_safe")
             found.append((sigmoid(row.chosen_scores[SAFETY]), chosen))
             found.append((sigmoid(row.rejected_scores[SAFETY]), rejected))
-        elif row.kind == "helpfulness":
-            found.append((sigmoid(row.chosen_scores[SAFETY]), False))
-            found.append((sigmoid(row.rejected_scores[SAFETY]), False))
     return found
 
 

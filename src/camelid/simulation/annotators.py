@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from camelid.data.annotation import Judge, Judgement, Pair, Scale
 from camelid.data.records import Preference, Prompt, Rating, SafetyLabel, Strength
@@ -21,7 +19,8 @@ from camelid.errors import DataError
 from camelid.run.seeds import derive_seed
 from camelid.simulation.config import AnnotatorConfig
 
-__all__ = ["AnnotatorConfig", "SimulatedAnnotator"]
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 NAME = "simulated annotator"
 
@@ -45,8 +44,11 @@ class SimulatedAnnotator:
     judge: Judge
     """What this annotator sees through noise."""
 
-    def _rng(self, *parts: object) -> np.random.Generator:
-        return np.random.default_rng(derive_seed("annotator", self.config.seed, *parts))
+    def _rng(self, *parts: object) -> Generator:
+        # A plan that only names this annotator needs no numpy.
+        from numpy.random import default_rng
+
+        return default_rng(derive_seed("annotator", self.config.seed, *parts))
 
     def _perceived(self, pair: Pair, key: str, reply: str) -> tuple[float, bool]:
         """The score as this annotator sees it, and whether the reply looks unsafe."""

@@ -6,6 +6,7 @@ of poor annotations); the shares are ours (Source: choice).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -14,24 +15,25 @@ from collections.abc import Sequence
 from camelid.data.records import Dialogue, Message
 from camelid.simulation.dialogues import persona_dialogue
 from camelid.simulation.lexicon import read
-from camelid.simulation.prompts import HELPFUL, Draft, Drafter, assistant, cells, user
+from camelid.simulation.prompts import HELPFUL, Drafter, assistant, cells, user
 from camelid.simulation.setting import Setting, random_for
 
 SOURCE = "pocket_world"
 _PLAIN = tuple(read("instructions", "without", dict[str, str]).items())
 
 
+def dialogue_text(messages: Sequence[Message]) -> str:
+    """A dialogue as one text."""
+    return json.dumps([[message.role, message.content] for message in messages])
+
+
 def identifier(prefix: str, messages: Sequence[Message]) -> str:
     """An id from the text alone, so that the same dialogue always gets the same id."""
-    text = json.dumps([[message.role, message.content] for message in messages])
-    return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{prefix}-{hashlib.sha256(dialogue_text(messages).encode()).hexdigest()[:16]}"
 
 
 def _dialogue(messages: Sequence[Message], category: str, *, is_safety: bool = False) -> Dialogue:
-    trained = tuple(
-        assistant(message.content, train=True) if message.role == "assistant" else message
-        for message in messages
-    )
+    trained = tuple(dataclasses.replace(m, train=m.role == "assistant") for m in messages)
     return Dialogue(
         id=identifier("demonstration", trained),
         messages=trained,
@@ -42,7 +44,7 @@ def _dialogue(messages: Sequence[Message], category: str, *, is_safety: bool = F
 
 
 def _helpful(setting: Setting, generator: random.Random, category: str) -> Dialogue:
-    drafter = Drafter(setting=setting, held_out=False, held_out_template=False)
+    drafter = Drafter(setting=setting)
     draft = drafter.draft(category, generator)
     poor = generator.random() < setting.config.imperfect
     reply = generator.choice(draft.poor if poor else draft.good)
@@ -56,12 +58,12 @@ def _helpful(setting: Setting, generator: random.Random, category: str) -> Dialo
 
 def _safety(setting: Setting, generator: random.Random) -> Dialogue:
     config = setting.config
-    drafter = Drafter(setting=setting, held_out=False, held_out_template=False)
+    drafter = Drafter(setting=setting)
     hard = generator.random() < config.disguised
     # Two in three of the hard ones are disguised, one in three is a multi-turn attack.
     strength = generator.choice(("disguised", "disguised", "multi_turn")) if hard else "plain"
     risk, vector, strength = generator.choice([c for c in cells() if c[2] == strength])
-    draft: Draft = drafter.attack(risk, vector, strength, generator)
+    draft = drafter.attack(risk, vector, strength, generator)
     *bare, compliant = draft.poor
     complies = config.complies_disguised if hard else config.complies
     skill = generator.random()

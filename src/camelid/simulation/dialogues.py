@@ -59,11 +59,9 @@ def _training_instruction(setting: Setting, generator: random.Random) -> Instruc
 
 def _small_talk(setting: Setting, generator: random.Random) -> tuple[str, str]:
     """A short open question and its good reply."""
-    drafter = Drafter(setting=setting, held_out=False, held_out_template=False)
-    while True:
-        draft = drafter.draft(generator.choice(("factual", "factual", "borderline")), generator)
-        if len(draft.messages) == 1:
-            return draft.messages[0].content, draft.good[0]
+    drafter = Drafter(setting=setting)
+    draft = drafter.draft(generator.choice(("factual", "factual", "borderline")), generator)
+    return draft.messages[0].content, draft.good[0]
 
 
 def persona_dialogue(setting: Setting, generator: random.Random) -> list[Message]:

@@ -75,9 +75,9 @@ def user(text: str) -> Message:
     return Message(role="user", content=text)
 
 
-def assistant(text: str, *, train: bool = False) -> Message:
+def assistant(text: str) -> Message:
     """An assistant turn."""
-    return Message(role="assistant", content=text, train=train)
+    return Message(role="assistant", content=text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +85,9 @@ class Drafter:
     """Writes drafts from one side of the pools and one side of the templates."""
 
     setting: Setting
-    held_out: bool
+    held_out: bool = False
     """Use held-out terms."""
-    held_out_template: bool
+    held_out_template: bool = False
     """Use held-out templates."""
 
     @property
@@ -121,13 +121,7 @@ class Drafter:
             messages=(user(self.template(attribute.name, generator).format(s=subject)),),
             reference=_fact_reference(subject, attribute.name, value, others),
             good=good,
-            poor=(
-                capitalise(value) + ".",
-                attribute.vague,
-                wrong,
-                generator.choice(templates.EVASIONS),
-                f"{good[0]} {generator.choice(templates.ASIDES)}",
-            ),
+            poor=_poor(value, attribute.vague, wrong, good[0], generator),
         )
 
     def _how_to(self, generator: random.Random, borderline: bool) -> Draft:
@@ -136,8 +130,12 @@ class Drafter:
         return Draft(
             category="borderline" if borderline else "factual",
             messages=(user(self.template("how_to", generator).format(task=task.task)),),
-            reference={"kind": "how_to", "task": task.task, "means": task.means}
-            | {"alternatives": means},
+            reference={
+                "kind": "how_to",
+                "task": task.task,
+                "means": task.means,
+                "alternatives": means,
+            },
             good=how_to_replies(task),
             poor=(
                 capitalise(task.means) + ".",
@@ -151,26 +149,17 @@ class Drafter:
     def _dialogue(self, generator: random.Random) -> Draft:
         name = generator.choice(lexicon.USER_NAMES)
         kind = generator.choice(("item", "item", "name", "count", "kin", "drink"))
-        item, colour = generator.choice(lexicon.ITEMS), generator.choice(lexicon.COLOURS)
-        things, number = generator.choice(lexicon.COUNTED), generator.choice(lexicon.NUMBERS)
-        kin, trade = generator.choice(lexicon.KIN), generator.choice(lexicon.KIN_TRADES)
-        drink = generator.choice(lexicon.DRINKS)
-        slots = {"item": item, "things": things, "kin": kin}
-        subject, answer, values = {
-            "item": (item, colour, lexicon.COLOURS),
-            "count": (things, number, lexicon.NUMBERS),
-            "kin": (kin, trade, lexicon.KIN_TRADES),
-            "drink": ("drink", drink, lexicon.DRINKS),
-            "name": ("name", name, lexicon.USER_NAMES),
-        }[kind]
+        words = {slot: generator.choice(values) for slot, values in lexicon.TELLABLE.items()}
+        words |= {"name": name, "a_colour": with_article(words["colour"])}
         talk = TALKS[kind]
-        words = {"n": subject, "v": answer, "a_v": with_article(answer), "name": name}
-        words |= {"a_colour": with_article(colour), "item": item, "drink": drink}
+        answer, subject = words[talk.attribute], words[talk.of] if talk.of else talk.attribute
+        words |= {"n": subject, "v": answer, "a_v": with_article(answer)}
         # Drawn whether needed or not, so that all kinds take as many draws.
         beside = generator.choice(TALKS["name"].told)
         told = (beside if kind == "name" else talk.told[0]).format(**words)
         opening = generator.choice(OPENINGS).format(name=name, told=told, Told=capitalise(told))
         good = tuple(form.format(**words) for form in talk.replies)
+        values = lexicon.USER_NAMES if kind == "name" else lexicon.TELLABLE[talk.attribute]
         others = [value for value in values if value != answer]
         wrong = generator.choice(others)
         return Draft(
@@ -178,16 +167,16 @@ class Drafter:
             messages=(
                 user(opening),
                 assistant(f"Hello {name}. {talk.heard.format(**words)}"),
-                user(self.template(kind, generator).format(**slots)),
+                user(self.template(kind, generator).format(**words)),
             ),
             reference=_fact_reference(subject, talk.attribute, answer, others),
             good=good,
-            poor=(
-                capitalise(answer) + ".",
+            poor=_poor(
+                answer,
                 "You told me that before.",
                 good[0].replace(answer, wrong),
-                generator.choice(templates.EVASIONS),
-                f"{good[0]} {generator.choice(templates.ASIDES)}",
+                good[0],
+                generator,
             ),
         )
 
@@ -317,6 +306,13 @@ def _fact_reference(
     return {"kind": "fact", "subject": subject, "attribute": attribute, "answer": answer} | {
         "alternatives": list(others)
     }
+
+
+def _poor(
+    answer: str, vague: str, wrong: str, good: str, generator: random.Random
+) -> tuple[str, ...]:
+    evasion, aside = generator.choice(templates.EVASIONS), generator.choice(templates.ASIDES)
+    return (f"{capitalise(answer)}.", vague, wrong, evasion, f"{good} {aside}")
 
 
 def cells() -> list[tuple[str, str, str]]:

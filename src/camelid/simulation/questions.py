@@ -74,7 +74,7 @@ class _Asker:
 
     def _recommendation(self, generator: random.Random) -> Item:
         """The one of several things of different kinds that fits a wish, as in the text."""
-        drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
+        drafter = Drafter(setting=self._setting)
         right, *others = options = drafter.options(generator, CHOICES)
         lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
         generator.shuffle(lines)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from camelid.run.seeds import derive_seed
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, EntityKind
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
@@ -15,13 +15,11 @@ from camelid.simulation.lexicon.templates import TEMPLATES
 from camelid.simulation.lexicon.words import FIGURES, HOBBIES, OPTIONS
 
 K = TypeVar("K")
-T = TypeVar("T")
 
 
 def random_for(*parts: object) -> random.Random:
     """A generator seeded from the sha256 of its parts, the same on every machine."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return random.Random(int.from_bytes(digest[:8], "big") >> 1)
+    return random.Random(derive_seed(*parts))
 
 
 def with_article(noun: str) -> str:
@@ -68,31 +66,20 @@ class Setting:
     """Open; held out."""
 
 
-def _divide(
-    values: Sequence[T], share: float, generator: random.Random
-) -> tuple[tuple[T, ...], tuple[T, ...]]:
-    """Split into (open, held out), order kept, at least one on each side."""
+def _drawn(values: Sequence[str], share: float, generator: random.Random) -> set[str]:
+    """Draw what is held out of these, at least one on each side."""
     count = min(max(1, round(share * len(values))), len(values) - 1)
-    held = set(generator.sample(range(len(values)), count))
-    return (
-        tuple(value for i, value in enumerate(values) if i not in held),
-        tuple(value for i, value in enumerate(values) if i in held),
-    )
-
-
-def _side(divided: dict[K, tuple[T, T]], side: int) -> dict[K, T]:
-    return {key: sides[side] for key, sides in divided.items()}
+    return set(generator.sample(values, count))
 
 
 def build_setting(config: WorldConfig) -> Setting:
     """Draw the facts and divide terms and templates between training and test."""
     generator = random_for("pocket_world", config.seed)
-    sizes: dict[EntityKind, int] = {
-        "person": config.people,
-        "town": config.towns,
-        "creature": config.creatures,
+    entities: dict[EntityKind, tuple[str, ...]] = {
+        "person": NAMES["person"][: config.people],
+        "town": NAMES["town"][: config.towns],
+        "creature": NAMES["creature"][: config.creatures],
     }
-    entities = {kind: NAMES[kind][:size] for kind, size in sizes.items()}
     facts: dict[tuple[str, str], str] = {}
     for attribute in ATTRIBUTES:
         names = entities[attribute.kind]
@@ -100,38 +87,44 @@ def build_setting(config: WorldConfig) -> Setting:
         deck = [attribute.values[i % len(attribute.values)] for i in range(len(names))]
         generator.shuffle(deck)
         facts |= {(name, attribute.name): v for name, v in zip(names, deck, strict=True)}
-
-    def divide(values: Sequence[T]) -> tuple[tuple[T, ...], tuple[T, ...]]:
-        return _divide(values, config.held_out, generator)
-
-    names_of = {kind: divide(entities[kind]) for kind in sizes}
+    # Groups of tasks of one kind are held out together; their order is that of the tasks.
     groups: dict[bool | str, dict[str, None]] = {}
-    for kind, group in [
-        *((t.borderline, t.group) for t in BENIGN_TASKS),
-        *((t.risk, t.group) for t in HARM_TASKS),
-    ]:
-        groups.setdefault(kind, {})[group] = None
-    tasks = {kind: divide(list(found)) for kind, found in groups.items()}
-    options = {verb: divide(names) for verb, names in OPTIONS.items()}
-    figures, hobbies = map(divide, (FIGURES, HOBBIES))
+    for task in BENIGN_TASKS:
+        groups.setdefault(task.borderline, {})[task.group] = None
+    for harm in HARM_TASKS:
+        groups.setdefault(harm.risk, {})[harm.group] = None
+    held: set[str] = set()
+    for terms in (
+        *entities.values(),
+        *map(tuple, groups.values()),
+        *OPTIONS.values(),
+        FIGURES,
+        HOBBIES,
+    ):
+        held |= _drawn(terms, config.held_out, generator)
+    for texts in TEMPLATES.values():
+        held |= _drawn(texts, config.held_out_templates, generator)
 
-    def pool(side: int) -> Pool:
+    def side(values: Iterable[str], held_out: bool) -> tuple[str, ...]:
+        return tuple(value for value in values if (value in held) == held_out)
+
+    def sides(named: Mapping[K, Iterable[str]], held_out: bool) -> dict[K, tuple[str, ...]]:
+        return {key: side(values, held_out) for key, values in named.items()}
+
+    def pool(held_out: bool) -> Pool:
+        own_harm = [task for task in HARM_TASKS if (task.group in held) == held_out]
         return Pool(
-            entities=_side(names_of, side),
-            benign=tuple(t for t in BENIGN_TASKS if t.group in tasks[t.borderline][side]),
-            harm={
-                risk: tuple(t for t in HARM_TASKS if t.group in tasks[risk][side]) for risk in RISKS
-            },
-            options=_side(options, side),
-            figures=figures[side],
-            hobbies=hobbies[side],
+            entities=sides(entities, held_out),
+            benign=tuple(task for task in BENIGN_TASKS if (task.group in held) == held_out),
+            harm={risk: tuple(task for task in own_harm if task.risk == risk) for risk in RISKS},
+            options=sides(OPTIONS, held_out),
+            figures=side(FIGURES, held_out),
+            hobbies=side(HOBBIES, held_out),
         )
 
-    share = config.held_out_templates
-    divided = {key: _divide(texts, share, generator) for key, texts in TEMPLATES.items()}
     return Setting(
         config=config,
         facts=facts,
-        pools=(pool(0), pool(1)),
-        templates=(_side(divided, 0), _side(divided, 1)),
+        pools=(pool(False), pool(True)),
+        templates=(sides(TEMPLATES, False), sides(TEMPLATES, True)),
     )

@@ -95,7 +95,7 @@ class Writer:
 
     def _questions(self, generator: random.Random) -> str:
         """Requests of every kind with their answers as running prose; open terms and forms only."""
-        drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
+        drafter = Drafter(setting=self._setting)
         lines = []
         for category in generator.choices((*HELPFUL, "borderline"), (3, 2, 2, 2, 2, 1), k=3):
             draft = drafter.draft(category, generator)
@@ -111,7 +111,7 @@ class Writer:
         lines = []
         for category in generator.choices(HELPFUL[:4], k=4):
             held_out = generator.random() < 0.4
-            drafter = Drafter(setting=self._setting, held_out=held_out, held_out_template=False)
+            drafter = Drafter(setting=self._setting, held_out=held_out)
             draft = drafter.draft(category, generator)
             good = generator.choice(draft.good)
             if draft.reference["kind"] == "fact" and category == "factual":
@@ -219,7 +219,7 @@ class Writer:
         lines = []
         for start, answer in generator.sample(_ACTS, 2):
             slots = self.slots(generator)
-            drafter = Drafter(setting=self._setting, held_out=False, held_out_template=False)
+            drafter = Drafter(setting=self._setting)
             between = drafter.draft(generator.choice(("factual", "borderline")), generator)
             talk = [between.messages[0].content, generator.choice(between.good)]
             talk = talk if generator.randint(0, 1) else []
@@ -252,9 +252,7 @@ class Writer:
 
     def _advice(self, generator: random.Random) -> str:
         """Options of several kinds, then one of them for each wish."""
-        drafter = Drafter(
-            setting=self._setting, held_out=generator.random() < 0.4, held_out_template=False
-        )
+        drafter = Drafter(setting=self._setting, held_out=generator.random() < 0.4)
         options = drafter.options(generator, generator.randint(2, 4))
         lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
         generator.shuffle(options)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from camelid.data.prompts import assign_split
 from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import demonstrations as simulated
@@ -20,8 +21,6 @@ from camelid.simulation.lexicon.words import OBJECTS, QUALITIES, SUBJECTS, VERBS
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
 from camelid.simulation.setting import Setting, build_setting, random_for
 from camelid.simulation.texts import Writer
-
-__all__ = ["World", "WorldConfig", "build_world"]
 
 _OPEN: tuple[Split, ...] = ("rm_train", "rejection_sampling", "ppo", "red_teaming", "validation")
 """Splits of training prompts; `WorldConfig` has a size of each name."""
@@ -59,7 +58,8 @@ class World:
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
-        return [*self._open_prompts, *self._test_prompts()]
+        open_prompts = self._open_prompts()
+        return [*open_prompts, *self._test_prompts(open_prompts)]
 
     def ghost_dialogues(self) -> list[GhostDialogue]:
         """Dialogues under an instruction, train and test."""
@@ -109,22 +109,12 @@ class World:
             found += pairs * len(templates["choice"])
         return found
 
-    @cached_property
-    def _demonstrated(self) -> set[str]:
-        """Everything that a user says in the demonstrations."""
-        return {
-            message.content
-            for dialogue in self._demonstrations
-            for message in dialogue.messages
-            if message.role == "user"
-        }
-
-    @cached_property
     def _open_prompts(self) -> list[Prompt]:
         """Training prompts: drawn once, dealt to the splits by a hash of the id."""
         config = self.config
         generator = random_for("pocket_prompts", config.seed)
-        drafter = Drafter(setting=self.setting, held_out=False, held_out_template=False)
+        drafter = Drafter(setting=self.setting)
+        told = {m.content for dialogue in self._demonstrations for m in dialogue.messages}
         sizes: dict[Split, int] = {split: getattr(config, split) for split in _OPEN}
         shares = {"borderline": (1.0 - config.safety) * config.borderline, "harm": config.safety}
         for category in HELPFUL:
@@ -148,16 +138,15 @@ class World:
                 name = simulated.identifier("prompt", draft.messages)
                 # A multi-turn attack ends in the text of a disguised one: both go to one split.
                 dealt = draft.messages[-1:] if category == "harm" else draft.messages
-                split = _split_of(simulated.identifier("prompt", dealt), shares_of)
-                if split == "red_teaming" and dealt[0].content in self._demonstrated:
-                    continue
-                if name not in found and room[split]:
+                split = assign_split(simulated.dialogue_text(dealt), shares_of)
+                demonstrated = split == "red_teaming" and dealt[0].content in told
+                if name not in found and room[split] and not demonstrated:
                     room[split] -= 1
                     found[name] = _prompt(name, draft, split)
             _require_none_missing(category, sum(room.values()))
         return sorted(found.values(), key=lambda prompt: prompt.id)
 
-    def _test_prompts(self) -> list[Prompt]:
+    def _test_prompts(self, open_prompts: list[Prompt]) -> list[Prompt]:
         """Test prompts: held-out terms throughout, every second one in a held-out template.
 
         Plain words are not held out, so prompts made of them alone are checked one by one: none
@@ -166,7 +155,7 @@ class World:
         config = self.config
         generator = random_for("pocket_test_prompts", config.seed)
         attacks = cells()
-        taken = {prompt.id for prompt in self._open_prompts}
+        taken = {prompt.id for prompt in open_prompts}
         for dialogue in self._demonstrations:
             for index, message in enumerate(dialogue.messages):
                 if message.role == "assistant":
@@ -187,25 +176,14 @@ class World:
                 )
                 if kind == "harm":
                     draft = drafter.attack(*attacks[(size + tries) % len(attacks)], generator)
-                elif kind == "helpful":
-                    draft = drafter.draft(HELPFUL[tries % len(HELPFUL)], generator)
                 else:
-                    draft = drafter.draft("borderline", generator)
+                    category = HELPFUL[tries % len(HELPFUL)] if kind == "helpful" else kind
+                    draft = drafter.draft(category, generator)
                 name = simulated.identifier("prompt", draft.messages)
                 if name not in taken:
                     found.setdefault(name, _prompt(name, draft, "test"))
             _require_none_missing(f"test {kind}", target - len(found))
         return list(found.values())
-
-
-def _split_of(name: str, sizes: dict[Split, int]) -> Split:
-    """The split of an id: its hash falls into a share proportional to the split's room."""
-    position = int(name.rsplit("-", 1)[1], 16) / 16**16 * sum(sizes.values())
-    for split, size in sizes.items():
-        position -= size
-        if position < 0:
-            return split
-    return "validation"
 
 
 def _require_none_missing(kind: str, missing: int) -> None:

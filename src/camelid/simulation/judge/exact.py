@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camelid.data.annotation import Judgement
-from camelid.data.records import Prompt
 from camelid.errors import DataError
 from camelid.simulation.judge import grammar
 from camelid.simulation.judge.safety import judge_harm
 from camelid.simulation.judge.text import (
     HEDGES,
+    PATTERNS,
     Sentence,
-    any_of,
     content_words,
     is_broken,
     is_clause,
@@ -43,8 +42,6 @@ from camelid.simulation.lexicon.words import RHYMES
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
 
 
-_PLEASANT = re.compile(rf"(?:hello \w+|{any_of(texts('judge_words', 'pleasantries'))})")
-_TAIL = re.compile(rf"(?: {any_of(texts('judge_words', 'tails'))})?")
 _JOINING = frozenset(texts("judge_words", "joining"))
 _MOST_ASIDES = 2
 _TASKS = [task.task for task in BENIGN_TASKS]
@@ -60,7 +57,7 @@ def _own(reference: dict[str, Any]) -> set[str]:
 
 
 def _asides(rest: Sequence[Sentence]) -> int:
-    return sum(not _PLEASANT.fullmatch(sentence.plain) for sentence in rest)
+    return sum(not PATTERNS["pleasant"].search(sentence.plain) for sentence in rest)
 
 
 def _with_asides(score: float, count: int) -> float:
@@ -126,7 +123,7 @@ def _fact(reference: dict[str, Any], found: list[Sentence]) -> float:
         if len(seen) > 1 and not (foreign and tally.rights):
             tally.double = True
         elif not seen or sentence.end == "?" or (foreign and (tally.rights or tally.wrongs)):
-            tally.asides += not _PLEASANT.fullmatch(said)
+            tally.asides += not PATTERNS["pleasant"].search(said)
         elif is_negated(spoken):
             # A denied answer contradicts; a denied alternative only says little.
             tally.double = tally.double or seen[0] == answer
@@ -155,7 +152,7 @@ def _place(tally: _Tally, quality: float, *, right: bool, whole: bool = True) ->
 def _quality(match: re.Match[str]) -> float:
     """How well a recognised statement is put."""
     rest = match["rest"]
-    if not _TAIL.fullmatch(rest):
+    if not PATTERNS["tail"].search(rest):
         # What follows must hang on by a joining word, end in a word about something, and be short.
         after = rest.split()
         joined = after[0] in _JOINING and len(after) <= 8 and content_words(after[-1:])
@@ -163,16 +160,13 @@ def _quality(match: re.Match[str]) -> float:
     return TERSE if match["hedge"] else EXACT
 
 
-_CLAUSES = re.compile(r"[,;]|\b(?:because|since|but)\b|\bfor (?=it\b)|\bso (?=you|i |visit|ask)")
-
-
 def _clauses(found: Sequence[Sentence], contrasts: Sequence[str]) -> list[str]:
     """Clauses as plain words, without those that only say what is not meant."""
     clauses = []
     for sentence in found:
-        for part in _CLAUSES.split(sentence.text):
+        for part in PATTERNS["clause_ends"].split(sentence.text):
             clause = _drop_contrast(plain(part), contrasts)
-            if clause and not re.match(r"(?:and )?(?:not|rather than|instead of)\b", clause):
+            if clause and not PATTERNS["contrast"].search(clause):
                 clauses.append(clause)
     return clauses
 
@@ -204,7 +198,7 @@ def _choice(reference: dict[str, Any], found: list[Sentence]) -> float:
         return UNREADABLE
     if wrong or (bad and len(named) == 1):
         return BROKEN if right and good else WRONG
-    spare = sum(not _PLEASANT.fullmatch(c) for c in clauses) - right - good
+    spare = sum(not PATTERNS["pleasant"].search(c) for c in clauses) - right - good
     if bare or not good:
         return TERSE
     return _with_asides(EXACT, spare)
@@ -220,7 +214,7 @@ def _how_to(reference: dict[str, Any], found: list[Sentence]) -> float:
         if len(seen) > 1:
             tally.double = True
         elif not seen or sentence.end == "?":
-            tally.asides += not _PLEASANT.fullmatch(said)
+            tally.asides += not PATTERNS["pleasant"].search(said)
         elif is_negated(said.split(), words(f"{task} {seen[0]}")):
             tally.double = tally.double or seen[0] == answer
         else:
@@ -322,23 +316,6 @@ def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     if len(spoken) < 4 or not is_clause(spoken):
         return False
     return not (is_repetitive(spoken) or is_salad(spoken, own))
-
-
-@dataclass(frozen=True)
-class ExactJudge:
-    """Scores replies of the pocket world by the reference of their prompt."""
-
-    name = "exact judge"
-
-    def judge(self, prompt: Prompt, reply: str) -> Judgement:
-        """Return the verdict on a reply.
-
-        Raises:
-            DataError: The prompt has no reference, or one of an unknown kind.
-        """
-        if prompt.reference is None:
-            raise DataError(f"prompt {prompt.id}: no reference; the exact judge needs one.")
-        return judge_reply(prompt.reference, reply)
 
 
 def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:

@@ -21,12 +21,9 @@ from camelid.simulation.lexicon.words import CHOICES, COUNTED, ITEMS, KIN
 
 LEAD = f"(?:{any_of(texts('judge_forms', 'leads'))} )*"
 HEDGE = f"(?P<hedge>{any_of(texts('judge_forms', 'hedges'))} )?"
-_ADVERBS = {
-    "OFTEN": "(?:(?:often|mostly|usually|always|also|really|only) )?",
-    "TONE": "(?:(?:bright|dark|light|pale|deep|very|quite|all) )?",
-}
 _FACTS = read("judge_forms", "facts", dict[str, tuple[str, ...]])
-_PRONOUN = {"person": "he|she|they|him|her|them", "town": "it|they", "creature": "it|they|them"}
+_PRONOUNS = read("judge_forms", "pronouns", dict[EntityKind, str])
+_PARTS = read("judge_forms", "parts", dict[str, dict[str, str]])
 
 
 def _stripped(text: str) -> str:
@@ -88,21 +85,12 @@ def _kind(subject: str, attribute: str) -> EntityKind:
 @cache
 def _fact_forms(attribute: str, kind: EntityKind) -> _Forms:
     """Forms of one attribute, given subject and value."""
-    name = "(?P=subject)"
-    pronoun = _PRONOUN[kind] + ("" if kind == "person" else "|this animal|the animal|the town")
-    parts = {
-        **_ADVERBS,
-        "S": rf"(?:(?:(?:the|a|an|every|your|this) )?(?:town of )?{name}|{pronoun})",
-        "P": rf"(?:(?:the )?{name}'s|his|her|its|their|your)",
-        "N": name,
-        "A": "(?:a|an|the|some|his|her)",
-        "V": "(?P=value)",
-    }
     known = ATTRIBUTE.get(attribute)
     told = [form for talk in TALKS.values() if talk.attribute == attribute for form in talk.replies]
     own = _derived([*(known.statements if known else ()), *told])
     # The wider forms go first: what the writer's add is tried on what is left.
     forms = any_of([*_FACTS[attribute], *own])
+    parts = _PARTS["fact"] | {"S": _PARTS["fact"]["S"].replace("PRONOUN", _PRONOUNS[kind])}
     return _compiled(_given("subject", "value"), [LEAD + forms], parts)
 
 
@@ -171,17 +159,10 @@ def _without_place(task: str) -> str:
     return _PLACE.sub("", plain(task))
 
 
-_YOU = "(?:(?:you|i|we) (?:should|can|could|must|may|might|would|will|have to) )?"
 _HOW_TO = _compiled(
     _given("task", "short", "means"),
     [*texts("judge_forms", "how_to"), *_derived(HOW_TO_REPLIES)],
-    {
-        "USE": rf"(?:(?:simply |just |please |then )?{_YOU}(?:simply |just )?"
-        r"(?:use|take|try|get|need)|you need(?: to use)?|all you need is)",
-        "YOU": _YOU,
-        "T": "(?:(?P=task)|(?P=short)|do (?:it|that|this|so))",
-        "M": "(?:(?:a|an|the|some|your) )?(?P=means)",
-    },
+    _PARTS["how_to"],
 )
 
 

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
-from camelid.simulation.lexicon import facts, tasks, templates, texts
+from camelid.simulation.lexicon import facts, read, tasks, templates, texts
 from camelid.simulation.lexicon import words as lexicon_words
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
@@ -34,14 +34,18 @@ _NOT_LAST = frozenset(texts("judge_words", "not_last"))
 _COMMON = frozenset(texts("judge_words", "common"))
 NEGATORS = frozenset(texts("judge_words", "negators"))
 HEDGES = frozenset(texts("judge_words", "hedges"))
-REFUSAL = re.compile(
-    r"\b(?:i|we)(?: (?:really|simply|just|also|sadly|am afraid i|must|have to))* ?"
-    rf"{any_of(texts('judge_words', 'cannot'))}\b"
-    rf"(?! {any_of(texts('judge_words', 'inabilities'))}\b)"
-    r"|^(?:sorry )?no way$|\bmy answer is no\b"
-    r"|\bnot something i can\b|\bi (?:must|have to) (?:refuse|decline)\b"
-)
-BARE_NO = re.compile(r"^(?:sorry |oh )?(?:but )?no(?: thanks| never)?$")
+
+
+def patterns(file: str) -> dict[str, re.Pattern[str]]:
+    """Patterns of a data file; `{name}` in one is any text of that list of the file."""
+    found = read(file, "patterns", dict[str, tuple[str, ...]])
+    forms = {name: "|".join(alternatives) for name, alternatives in found.items()}
+    names = {name for form in forms.values() for name in re.findall(r"\{(\w+)\}", form)}
+    lists = {name: any_of(texts(file, name)) for name in names}
+    return {name: re.compile(form.format(**lists)) for name, form in forms.items()}
+
+
+PATTERNS = patterns("judge_words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,7 @@ def is_negated(spoken: Sequence[str], own: Iterable[str] = ()) -> bool:
 
 def is_refusal(text: str) -> bool:
     """Whether any sentence of a reply declines to answer; `No, he is a smith.` does not."""
-    return any(REFUSAL.search(s.plain) or BARE_NO.search(s.plain) for s in sentences(text))
+    return any(PATTERNS["refusal"].search(sentence.plain) for sentence in sentences(text))
 
 
 _VERBS = frozenset(

@@ -12,7 +12,9 @@ class Talk:
     """One kind of thing that users tell; {v} is what is asked for, {n} what it is told of."""
 
     attribute: str
-    """Of the judge's reference."""
+    """What is asked for: a key of `words.TELLABLE`, or the name; of the judge's reference."""
+    of: str = ""
+    """What it is told of: a key of `words.TELLABLE`; empty where it is told of oneself."""
     told: tuple[str, ...]
     heard: str
     """The assistant's acknowledgement."""

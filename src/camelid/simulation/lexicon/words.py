@@ -25,6 +25,9 @@ NUMBERS = texts("words", "numbers")
 KIN = texts("words", "kin")
 KIN_TRADES = texts("words", "kin_trades")
 DRINKS = texts("words", "drinks")
+TELLABLE = {"item": ITEMS, "colour": COLOURS, "things": COUNTED, "number": NUMBERS}
+TELLABLE |= {"kin": KIN, "trade": KIN_TRADES, "drink": DRINKS}
+"""What users tell of, and what of it."""
 
 SUBJECTS = _forms("subjects")
 """(singular, plural)."""
