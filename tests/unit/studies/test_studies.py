@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from itertools import count
@@ -13,65 +14,93 @@ from typing import Any
 
 import pytest
 import torch
-from camelid.recipes.studies import STUDIES, Study, matched_ffn_dim, study_stages
 
-from camelid import cli
 from camelid.cli import main
-from camelid.data.records import Question
+from camelid.cli.plans import finished, read_plan
 from camelid.errors import ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.inference.generation import cache_type
 from camelid.model.attention import KVCache
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
-from camelid.recipes import studies
-from camelid.run.rows import read_records
-from camelid.settings import from_json, to_json
-from camelid.simulation.world import WorldConfig
-from camelid.stages import throughput
+from camelid.plan import Plan
+from camelid.run.finished import FinishedRun
+from camelid.simulation.config import WorldConfig
+from camelid.sources import tokenizer_training
+from camelid.stages import pretraining
+from camelid.stages.reporting import REPORTING
+from camelid.studies import comparing, study_data, throughput
+from camelid.studies.attention import matched_ffn_dim
+from camelid.studies.known import STUDIES
+from camelid.studies.throughput import stage as throughput_stage
+from camelid.studies.variants import training
 from camelid.tokenization.chat import load_chat_format
 
+KNOWN = dict(STUDIES)
 
-def tiny(name: str) -> Study:
-    study = STUDIES[name]()
+
+def tiny(name: str) -> Plan:
+    """The study with settings that take seconds."""
+    plan = KNOWN[name]()
     world = WorldConfig(
         people=12, towns=12, creatures=12, documents=300, exercises=20, validation_documents=20
     )
-    variants = []
-    for variant in study.variants:
-        old = variant.pretraining
-        full = ModelConfig(
-            dim=32, layers=1, heads=4, kv_heads=4, ffn_dim=96, vocabulary_size=512,
-            context=old.model.context, tied_embeddings=True,
-        )  # fmt: skip
-        heads = min(4, old.model.kv_heads)
-        width = matched_ffn_dim(full, heads, multiple_of=1)
-        model = replace(full, kv_heads=heads, ffn_dim=width)
-        variants.append(
-            replace(variant, pretraining=replace(old, model=model, tokens=3_000, validate_every=2))
-        )
-    return replace(
-        study,
-        study_data=replace(study.study_data, world=world, questions=5),
-        tokenizer_training=replace(study.tokenizer_training, vocabulary_size=512),
-        variants=tuple(variants),
-        throughput=study.throughput
-        and throughput.Config(contexts=(8, 24), new_tokens=4, memory_gib=0.0005, rounds=1),
-    )
+    for index, stage in enumerate(plan.stages):
+        config = stage.config
+        if isinstance(config, study_data.Config):
+            config = replace(config, world=world, questions=5)
+        elif isinstance(config, tokenizer_training.Config):
+            config = replace(config, vocabulary_size=512)
+        elif isinstance(config, throughput.Config):
+            config = throughput.Config(contexts=(8, 24), new_tokens=4, memory_gib=0.0005, rounds=1)
+        elif isinstance(config, pretraining.Config):
+            full = ModelConfig(
+                dim=32, layers=1, heads=4, kv_heads=4, ffn_dim=96, vocabulary_size=512,
+                context=config.model.context, tied_embeddings=True,
+            )  # fmt: skip
+            heads = min(4, config.model.kv_heads)
+            width = matched_ffn_dim(full, heads, multiple_of=1)
+            model = replace(full, kv_heads=heads, ffn_dim=width)
+            config = replace(config, model=model, tokens=3_000, validate_every=2)
+        plan.stages[index] = replace(stage, config=config)
+    return plan
+
+
+def variants_of(plan: Plan) -> dict[str, pretraining.Config]:
+    return {
+        stage.name.partition("/")[0]: stage.config
+        for stage in plan.stages
+        if isinstance(stage.config, pretraining.Config)
+    }
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_variants_match_survive_json_and_read_what_was_written(name: str) -> None:
-    study = STUDIES[name]()
-    counts = [v.pretraining.model.parameter_count for v in study.variants]
+def test_variants_match_and_are_trained_alike(name: str) -> None:
+    plan = STUDIES[name]()
+    plan.check()
+    variants = variants_of(plan)
+    counts = [config.model.parameter_count for config in variants.values()]
     assert max(counts) <= 1.01 * min(counts)
-    assert from_json(to_json(study), Study) == study
-    assert len({v.pretraining.tokens for v in study.variants}) == 1
-    done: list[str] = []
-    for stage in study_stages(study):
-        for path in stage.inputs:
-            assert any(path == d or path.startswith(f"{d}/") for d in done), (stage.name, path)
-        done.append(stage.name)
+    assert len({config.tokens for config in variants.values()}) == 1
+    assert len({config.optimizer for config in variants.values()}) == 1
+    assert len(variants) == len(plan.models) >= 3
+    # The last one has the first one's shape: what another seed alone changes.
+    first, *_, last = variants.values()
+    assert first == last
+    compared = next(s.inputs for s in plan.stages if isinstance(s.inputs, comparing.Inputs))
+    assert [variant for variant, _ in compared.models] == list(variants)
+    assert [folder.stage for _, folder in compared.models] == [f"{v}/pretraining" for v in variants]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_survives_its_json(name: str, tmp_path: Path) -> None:
+    plan = tiny(name)
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(plan.description()), encoding="utf-8")
+    again = read_plan(path, "")
+    assert again.stages == plan.stages
+    assert again.settings == plan.settings
+    assert again.models == plan.models
 
 
 def test_matched_width_against_the_paper() -> None:
@@ -90,19 +119,25 @@ def test_matched_width_against_the_paper() -> None:
         assert 1.2 < other.ffn_dim / full.ffn_dim < 1.3
 
 
-def test_unmatched_variants_and_twice_the_same_name_are_refused() -> None:
-    study = studies.attention()
-    first, second, *others = study.variants
-    wide = replace(
-        second, pretraining=replace(second.pretraining, model=replace(
-            second.pretraining.model, ffn_dim=second.pretraining.model.ffn_dim + 64)),
-    )  # fmt: skip
+def test_unmatched_variants_are_refused() -> None:
+    plan = STUDIES["attention"]()
+    wide = variants_of(plan)["mqa"].model.ffn_dim + 64
+    plan.override(["--mqa.pretraining.model.ffn_dim", str(wide)])
     with pytest.raises(ConfigError, match="within 1%"):
-        replace(study, variants=(first, wide, *others))
-    with pytest.raises(ConfigError, match="different names"):
-        replace(study, variants=(first, first))
-    with pytest.raises(ConfigError, match="two variants"):
-        replace(study, variants=(first,))
+        plan.check()
+
+
+def test_twice_the_same_name_is_refused() -> None:
+    plan = STUDIES["attention"]()
+    stage = next(stage for stage in plan.stages if stage.name == "mqa/pretraining")
+    with pytest.raises(ConfigError, match="'mqa/pretraining' is there already"):
+        plan.add(stage.kind, stage.config, stage.inputs, within="mqa")
+
+
+def test_a_variant_is_trained_at_its_own_context() -> None:
+    shape = variants_of(STUDIES["context"]())["context_512"].model
+    config = training(shape, tokens=10, batch_rows=3)
+    assert (config.row_tokens, config.micro_rows, config.order) == (512, 3, "as_written")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -113,10 +148,6 @@ def test_cache_bytes_are_those_of_its_tables(dtype: torch.dtype) -> None:
     cache = KVCache(model, 5, 40, torch.device("cpu"), dtype)
     held = sum(t.numel() * t.element_size() for t in (*cache.keys, *cache.values))
     assert KVCache.bytes(model, 5, 40, dtype) == held
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
 
 
 def _logprob(model: Transformer, ids: list[int], start: int) -> float:
@@ -132,56 +163,64 @@ def _logprob(model: Transformer, ids: list[int], start: int) -> float:
 def test_a_tiny_study_from_the_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = replace(tiny(name), precision="float32")
-    monkeypatch.setitem(STUDIES, name, lambda: study)
+    monkeypatch.setitem(STUDIES, name, lambda: tiny(name))
     # The n-th measurement takes n seconds.
     readings = (float(sum(range(n // 2 + 1)) + (n % 2) * (n // 2 + 1)) for n in count())
     clock = SimpleNamespace(perf_counter=lambda: next(readings))
-    monkeypatch.setattr(throughput, "time", clock)
+    monkeypatch.setattr(throughput_stage, "time", clock)
     out = tmp_path / "study"
-    command = ["study", name, "--out", str(out), "--study-data.questions", "6"]
+    command = ["study", name, "--out", str(out), "--study_data.questions", "6"]
+    # Of its own accord a study computes in bf16 where the machine has it.
+    command += ["--precision", "float32", "--threads", "1"]
     assert main(command) == 0
-    assert str(out / "report" / "index.html") in capsys.readouterr().out
-    _check_scores(out, study)
-    result = json.loads((out / "comparing/result.json").read_text())["variants"]
+    run = finished(out)
+    assert f"Report: {run.of(REPORTING).last.outputs.page.path}" in capsys.readouterr().out
+    variants = variants_of(tiny(name))
+    _check_scores(run, variants)
+    result = run.of(comparing.COMPARING).last.result.variants
     page = (out / "report/index.html").read_text(encoding="utf-8")
     figures = json.loads((out / "report/summary.json").read_text())
     keys = {figure["key"] for figure in figures}
-    for variant in study.variants:
-        assert f"{variant.name}.facts" in keys
-        assert result[variant.name]["parameters"] == variant.pretraining.model.parameter_count
+    for variant, config in variants.items():
+        assert f"{variant}.facts" in keys
+        assert result[variant].parameters == config.model.parameter_count
     if name == "context":
         assert "paper: Table 16" in page
         assert "paper: Table 17" in page
-        short, long, _ = (result[v.name]["contexts_cut"] for v in study.variants)
+        short, long, _ = (result[variant].contexts_cut for variant in variants)
         assert short > long
     else:
         assert "paper: Table 18" in page
         assert "paper: Figure 24" in page
-        _check_points(out, study)
-    assert "Missing" not in page
-    _check_table(out, study, figures)
+        _check_points(run, variants)
+    # Items of a single model, and those of the other study.
+    reasons = {"this run holds several models", "this study varies something else"}
+    assert set(re.findall(r"Missing: (.*?)\.<", page)) <= reasons
+    _check_table(run, list(variants), figures)
     # A report is made again without the rest, and a second run finds everything done.
     assert main(["report", str(out)]) == 0
-    answers = (out / "comparing/answers.jsonl").stat()
+    answers = run.of(comparing.COMPARING).last.outputs.answers.path
+    before = answers.stat()
     assert main(command) == 0
-    assert (out / "comparing/answers.jsonl").stat() == answers
-    # Without answers the report says what is missing.
+    assert answers.stat() == before
+    # An output that a finished stage should hold and does not is an error; the stage is named.
     shutil.rmtree(out / "comparing")
-    assert main(["report", str(out)]) == 0
-    assert "Missing" in (out / "report/index.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 2
+    assert "--redo comparing" in capsys.readouterr().err
 
 
-def _check_table(out: Path, study: Study, figures: list[dict[str, Any]]) -> None:
+def _check_table(run: FinishedRun, variants: list[str], figures: list[dict[str, Any]]) -> None:
     """Accuracy and difference of one category, counted from the answers."""
-    rows = [json.loads(line) for line in _lines(out / "comparing/answers.jsonl")]
-    first, second = (v.name for v in study.variants[:2])
+    rows = run.of(comparing.COMPARING).last.outputs.answers.read()
+    first, second = variants[:2]
     right = {
-        name: [r["right"] for r in rows if (r["variant"], r["category"]) == (name, "dialogue")]
+        name: [row.right for row in rows if (row.variant, row.category) == (name, "dialogue")]
         for name in (first, second)
     }
     shares = {name: sum(found) / 6 for name, found in right.items()}
-    with (out / "report/tables/general.csv").open(encoding="utf-8", newline="") as file:
+    [path] = (run.root / "report/tables").glob("by-*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
         table = {row["variant"]: row for row in csv.DictReader(file)}
     column = next(name for name in table[first] if name.startswith("dialogue ("))
     for name, share in shares.items():
@@ -194,16 +233,17 @@ def _check_table(out: Path, study: Study, figures: list[dict[str, Any]]) -> None
     assert table["chance"][column] == "25.0"
 
 
-def _check_scores(out: Path, study: Study) -> None:
+def _check_scores(run: FinishedRun, variants: dict[str, pretraining.Config]) -> None:
     """Scores of all choices against one plain forward pass each."""
-    tokenizer = load_chat_format(out / "tokenizer_training/tokenizer").tokenizer
-    asked = {q.id: q for q in read_records(out / "study_data/questions.jsonl", Question)}
-    rows = [json.loads(line) for line in _lines(out / "comparing/answers.jsonl")]
-    assert len(rows) == len(asked) * len(study.variants)
-    for variant in study.variants:
-        model = load_transformer(out / variant.name / "pretraining/model")
-        for row in [row for row in rows if row["variant"] == variant.name][::5]:
-            question = asked[row["id"]]
+    [compared] = run.of(comparing.COMPARING).stages
+    tokenizer = load_chat_format(compared.inputs.tokenizer.path).tokenizer
+    asked = {question.id: question for question in compared.inputs.questions.read()}
+    rows = compared.outputs.answers.read()
+    assert len(rows) == len(asked) * len(variants)
+    for variant, folder in compared.inputs.models:
+        model = load_transformer(folder.path)
+        for row in [row for row in rows if row.variant == variant][::5]:
+            question = asked[row.id]
             before = [tokenizer.bos_id, *tokenizer.encode(question.context)]
             ends = []
             for choice in question.choices:
@@ -211,30 +251,29 @@ def _check_scores(out: Path, study: Study) -> None:
                 assert whole[: len(before)] == before
                 ends.append(whole[len(before) :])
             kept = before[-(model.config.context + 1 - max(map(len, ends))) :]
-            for end, score in zip(ends, row["scores"], strict=True):
+            for end, score in zip(ends, row.scores, strict=True):
                 expected = _logprob(model, [*kept, *end], len(kept))
                 assert score == pytest.approx(expected, abs=2e-3)
-            best = max(range(len(row["scores"])), key=row["scores"].__getitem__)
-            assert row["right"] == (best == question.answer)
+            best = max(range(len(row.scores)), key=row.scores.__getitem__)
+            assert row.right == (best == question.answer)
 
 
-def _check_points(out: Path, study: Study) -> None:
-    rows = [json.loads(line) for line in _lines(out / "throughput/throughput.jsonl")]
-    settings = study.throughput
-    assert settings is not None
+def _check_points(run: FinishedRun, variants: dict[str, pretraining.Config]) -> None:
+    [timed] = run.of(throughput.THROUGHPUT).stages
+    rows, settings = timed.outputs.points.read(), timed.config
     limit = settings.memory_gib * 2**30
     for number, row in enumerate(rows, 1):
-        assert row["seconds"] == row["fastest"] == row["slowest"] == number
-        assert row["queries_per_second"] == pytest.approx(row["batch"] / number)
-        assert row["latency_ms"] == pytest.approx(1e3 * number / 4)
-    assert {row["variant"] for row in rows} == {"mha", "mqa", "gqa"}
-    for variant in study.variants[:3]:
-        shape = variant.pretraining.model
+        assert row.seconds == row.fastest == row.slowest == number
+        assert row.queries_per_second == pytest.approx(row.batch / number)
+        assert row.latency_ms == pytest.approx(1e3 * number / 4)
+    assert {row.variant for row in rows} == {"mha", "mqa", "gqa"}
+    for variant in ("mha", "mqa", "gqa"):
+        shape = variants[variant].model
         for length in settings.contexts:
-            line = [r for r in rows if r["variant"] == variant.name and r["context"] == length]
-            assert [r["batch"] for r in line] == [2**i for i in range(len(line))]
+            line = [r for r in rows if r.variant == variant and r.context == length]
+            assert [r.batch for r in line] == [2**i for i in range(len(line))]
             weights = 4 * shape.parameter_count
-            dtype = cache_type(Transformer(shape), "float32")
+            dtype = cache_type(Transformer(shape))
             sizes = [
                 KVCache.bytes(shape, 2**i, length + settings.new_tokens, dtype)
                 for i in range(len(line) + 1)
@@ -245,4 +284,4 @@ def _check_points(out: Path, study: Study) -> None:
 def test_unknown_study_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "atention"]) == 2
     assert "Did you mean 'attention'?" in capsys.readouterr().err
-    assert cli.main(["study", "attention", "--tokens", "3"]) == 2
+    assert main(["study", "attention", "--tokens", "3"]) == 2
