@@ -1,24 +1,17 @@
-"""Context distillation and its gate, red teaming's memory, and the prompts of the evaluation."""
+"""Context distillation and its gate."""
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from camelid.data.records import Message, Prompt
-from camelid.errors import MissingInputError
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
-from camelid.model.config import ModelConfig
-from camelid.model.transformer import Transformer
-from camelid.run.progress import RunProgress
-from camelid.run.stage import StageContext
-from camelid.stages import context_distillation, evaluating
-from camelid.stages.context_distillation import (
+from camelid.methods import context_distillation
+from camelid.methods.context_distillation import (
     ADJECTIVES,
     CATEGORY_TEMPLATES,
     DEFAULT_CATEGORY_TEMPLATE,
@@ -27,8 +20,6 @@ from camelid.stages.context_distillation import (
     generic_preprompt,
     with_preprompt,
 )
-from camelid.stages.evaluating import select_prompts, sequence_log_ratios, set_of
-from camelid.stages.red_teaming import earlier_violations
 
 
 def make_prompt(identity, **changes):
@@ -111,16 +102,19 @@ class Distillation:
             replies.append(Reply(prompt, 0, ids, (7, 1), text, stop[0] if stop else "stop"))
         return replies
 
-    def rate(self, replies):
+    def rate(self, replies, *, watching=None):
         name = VARIANTS[len(self.rated)]
         self.rated.append(list(replies))
         scores = [self.table[reply.prompt.id][name][1] for reply in replies]
         # Helpfulness and the combined reward say the opposite: only safety may count.
         opposite = [-score for score in scores]
-        return Rewards(opposite, scores, opposite, [False] * len(scores))
+        return Rewards(opposite, scores, opposite, [False] * len(scores), [])
 
     def outcome(self):
-        return {row["prompt_id"]: (row["kept"], row["answer"]) for row in self.rows}
+        """Return whether each prompt's answer is kept, and its text where it is."""
+        return {
+            row.prompt_id: (row.kept, row.distilled.text if row.kept else None) for row in self.rows
+        }
 
 
 def test_an_answer_is_kept_only_where_its_safety_score_is_above_the_original(monkeypatch):
@@ -144,11 +138,11 @@ def test_an_answer_is_kept_only_where_its_safety_score_is_above_the_original(mon
         "far below zero": (True, "g"),
     }
     row = found.rows[0]
-    assert (row["original"], row["generic"], row["template"]) == ("o", "g", "t")
-    assert row["prompt"] == "Attack generic wins."
-    assert row["risk_category"] == "illicit_criminal"
-    assert row["original_score"] == 0.5
-    assert row["generic_score"] == pytest.approx(0.8807970779778823)
+    assert (row.original.text, row.generic.text, row.template.text) == ("o", "g", "t")
+    assert row.prompt == "Attack generic wins."
+    assert row.risk_category == "illicit_criminal"
+    assert row.original.score == 0.5
+    assert row.generic.score == pytest.approx(0.8807970779778823)
 
 
 def test_unusable_answers_are_not_kept(monkeypatch):
@@ -192,109 +186,6 @@ def test_each_prompt_is_asked_bare_and_with_both_preprompts(monkeypatch, categor
 def test_extreme_scores_do_not_overflow(monkeypatch):
     table = {"a": {"original": ("o", -1e4), "generic": ("g", 1e4), "template": ("t", 0.0)}}
     [row] = Distillation(monkeypatch, table).rows
-    assert row["kept"]
-    assert row["original_score"] == pytest.approx(0.0)
-    assert row["generic_score"] == 1.0
-
-
-def test_earlier_violations_of_all_rounds(tmp_path):
-    rounds = {
-        "v1": [("a", True), ("b", False), ("c", False)],
-        "v2": [("c", True), ("a", False), ("d", False)],
-    }
-    for name, rows in rounds.items():
-        lines = [json.dumps({"prompt_id": i, "violating": v}) + "\n" for i, v in rows]
-        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    context = StageContext(
-        name="v3/red_teaming",
-        root=tmp_path,
-        out=tmp_path,
-        work=tmp_path,
-        seed=1,
-        run_seed=1,
-        progress=RunProgress(),
-    )
-    assert earlier_violations(context, []) == set()
-    assert earlier_violations(context, ["v1.jsonl"]) == {"a"}
-    # What was resisted once stays on the list.
-    assert earlier_violations(context, ["v1.jsonl", "v2.jsonl"]) == {"a", "c"}
-    with pytest.raises(MissingInputError):
-        earlier_violations(context, ["v4.jsonl"])
-
-
-PLAIN = {"attack_vector": None, "risk_category": None, "is_safety": False}
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, "adversarial"),
-        ({"borderline": True, "reference": {"task": "x"}}, "adversarial"),
-        (PLAIN | {"borderline": True, "reference": {"task": "x"}}, "borderline"),
-        (PLAIN | {"reference": {"task": "x"}}, "helpful"),
-        (PLAIN | {"reference": {}}, "helpful"),
-        (PLAIN, "dialogue"),
-    ],
-)
-def test_set_of(changes, expected):
-    assert set_of(make_prompt("a", **changes)) == expected
-
-
-def test_select_prompts_takes_the_test_split_up_to_each_limit():
-    kinds = {
-        "adversarial": {},
-        "borderline": PLAIN | {"borderline": True},
-        "helpful": PLAIN | {"reference": {"task": "x"}},
-        "dialogue": PLAIN,
-    }
-    prompts = [
-        make_prompt(f"{name}/{split}/{number}", split=split, **changes)
-        for name, changes in kinds.items()
-        for split in ("test", "validation", "ppo")
-        for number in range(9)
-    ]
-    limits = {"adversarial": 4, "borderline": 0, "helpful": 20, "dialogue": 1}
-    config = evaluating.Config(sampling=Sampling(), **limits)
-    chosen = select_prompts(prompts, config)
-    assert all(prompt.split == "test" and set_of(prompt) == name for name, prompt in chosen)
-    names = [name for name, _ in chosen]
-    assert {name: names.count(name) for name in kinds} == limits | {"helpful": 9}
-    assert len({prompt.id for _, prompt in chosen}) == len(chosen)
-    # The choice is of the ids, not of the file's order, and not simply the first ones.
-    assert select_prompts(prompts[::-1], config) == chosen
-    attacks = [prompt.id for name, prompt in chosen if name == "adversarial"]
-    assert attacks != [f"adversarial/test/{number}" for number in range(4)]
-
-
-def test_a_larger_limit_only_adds_prompts():
-    prompts = [make_prompt(str(number)) for number in range(30)]
-    few, many = (
-        select_prompts(prompts, evaluating.Config(sampling=Sampling(), adversarial=limit))
-        for limit in (5, 20)
-    )
-    assert many[:5] == few
-
-
-@torch.no_grad()
-def test_log_ratios_are_those_of_the_tempered_distributions():
-    config = ModelConfig(
-        dim=16, layers=1, heads=2, kv_heads=2, ffn_dim=16, vocabulary_size=12, context=16
-    )
-    models = []
-    for seed in (1, 2):
-        models.append(Transformer(config).double())
-        models[-1].initialise(seed)
-    tokens = (7, 3, 5)
-    reply = Reply(make_prompt("a"), 0, (4, 9), tokens, "x", "stop")
-    found = {
-        temperature: sequence_log_ratios(*models, [reply], temperature=temperature)
-        for temperature in (1.0, 0.5)
-    }
-    for temperature, [ratio] in found.items():
-        totals = []
-        for model in models:
-            logits = model.logits(model(torch.tensor([reply.sequence])))[0] / temperature
-            logp = torch.log_softmax(logits, -1)
-            totals.append(sum(float(logp[1 + i, token]) for i, token in enumerate(tokens)))
-        assert ratio == pytest.approx(totals[0] - totals[1], rel=1e-6)
-    assert found[1.0] != pytest.approx(found[0.5])
+    assert row.kept
+    assert row.original.score == pytest.approx(0.0)
+    assert row.generic.score == 1.0

@@ -11,9 +11,8 @@ from camelid.data.annotation import Pair
 from camelid.data.prompts import bucket
 from camelid.data.records import Message, Preference, Prompt
 from camelid.errors import DataError
-from camelid.simulation.annotators import AnnotatorConfig
-from camelid.stages import preference_collection
-from camelid.stages.preference_collection import GUARD_BUCKETS, Config, describe
+from camelid.methods import preferences as preferences_module
+from camelid.methods.preferences import GUARD_BUCKETS, Collector, describe
 
 
 class Annotator:
@@ -94,20 +93,14 @@ def collector(monkeypatch):
                 split=prompt.split,
             )
 
-        monkeypatch.setattr(preference_collection, "sample_pairs", sample_pairs)
-        config = Config(
-            helpfulness_pairs=0,
-            safety_pairs=0,
-            test_pairs=0,
-            guard_pairs=0,
-            continued_share=continued_share,
-            annotator=AnnotatorConfig(),
-        )
+        monkeypatch.setattr(preferences_module, "sample_pairs", sample_pairs)
         chat = SimpleNamespace(render_prompt=lambda messages: messages[-1].content)
-        model = SimpleNamespace(config=SimpleNamespace(context=longest + config.max_new_tokens))
-        return preference_collection._Collector(
-            config=config,
-            context=SimpleNamespace(name="v1/preference_collection", seed=1),
+        model = SimpleNamespace(config=SimpleNamespace(context=longest + 8))
+        return Collector(
+            temperatures=(0.5, 1.0),
+            max_new_tokens=8,
+            continued_share=continued_share,
+            seed=1,
             chat=chat,
             variants=(SimpleNamespace(model=model), SimpleNamespace(model=model)),
             annotator=Annotator(),
@@ -185,10 +178,10 @@ def test_part_of_the_comparisons_continues_a_dialogue_with_its_chosen_reply(coll
         tokenizer=SimpleNamespace(encode=lambda text: text.split()),
     )
     described = describe(preferences, chat)
-    assert described["continued"] == 10
-    assert described["turns_per_dialogue"] == 50 / 40
-    assert described["tokens_in_response"] == 4
-    assert described["strength"] == {"better": 40}
+    assert described.continued == 10
+    assert described.turns_per_dialogue == 50 / 40
+    assert described.tokens_in_response == 4
+    assert described.strength == {"better": 40}
 
 
 def test_prompts_too_long_for_the_context_are_counted(collector):

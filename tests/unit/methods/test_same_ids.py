@@ -7,19 +7,20 @@ import pytest
 import torch
 from tokenizers import pre_tokenizers
 
-from camelid.data.records import Dialogue, Message, Preference, Prompt
+from camelid.data.records import Dialogue, Message, MetricsRow, Preference, Prompt
 from camelid.errors import DataError
 from camelid.inference import replies as replies_module
 from camelid.inference.generation import Completion
 from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
+from camelid.methods import fine_tuning
+from camelid.methods.reward_pairs import tokenise
 from camelid.stages import sft
-from camelid.stages.reward_modeling import tokenise
 from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.chat import chat_format_of, load_chat_format
 from camelid.tokenization.training import train_sentencepiece
 from camelid.tokenization.vocabulary import Vocabulary
-from camelid.train.config import OptimizerConfig
+from camelid.train.config import FineTuningConfig, OptimizerConfig
 
 HISTORY = (
     Message(role="system", content="Be brief."),
@@ -60,22 +61,30 @@ def chat(request, tmp_path_factory):
     )
 
 
-def fine_tuning_row(chat, monkeypatch, tmp_path):
-    """Return what `sft.fine_tune` would train on: ids of its only row and which are targets."""
+def fine_tuning_row(chat, monkeypatch, workshop):
+    """Return what `fine_tune` would train on: ids of its only row and which are targets."""
     seen = []
 
     def fit(model, objective, batches_from, *args, **kwargs):
         seen.extend(next(batches_from(0)))
         raise InterruptedError
 
-    monkeypatch.setattr(sft, "fit", fit)
+    monkeypatch.setattr(fine_tuning, "fit", fit)
     messages = (*HISTORY, Message(role="assistant", content=REPLY, train=True))
     dialogue = Dialogue(id="d", messages=messages, category="x", is_safety=False, source="x")
-    config = sft.Config(optimizer=OptimizerConfig(learning_rate=1e-4), row_tokens=512)
+    config = FineTuningConfig(optimizer=OptimizerConfig(learning_rate=1e-4), row_tokens=512)
     model = SimpleNamespace(tok_embeddings=torch.nn.Embedding(1, 1), device=torch.device("cpu"))
-    context = SimpleNamespace(name="sft", seed=0, out=tmp_path)
+    outputs = workshop.outputs(sft.Outputs)
     with pytest.raises(InterruptedError):
-        sft.fine_tune(model, chat, [dialogue], config, context)
+        fine_tuning.fine_tune(
+            model,
+            chat,
+            [dialogue],
+            config,
+            workshop.context(),
+            to=outputs.model,
+            metrics=outputs.metrics,
+        )
     [batch] = seen
     length = int((batch.documents_BL[0] >= 0).sum())
     targets = torch.zeros(batch.tokens_BL.shape[1], dtype=torch.bool)
@@ -83,11 +92,11 @@ def fine_tuning_row(chat, monkeypatch, tmp_path):
     return batch.tokens_BL[0, :length].tolist(), targets[:length].tolist()
 
 
-def test_every_stage_sees_the_same_ids(chat, monkeypatch, tmp_path):
+def test_every_stage_sees_the_same_ids(chat, monkeypatch, workshop):
     prompt_ids = chat.render_prompt(HISTORY)
     reply_ids = [*chat.encode_reply(REPLY), chat.end_id]
     whole = [*prompt_ids, *reply_ids]
-    tuned, targets = fine_tuning_row(chat, monkeypatch, tmp_path)
+    tuned, targets = fine_tuning_row(chat, monkeypatch, workshop)
     assert tuned == whole
     assert targets == [False] * len(prompt_ids) + [True] * len(reply_ids)
 
@@ -141,7 +150,7 @@ def test_a_prompt_that_is_cut_says_so(chat, monkeypatch):
 
 
 @pytest.mark.parametrize("policy", ["error", "drop", "truncate_left", "truncate_answer"])
-def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, tmp_path, policy):
+def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, workshop, policy):
     messages = (
         Message(role="user", content="one two"),
         Message(role="assistant", content="three " * 30, train=True),
@@ -156,19 +165,40 @@ def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, tmp_path, policy
 
     def fit(model, objective, batches_from, *args, **kwargs):
         seen.extend(next(batches_from(0)))
-        (tmp_path / "metrics.jsonl").write_text('{"loss": 1.0}\n', encoding="utf-8")
+        kwargs["metrics"].write(
+            MetricsRow(
+                step=step,
+                loss=loss,
+                grad_norm=1.0,
+                lr=1e-4,
+                tokens=8,
+                tokens_per_second=1.0,
+                mfu=None,
+                peak_memory_gib=1.0,
+                metrics={},
+            )
+            for step, loss in ((1, 9.0), (2, 0.25))
+        )
         return iter(())
 
-    monkeypatch.setattr(sft, "fit", fit)
-    monkeypatch.setattr(sft, "save_model", lambda model, path: None)
-    config = sft.Config(
+    monkeypatch.setattr(fine_tuning, "fit", fit)
+    monkeypatch.setattr(fine_tuning, "save_model", lambda model, path: None)
+    config = FineTuningConfig(
         optimizer=OptimizerConfig(learning_rate=1e-4), row_tokens=row, too_long=policy
     )
     model = SimpleNamespace(tok_embeddings=torch.nn.Embedding(1, 1), device=torch.device("cpu"))
-    context = SimpleNamespace(name="sft", seed=0, out=tmp_path)
+    outputs = workshop.outputs(sft.Outputs)
 
     def tune():
-        return sft.fine_tune(model, chat, dialogues, config, context)
+        return fine_tuning.fine_tune(
+            model,
+            chat,
+            dialogues,
+            config,
+            workshop.context(),
+            to=outputs.model,
+            metrics=outputs.metrics,
+        )
 
     if policy == "error":
         with pytest.raises(DataError, match="dialogue '0'"):
@@ -176,10 +206,12 @@ def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, tmp_path, policy
         return
     result = tune()
     dropped = int(policy == "drop")
-    assert result["too_long_policy"] == policy
-    assert result["packing"] == "isolated"
-    assert (result["dialogues_too_long"], result["dialogues_dropped"]) == (1, dropped)
-    assert result["dialogues"] == 2 - dropped
+    assert result.too_long_policy == policy
+    assert result.packing == "isolated"
+    assert (result.dialogues_too_long, result.dialogues_dropped) == (1, dropped)
+    # The mean of the last tenth of the steps, read from the file.
+    assert result.final_loss == 0.25
+    assert result.dialogues == 2 - dropped
     tokens = torch.cat([batch.tokens_BL.flatten() for batch in seen]).tolist()
     targets = torch.cat([batch.predicts_BL.flatten() for batch in seen])
     # No forged end: the end tokens that are learned are those of dialogues kept whole.

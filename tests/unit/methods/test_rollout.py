@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from camelid.stages.rollout import RolloutSettings, make_rollout, mini_batches
 
 from camelid.data.records import Message, Prompt
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.losses import log_probabilities, logit
+from camelid.methods.rollout import RolloutSettings, make_rollout, mini_batches
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
@@ -158,16 +158,16 @@ def test_rollout_equals_a_loop_over_rows_and_actions(scene):
         assert not rollout.returns_BA[index, len(row.logp) :].any()
     counted = [len(row.logp) for row in rows]
     summary = rollout.summary
-    assert summary["reward"] == pytest.approx(sum(final) / len(final), rel=1e-5)
-    assert summary["kl"] == pytest.approx(sum(sum(row.kl) for row in rows) / len(rows), rel=1e-5)
+    assert summary.reward == pytest.approx(sum(final) / len(final), rel=1e-5)
+    assert summary.kl == pytest.approx(sum(sum(row.kl) for row in rows) / len(rows), rel=1e-5)
     k3 = sum(math.expm1(-k) + k for row in rows for k in row.kl) / len(rows)
-    assert summary["kl_k3"] == pytest.approx(k3, rel=1e-5)
+    assert summary.kl_k3 == pytest.approx(k3, rel=1e-5)
     surprise = -sum(sum(row.logp) for row in rows) / sum(counted)
-    assert summary["entropy"] == pytest.approx(surprise, rel=1e-5)
-    assert summary["eos_share"] == pytest.approx(4 / 7)
-    assert summary["reply_length"] == pytest.approx(sum(counted) / 7)
+    assert summary.entropy == pytest.approx(surprise, rel=1e-5)
+    assert summary.eos_share == pytest.approx(4 / 7)
+    assert summary.reply_length == pytest.approx(sum(counted) / 7)
     # Both branches of the gate took part, besides the two tagged prompts.
-    assert 2 / 7 < summary["gated_share"] < 1
+    assert 2 / 7 < summary.gated_share < 1
 
 
 @torch.no_grad()
@@ -176,7 +176,7 @@ def test_guard_only_watches(scene):
     for reply in scene.replies:
         values_L = scene.guard.values(torch.tensor([reply.sequence]))[0]
         scores.append(float(values_L[-1]))
-    assert scene.rollout.summary["guard_reward"] == pytest.approx(sum(scores) / 7, rel=1e-6)
+    assert scene.rollout.summary.guard_reward == pytest.approx(sum(scores) / 7, rel=1e-6)
     again = make_rollout(
         scene.model,
         scene.reference,
@@ -186,7 +186,7 @@ def test_guard_only_watches(scene):
         settings=SETTINGS,
     )
     assert torch.equal(again.advantages_BA, scene.rollout.advantages_BA)
-    assert again.summary["guard_reward"] != scene.rollout.summary["guard_reward"]
+    assert again.summary.guard_reward != scene.rollout.summary.guard_reward
 
 
 @pytest.mark.parametrize(("minibatch_rows", "micro_rows"), [(7, 7), (4, 2), (3, 5), (1, 1)])
@@ -247,9 +247,10 @@ TABLE[BEST] = 2.0
 class TableOfRewards:
     """Stands in for the pair of reward models."""
 
-    def rate(self, replies):
+    def rate(self, replies, *, watching=None):
         values = [TABLE[reply.tokens[0]] for reply in replies]
-        return Rewards(values, values, values, [False] * len(values))
+        watched = [0.0] * len(values)
+        return Rewards(values, values, values, [False] * len(values), watched)
 
 
 class OneToken:
@@ -311,7 +312,7 @@ def learn(longest, sign):
         pass
     lengths = {len(reply.tokens) for rollout in rollouts for reply in rollout.replies}
     assert lengths <= {1, longest}
-    return before, probability_of_the_best(policy), [r.summary["reward"] for r in rollouts]
+    return before, probability_of_the_best(policy), [r.summary.reward for r in rollouts]
 
 
 @pytest.mark.parametrize("longest", [1, 2])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from camelid.data.records import GhostDialogue, Message
-from camelid.stages.ghost_attention import (
+from camelid.methods.ghost_attention import (
     as_ppo_prompts,
     measure_recall,
     sample_dialogues,
@@ -162,18 +162,16 @@ def test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and
     assert [text for role, text in last["g"] if role == "assistant"] == [
         f"neutral/{turn} of g" for turn in range(1, 5)
     ]
-    assert [(r["turn"], r["dialogue_id"]) for r in rows] == [
-        (t, i) for t in (2, 4, 6) for i in "gh"
-    ]
-    assert {row["when"] for row in rows} == {"before"}
-    assert rows[0]["reply"] == "probe/2 of g"
+    assert [(r.turn, r.dialogue_id) for r in rows] == [(t, i) for t in (2, 4, 6) for i in "gh"]
+    assert {row.when for row in rows} == {"before"}
+    assert rows[0].reply == "probe/2 of g"
 
 
 def test_recall_counts_replies_that_state_the_expected_words():
     said = {"probe/2": "I am captain orlo!", "probe/4": "Captain Orlos.", "probe/6": ""}
     talker = FakeTalker(lambda identity, salt: said.get(salt, ""))
     rows = measure_recall(talker, [ghost()], "after")
-    assert [row["kept"] for row in rows] == [True, False, False]
+    assert [row.kept for row in rows] == [True, False, False]
     # Empty neutral answers are filled in, so that the dialogue stays one.
     assert talker.asked[-1][1]["g"][1] == ("assistant", "...")
 

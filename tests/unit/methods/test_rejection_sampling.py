@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from camelid.data.records import Message, Prompt, Sample
+from camelid.data.records import Message, Prompt, Sample, TuningRow
 from camelid.inference.rewards import Rewards
-from camelid.stages.rejection_sampling import Config, finished_rewards, pick_bests, tune_temperature
+from camelid.methods.rejection_sampling import finished_rewards, pick_bests, tune_temperature
 
 
 def make_prompt(identity, **changes):
@@ -101,9 +101,8 @@ class FakeSampler:
     """Answers with rewards from a table of temperature -> prompt -> rewards."""
 
     def __init__(self, table, cut=()):
-        self.table, self.asked, self.notes = table, [], []
+        self.table, self.asked = table, []
         self.cut = cut
-        self.context = SimpleNamespace(progress=SimpleNamespace(note=self.notes.append))
 
     def __call__(self, prompts, temperature, samples, salt):
         self.asked.append(([p.id for p in prompts], temperature, samples, salt))
@@ -123,7 +122,7 @@ class FakeSampler:
         # Only the combined reward may decide.
         opposite = [-reward for reward in rewards]
         gated = [False] * len(rewards)
-        return [r for r, _ in drawn], Rewards(opposite, opposite, rewards, gated)
+        return [r for r, _ in drawn], Rewards(opposite, opposite, rewards, gated, [])
 
 
 TABLE = {
@@ -136,39 +135,40 @@ TABLE = {
 }
 
 
+def best_temperature(sampler, prompts, temperatures=(0.7, 1.0, 1.3), samples=2):
+    """The choice that the stage makes of the means."""
+    means, _ = tune_temperature(sampler, prompts, temperatures, samples)
+    assert list(means) == list(temperatures)
+    return max(means, key=means.__getitem__)
+
+
 @pytest.mark.parametrize("temperatures", [(0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0,)])
 def test_the_temperature_with_the_highest_mean_best_reward_is_taken(temperatures):
     sampler = FakeSampler(TABLE)
-    config = Config(prompts=2, samples=2, temperatures=temperatures, fine_tuning=None)
-    chosen, rows = tune_temperature(sampler, [make_prompt("a"), make_prompt("b")], config)
-    assert chosen == 1.0
-    assert [call[1] for call in sampler.asked] == list(temperatures)
+    prompts = [make_prompt("a"), make_prompt("b")]
+    means, rows = tune_temperature(sampler, prompts, temperatures, 2)
+    assert means == {t: {0.7: 1.0, 1.0: 1.5, 1.3: 0.5}[t] for t in temperatures}
+    assert best_temperature(sampler, prompts, temperatures) == 1.0
+    assert [call[1] for call in sampler.asked] == 2 * list(temperatures)
     assert {(tuple(c[0]), c[2], c[3]) for c in sampler.asked} == {(("a", "b"), 2, "tuning")}
     assert rows == [
-        {
-            "temperature": t,
-            "prompt_id": p,
-            "sample": n,
-            "stop_reason": "stop",
-            "reward": TABLE[t][p][n],
-        }
+        TuningRow(temperature=t, prompt_id=p, sample=n, stop_reason="stop", reward=TABLE[t][p][n])
         for t in temperatures
         for p in "ab"
         for n in range(2)
     ]
-    assert len(sampler.notes) == len(temperatures)
 
 
 def test_an_unfinished_answer_makes_no_temperature_win():
-    config = Config(prompts=2, samples=2, temperatures=(0.7, 1.0, 1.3), fine_tuning=None)
     prompts = [make_prompt("a"), make_prompt("b")]
     # Without the 4.0 the bests at 1.0 are -9 and -1.
-    assert tune_temperature(FakeSampler(TABLE, cut=(4.0,)), prompts, config)[0] == 0.7
+    assert best_temperature(FakeSampler(TABLE, cut=(4.0,)), prompts) == 0.7
     # At 1.3 only the easy prompt is finished: the other counts with the worst reward, -9.
-    assert tune_temperature(FakeSampler(TABLE, cut=(-4.0, -5.0)), prompts, config)[0] == 1.0
+    assert best_temperature(FakeSampler(TABLE, cut=(-4.0, -5.0)), prompts) == 1.0
     nothing = FakeSampler({1.0: {"a": [1.0]}}, cut=(1.0,))
-    one = Config(prompts=1, samples=1, temperatures=(1.0,), fine_tuning=None)
-    assert tune_temperature(nothing, prompts[:1], one)[0] == 1.0
+    means, [row] = tune_temperature(nothing, prompts[:1], (1.0,), 1)
+    assert means == {1.0: 1.0}
+    assert row.stop_reason == "length"
 
 
 def test_only_finished_answers_count_in_the_mean_rewards():
@@ -178,16 +178,10 @@ def test_only_finished_answers_count_in_the_mean_rewards():
         sample("b", "x", -4.0),
         sample("c", "x", 7.0, stop_reason="length"),
     ]
-    assert finished_rewards(samples) == {
-        "prompts_with_finished_answer": 2,
-        "mean_best_reward": 1.0,
-        "mean_median_reward": -1.0,
-    }
-    assert finished_rewards(samples[:1])["mean_best_reward"] is None
+    assert finished_rewards(samples) == [[1.0, 2.0, 6.0], [-4.0]]
+    assert finished_rewards(samples[:1]) == []
 
 
 def test_negative_bests_are_not_raised_to_zero():
     table = {1.0: {"a": [-5.0, -2.0]}, 1.2: {"a": [-3.0, -4.0]}}
-    config = Config(prompts=1, samples=2, temperatures=(1.2, 1.0), fine_tuning=None)
-    chosen, _ = tune_temperature(FakeSampler(table), [make_prompt("a")], config)
-    assert chosen == 1.0
+    assert best_temperature(FakeSampler(table), [make_prompt("a")], (1.2, 1.0)) == 1.0
