@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,74 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the public data sets are not beside this repository (../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A finished run of the smoke recipe, made once a session; no test may change it."""
+    from camelid.recipes import RECIPES
+    from camelid.run.directory import RunDirectory
+    from camelid.run.files import hash_path
+    from camelid.run.runner import execute
+    from camelid.run.stage import RunSettings
+    from camelid.runtime import open_runtime
+
+    plan = RECIPES["smoke"]()
+    plan.settings = RunSettings(threads=1)
+    plan.check()
+    root = tmp_path_factory.mktemp("runs") / "smoke"
+    execute(
+        plan.stages,
+        RunDirectory(root),
+        name=plan.name,
+        recipe=plan.description(),
+        settings=plan.settings,
+        runtime=open_runtime(plan.settings.precision, plan.settings.threads),
+    )
+    before = hash_path(root)
+    yield root
+    assert hash_path(root) == before, "a test changed the run that all tests share"
+
+
+@pytest.fixture(scope="session")
+def copy_run() -> Callable[[Path, Path], Path]:
+    """Copies a run; weights are linked, everything else may be written to."""
+
+    def copy_one(source: str, target: str) -> None:
+        (os.link if source.endswith(".safetensors") else shutil.copy2)(source, target)
+
+    def copy(source: Path, target: Path) -> Path:
+        shutil.copytree(source, target, symlinks=True, copy_function=copy_one)
+        return target
+
+    return copy
+
+
+@pytest.fixture
+def smoke_copy(smoke_run: Path, copy_run: Callable[[Path, Path], Path], tmp_path: Path) -> Path:
+    """A copy of the smoke run of one's own."""
+    return copy_run(smoke_run, tmp_path / "smoke")
+
+
+@pytest.fixture(scope="session")
+def remake_report() -> Callable[[Path], None]:
+    """Makes the report of a run of the smoke recipe again."""
+    from camelid.recipes import RECIPES
+    from camelid.run.directory import RunDirectory
+    from camelid.run.runner import execute
+    from camelid.run.stage import RunSettings
+    from camelid.runtime import Runtime
+
+    def remake(root: Path) -> None:
+        plan = RECIPES["smoke"]()
+        execute(
+            plan.stages,
+            RunDirectory(root),
+            name=plan.name,
+            recipe=plan.description(),
+            settings=RunSettings(threads=1),
+            runtime=Runtime(),
+            only="reporting",
+        )
+
+    return remake

@@ -29,7 +29,7 @@ def _card(report: Report, name: Card) -> dict[str, str]:
 def model_card(report: Report) -> str:
     """The model card as Markdown."""
     manifest, shown = report.run.manifest, report.shown
-    stages = manifest.stages.values()
+    stages = report.run.trained.values()
     dates = "not recorded"
     if stages:
         dates = f"{min(s.started for s in stages)} to {max(s.finished for s in stages)}"

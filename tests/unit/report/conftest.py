@@ -1,28 +1,84 @@
-import importlib.util
+"""A run with varied verdicts: the smoke run's models are too poor to differ in any."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from camelid.data.records import STRENGTHS
+
+SCRIPT = "<script>alert('pwned')</script>"
+BOLD = "Who built <b>the mill</b> & who \"owns\" it?"
+
+
+def _edit(path: Path, change: Callable[[int, dict[str, Any]], None]) -> None:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        change(number, row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory):
-    """A synthetic run with its report in `reporting`; tests must not change it."""
-    from camelid.report import write_report
+def varied(
+    smoke_run: Path,
+    copy_run: Callable[[Path, Path], Path],
+    remake_report: Callable[[Path], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A copy of the smoke run with other verdicts, scores and texts, and its report.
 
-    root = _write(tmp_path_factory.mktemp("report") / "pocket")
-    write_report(root, root / "reporting")
+    Verdicts of all kinds stand in it, and none where a judge may have none; scores that tie; texts
+    with markup. Tests must not change it.
+    """
+    root = copy_run(smoke_run, tmp_path_factory.mktemp("varied") / "smoke")
+    draw = random.Random(7)
+
+    def reply(number: int, row: dict[str, Any]) -> None:
+        good = {"base": 0.1, "sft": 0.4, "final": 0.8}.get(row["model"], 0.6)
+        row["judgement"] |= {
+            "score": draw.choice([0.0, 0.25, 0.5, 1.0, None]),
+            "exact": draw.choice([True, False, None]) if draw.random() < 0.5 else None,
+            "violating": draw.random() > good if draw.random() < 0.9 else None,
+            "refusing": draw.random() > good,
+        }
+        row["guard_rm"] += draw.gauss(0, 1)
+        row["reward"] += draw.gauss(good, 1)
+        row["stop_reason"] = draw.choice(["stop", "length"])
+        if row["log_ratio"] is not None:
+            row["log_ratio"] = draw.gauss(0, 1) if draw.random() < 0.8 else None
+        if draw.random() < 0.3:
+            row["reply"] = SCRIPT
+        if draw.random() < 0.3:
+            row["prompt"][-1]["content"] = BOLD
+        if draw.random() < 0.2:
+            row["prompt"].insert(0, {"role": "system", "content": "Be <brief>.", "train": False})
+
+    def attack(number: int, row: dict[str, Any]) -> None:
+        row["violating"] = draw.choice([True, True, False, None])
+        row["earlier_violation"] = draw.random() < 0.3
+
+    def score(number: int, row: dict[str, Any]) -> None:
+        row["strength"] = STRENGTHS[number % 4]
+        row["prompt_key"] = number // 3
+        for side in ("chosen_scores", "rejected_scores"):
+            row[side] = {name: draw.gauss(0, 2) for name in row[side]}
+        if number % 5 == 0:
+            row["rejected_scores"] = dict(row["chosen_scores"])
+
+    def probe(number: int, row: dict[str, Any]) -> None:
+        row["kept"] = draw.random() < (0.9 if row["when"] == "after" else 0.4)
+
+    _edit(root / "evaluating/replies.jsonl", reply)
+    for name in ("v1", "v2"):
+        _edit(root / name / "red_teaming/red_teaming.jsonl", attack)
+        _edit(root / name / "reward_modeling/test_scores.jsonl", score)
+    _edit(root / "ghost_attention/recall.jsonl", probe)
+    result = root / "ppo/result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"best_iteration": 3}))
+    remake_report(root)
     return root
-
-
-@pytest.fixture
-def run_directory(tmp_path):
-    """A synthetic run of one's own."""
-    return _write(tmp_path / "pocket")
-
-
-def _write(root: Path) -> Path:
-    path = Path(__file__).with_name("synthetic.py")
-    spec = importlib.util.spec_from_file_location("synthetic_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_run(root)

@@ -1,18 +1,110 @@
+"""Every figure of the report against plain loops over the run's files."""
+
+from __future__ import annotations
+
+import csv
 import itertools
 import json
 import math
 import statistics
+from collections import Counter
 
 import pytest
 
-from camelid.data.records import STRENGTHS
-from camelid.evaluation.statistics import proportion
-from camelid.report import figures
+from camelid.methods.best_of import expected_max, expected_median
+from camelid.recipes import RECIPES
 from camelid.report.energy import Power, carbon_tonnes, energy_kwh, stated_power
-from camelid.report.figures import expected_max, expected_median
-from camelid.report.inputs import Run
 from camelid.report.pipeline_graph import dependencies, direct_edges
-from camelid.report.summary import accuracy, summarize
+from camelid.run.finished import FinishedRun
+from camelid.stages.evaluating import EVALUATING
+from camelid.stages.rejection_sampling import REJECTION_SAMPLING
+from camelid.stages.rejection_sampling import report as rejection_report
+
+Z = 1.959963984540054
+STRENGTHS = ("significantly_better", "better", "slightly_better", "negligibly_better")
+MODELS = ("base", "sft", "v1", "v2", "context_distillation", "ghost_attention", "final")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def table(root, anchor):
+    path = root / "reporting" / "tables" / f"{anchor}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def wilson(right, n, clusters=None):
+    """The score interval, written out."""
+    p, k = right / n, clusters or n
+    centre = (p + Z**2 / (2 * k)) / (1 + Z**2 / k)
+    half = Z * math.sqrt(p * (1 - p) / k + Z**2 / (4 * k**2)) / (1 + Z**2 / k)
+    return p, max(0.0, centre - half), min(1.0, centre + half)
+
+
+def shown(right, n):
+    if n == 0:
+        return ""
+    value, low, high = (100 * x for x in wilson(right, n))
+    return f"{value:.1f} ({low:.1f}–{high:.1f})"
+
+
+def normal(values):
+    middle = sum(values) / len(values)
+    error = math.sqrt(sum((v - middle) ** 2 for v in values) / (len(values) - 1) / len(values))
+    return middle, middle - Z * error, middle + Z * error
+
+
+def same(measure, expected, n):
+    assert (measure["value"], measure["low"], measure["high"]) == pytest.approx(expected), measure
+    assert measure["n"] == n
+
+
+@pytest.fixture(scope="module")
+def figures(varied):
+    found = json.loads((varied / "reporting/summary.json").read_text(encoding="utf-8"))
+    assert len({measure["key"] for measure in found}) == len(found)
+    return {measure["key"]: measure for measure in found}
+
+
+@pytest.fixture(scope="module")
+def seen(varied):
+    return FinishedRun(varied, RECIPES["smoke"]().stages)
+
+
+@pytest.fixture(scope="module")
+def answers(varied):
+    """Replies by model and set."""
+    found = {}
+    for row in lines(varied / "evaluating/replies.jsonl"):
+        found.setdefault((row["model"], row["set"]), []).append(row)
+    assert {model for model, _ in found} == set(MODELS)
+    return found
+
+
+def verdicts(rows, name):
+    found = []
+    for row in rows:
+        if row["judgement"][name] is not None:
+            found.append(row["judgement"][name])
+    assert found
+    return found
+
+
+def pairs(a, b, value):
+    """(value of a, value of b) on the prompts where both have one."""
+    other = {row["prompt_id"]: value(row) for row in b}
+    found = []
+    for row in a:
+        left, right = value(row), other.get(row["prompt_id"])
+        if left is not None and right is not None:
+            found.append((left, right))
+    assert found
+    return found
+
+
+# Formulas
 
 
 def test_carbon_is_table_2():
@@ -30,12 +122,6 @@ def test_carbon_is_table_2():
     assert energy_kwh(3600, 1000, 1.5) == pytest.approx(1.5)
 
 
-def test_power_comes_from_the_manifest():
-    stated = {"watts": 65, "power_usage_effectiveness": 1.2, "carbon_kg_per_kwh": 0.1}
-    assert stated_power(stated) == Power(watts=65.0, pue=1.2, intensity=0.1)
-    assert stated_power({}) is None
-
-
 def test_expectations_over_subsets_equal_the_plain_average():
     values = [0.3, 0.9, 0.1, 0.5, 0.7]
     for n in range(1, 6):
@@ -45,118 +131,511 @@ def test_expectations_over_subsets_equal_the_plain_average():
         assert expected_median(values, n) == pytest.approx(middle)
 
 
+# The run
+
+
+def test_power_comes_from_the_manifest(seen, varied):
+    stated = json.loads((varied / "run.json").read_text())
+    assert stated_power(seen.manifest) == Power(
+        watts=stated["watts"],
+        pue=stated["power_usage_effectiveness"],
+        intensity=stated["carbon_kg_per_kwh"],
+    )
+
+
+def test_time_memory_and_energy_are_those_of_the_manifest(varied, figures):
+    manifest = json.loads((varied / "run.json").read_text())
+    stages = {n: stage for n, stage in manifest["stages"].items() if n != "reporting"}
+    body = table(varied, "energy-and-carbon")[1:]
+    assert [row[0] for row in body] == [*stages, "whole run"]
+    seconds = energy = carbon = peak = 0.0
+    for row, stage in zip(body, stages.values(), strict=False):
+        kwh = stage["seconds"] / 3600 * manifest["watts"] / 1000
+        kwh *= manifest["power_usage_effectiveness"]
+        assert float(row[1]) == round(stage["seconds"], 1)
+        assert float(row[2]) == stage["peak_memory_gib"]
+        assert float(row[4]) == pytest.approx(kwh)
+        assert float(row[5]) == pytest.approx(kwh * manifest["carbon_kg_per_kwh"])
+        assert stage["energy_kwh"] == pytest.approx(kwh, rel=1e-3, abs=1e-8)
+        seconds, energy = seconds + stage["seconds"], energy + kwh
+        carbon += kwh * manifest["carbon_kg_per_kwh"]
+        peak = max(peak, stage["peak_memory_gib"])
+    whole = list(map(float, body[-1][1:]))
+    assert whole == pytest.approx([round(seconds, 1), peak, manifest["watts"], energy, carbon])
+    assert figures["run.seconds"]["value"] == pytest.approx(seconds)
+    assert figures["run.peak_memory_gib"]["value"] == peak
+
+
 def test_only_direct_edges_are_drawn():
-    stages = {
-        "data": {"fingerprint_parts": {"inputs": {}}},
-        "sft": {"fingerprint_parts": {"inputs": {"data/prompts.jsonl": "h"}}},
-        "v1/rejection_sampling": {
-            "fingerprint_parts": {"inputs": {"sft/model": "h", "data/prompts.jsonl": "h"}}
+    needs = {"data": set(), "sft": {"data"}, "v1/rejection_sampling": {"sft", "data"}}
+    assert direct_edges(needs) == [("data", "sft"), ("sft", "v1/rejection_sampling")]
+
+
+def test_the_pipeline_is_what_the_fingerprints_say(seen, varied):
+    manifest = json.loads((varied / "run.json").read_text())
+    names = [name for name in manifest["stages"] if name != "reporting"]
+    needs = {}
+    for name in names:
+        read = manifest["stages"][name]["fingerprint"]["inputs"]
+        needs[name] = {n for n in names for label in read if label.startswith(f"{n}/")}
+    assert dependencies(seen) == needs
+
+    def reached(edges):
+        found = set(edges)
+        while True:
+            more = {(a, d) for a, b in found for c, d in found if b == c} - found
+            if not more:
+                return found
+            found |= more
+
+    direct = direct_edges(needs)
+    assert reached(direct) == reached({(a, b) for b, read in needs.items() for a in read})
+    for edge in direct:
+        assert edge not in reached(set(direct) - {edge})
+
+
+def test_settings_stand_as_they_were_used(seen, varied):
+    used = json.loads((varied / "recipe.json").read_text())["settings"]
+    rows = table(varied, "settings")[1:]
+    found = set()
+    for stage in seen.stages:
+        for field, (value, section) in stage.kind.paper.items():
+            at = used[stage.name]
+            for part in field.split("."):
+                at = at[part]
+            found.add((f"{stage.kind.name}.{field}", str(at), f"{value} ({section})"))
+    assert {tuple(row) for row in rows} == found
+    assert len(rows) == len(found) > 30
+
+
+def test_pretraining_is_shown_as_measured(varied, figures, seen, monkeypatch):
+    result = json.loads((varied / "pretraining/result.json").read_text())
+    measure = figures["pretraining.validation_perplexity"]
+    assert (measure["value"], measure["n"]) == (
+        result["validation_perplexity"],
+        result["validation_tokens"],
+    )
+    last = lines(varied / "pretraining/validation.jsonl")[-1]
+    assert measure["value"] == pytest.approx(math.exp(last["loss"]), rel=1e-6)
+    rows = {row[0]: row[1] for row in table(varied, "model")[1:]}
+    assert int(rows["parameters"]) == result["parameters"]
+    assert int(rows["training tokens"]) == result["tokens"]
+    curves = plotted(seen, "pretraining", "training-loss", monkeypatch)
+    a_step = result["tokens"] / result["steps"] / 1e6
+    for label, file in (("training", "metrics"), ("validation", "validation")):
+        written = lines(varied / f"pretraining/{file}.jsonl")
+        assert list(curves[label]) == pytest.approx([row["step"] * a_step for row in written])
+        losses = [math.exp(row["loss"]) for row in written]
+        assert list(curves[label].values()) == pytest.approx(losses)
+
+
+def plotted(seen, kind, anchor, monkeypatch):
+    """Label -> {x: y} of the lines of one item's plot."""
+    from matplotlib.axes import Axes
+
+    curves = {}
+    plot = Axes.plot
+
+    def record(axes, x, y, *rest, **named):
+        curves[named.get("label")] = dict(zip(map(float, x), map(float, y), strict=True))
+        return plot(axes, x, y, *rest, **named)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    stage = next(stage for stage in seen.stages if stage.kind.name == kind)
+    item = next(item for item in stage.kind.reporter().items if item.anchor == anchor)
+    item.draw(seen.of(stage.kind))
+    return curves
+
+
+# Data
+
+
+def test_preferences_are_counted_by_round(varied):
+    names, *body = table(varied, "preference-statistics")
+    assert names[-4:] == list(STRENGTHS)
+    assert [row[0] for row in body] == ["v1", "v2", "the paper (Meta)"]
+    for name, row in zip(("v1", "v2"), body, strict=False):
+        rows = lines(varied / name / "preference_collection/preferences.jsonl")
+        assert int(row[1]) == len(rows)
+        turns = [sum(m["role"] == "user" for m in pair["prompt"]) for pair in rows]
+        assert float(row[2]) == pytest.approx(statistics.fmean(turns))
+        counted = Counter(pair["strength"] for pair in rows)
+        assert row[-4:] == [f"{100 * counted[s] / len(rows):.0f} %" for s in STRENGTHS]
+
+
+def test_system_prompts_and_evaluation_prompts_are_counted(varied, answers):
+    systems, prompts = Counter(), {}
+    for (_, name), rows in answers.items():
+        for row in rows:
+            first = row["prompt"][0]
+            systems[first["content"] if first["role"] == "system" else "(none)"] += 1
+            group = (name, row["risk_category"] or row["category"])
+            prompts.setdefault(group, {})[row["prompt_id"]] = row["turns"] > 1
+    assert {row[0]: int(row[1]) for row in table(varied, "system-prompts")[1:]} == systems
+    expected = [
+        [*group, str(sum(not several for several in found.values())), str(sum(found.values()))]
+        for group, found in sorted(prompts.items())
+    ]
+    assert table(varied, "evaluation-prompts")[1:] == expected
+
+
+# Reward models
+
+
+def accurate(rows, model):
+    """Pairs in the right order; a tie is not."""
+    return sum(row["chosen_scores"][model] > row["rejected_scores"][model] for row in rows)
+
+
+def chosen(rows, kind, strength=None):
+    return [row for row in rows if row["kind"] == kind and strength in (None, row["strength"])]
+
+
+def test_accuracy_counts_ties_as_wrong_and_prompts_once(varied, figures):
+    ties = 0
+    for name in ("v1", "v2"):
+        rows = lines(varied / name / "reward_modeling/test_scores.jsonl")
+        ties += sum(row["chosen_scores"] == row["rejected_scores"] for row in rows)
+        for model, kind in (("helpfulness_rm", "helpfulness"), ("safety_rm", "safety")):
+            for strength in (None, *STRENGTHS):
+                found = chosen(rows, kind, strength)
+                groups = len({row["prompt_key"] for row in found})
+                key = f"{name}.{model}.accuracy" + (f".{strength}" if strength else "")
+                expected = wilson(accurate(found, model), len(found), groups)
+                same(figures[key], expected, len(found))
+                assert figures[key]["judge"] == "simulated annotators"
+    assert ties
+
+
+def _accuracy_cell(rows, model, kind, strength=None):
+    found = chosen(rows, kind, strength)
+    value, low, high = wilson(
+        accurate(found, model), len(found), len({row["prompt_key"] for row in found})
+    )
+    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def test_tables_7_and_8_keep_kinds_and_strengths_apart(varied):
+    scores = {
+        name: lines(varied / name / "reward_modeling/test_scores.jsonl") for name in ("v1", "v2")
+    }
+    by_set = {row[0]: row[1:] for row in table(varied, "accuracy-by-set")[1:]}
+    by_strength = {row[0]: row[1:] for row in table(varied, "accuracy-by-strength")[1:]}
+    kinds = ("helpfulness", "safety")
+    assert table(varied, "accuracy-by-set")[0][1:] == [f"{kind} pairs %" for kind in kinds]
+    for model in ("helpfulness_rm", "safety_rm"):
+        for name, rows in scores.items():
+            expected = [_accuracy_cell(rows, model, kind) for kind in kinds]
+            assert by_set[f"{name} {model}"] == expected
+        for kind in kinds:
+            assert by_strength[f"{model} on {kind} pairs, v2"] == [
+                _accuracy_cell(scores["v2"], model, kind, strength)
+                for strength in (*STRENGTHS, None)
+            ]
+    assert by_strength["safety_rm on safety pairs, the paper"] == [
+        *("94.3", "76.3", "65.7", "55.3", "64.5")
+    ]
+
+
+def test_the_gate_is_shown_as_tuned(varied):
+    body = table(varied, "gates")[1:]
+    for index, name in enumerate(("v1", "v2")):
+        gate = json.loads((varied / name / "reward_modeling/gate.json").read_text())
+        for row, values in (
+            (body[2 * index], (gate["threshold"], gate["precision"], gate["recall"])),
+            (
+                body[2 * index + 1],
+                (0.15, gate["precision_at_paper_threshold"], gate["recall_at_paper_threshold"]),
+            ),
+        ):
+            assert row[0].startswith(name)
+            assert row[1:] == ["" if value is None else str(value) for value in values]
+
+
+# Rejection sampling and PPO
+
+
+def reward(row):
+    """R_c between 0 and 1; an answer that was cut counts as zero."""
+    return 1 / (1 + math.exp(-row["reward"])) if row["stop_reason"] == "stop" else 0.0
+
+
+def by_prompt(rows):
+    found = {}
+    for row in rows:
+        found.setdefault(row["prompt_id"], []).append(reward(row))
+    return list(found.values())
+
+
+def over_subsets(groups, n, of):
+    return statistics.fmean(
+        statistics.fmean(of(subset) for subset in itertools.combinations(group, n))
+        for group in groups
+    )
+
+
+def test_an_answer_that_was_cut_counts_as_zero(varied, seen):
+    rows = lines(varied / "v2/rejection_sampling/samples.jsonl")
+    assert {row["stop_reason"] for row in rows} == {"stop", "length"}
+    stage = seen.of(REJECTION_SAMPLING).last
+    found = rejection_report._by_prompt(stage.rows(stage.outputs.samples))
+    for group, expected in zip(found, by_prompt(rows), strict=True):
+        assert group == pytest.approx(expected)
+
+
+def test_best_and_median_of_n_are_means_over_all_subsets(varied, seen, monkeypatch):
+    curves = plotted(seen, "rejection_sampling", "best-of-n", monkeypatch)
+    for name in ("v1", "v2"):
+        groups = by_prompt(lines(varied / name / "rejection_sampling/samples.jsonl"))
+        for label, of in (("best", max), ("median", statistics.median)):
+            expected = {n: over_subsets(groups, n, of) for n in range(1, 5)}
+            assert curves[f"{name} {label}"] == pytest.approx(expected)
+
+
+def test_best_of_n_by_temperature(varied, seen, monkeypatch):
+    curves = plotted(seen, "rejection_sampling", "temperatures", monkeypatch)
+    rows = lines(varied / "v2/rejection_sampling/temperature_tuning.jsonl")
+    for temperature in {row["temperature"] for row in rows}:
+        groups = by_prompt([row for row in rows if row["temperature"] == temperature])
+        expected = {n: over_subsets(groups, n, max) for n in range(1, 5)}
+        assert curves[f"T = {temperature:g}"] == pytest.approx(expected)
+
+
+def test_ppo_is_shown_up_to_the_weights_that_were_kept(varied, figures):
+    rows = lines(varied / "ppo/iterations.jsonl")
+    best = json.loads((varied / "ppo/result.json").read_text())["best_iteration"]
+    assert 0 < best < rows[-1]["iteration"]
+    checked = [r for r in rows if r["iteration"] <= best and r["validation_reward"] is not None]
+    for key, field in (
+        ("ppo.reward", "validation_reward"),
+        ("ppo.guard_reward", "validation_guard_reward"),
+    ):
+        assert figures[key]["value"] == checked[-1][field]
+        at = checked[-1]["iteration"]
+        assert figures[key]["unit"] == f"logit, validation prompts, iteration {at}"
+    last = [r["rollout"]["kl"] for r in rows if r["rollout"] and r["iteration"] <= best][-3:]
+    assert figures["ppo.kl"]["value"] == pytest.approx(sum(last) / len(last))
+    assert figures["ppo.kl"]["unit"] == f"nats a reply, mean of the 3 iterations up to {best}"
+
+
+def test_ppo_that_kept_its_start_has_no_divergence(smoke_run):
+    result = json.loads((smoke_run / "ppo/result.json").read_text())
+    summary = json.loads((smoke_run / "reporting/summary.json").read_text())
+    found = next(measure for measure in summary if measure["key"] == "ppo.kl")
+    if result["best_iteration"] == 0:
+        assert found["value"] is None
+        assert found["reason"] == "the weights before training were kept"
+    else:
+        assert found["value"] is not None
+
+
+# Ghost Attention, context distillation, red teaming
+
+
+def test_recall_by_turn(varied, figures):
+    rows = lines(varied / "ghost_attention/recall.jsonl")
+    body = {row[0]: row[1:] for row in table(varied, "table")[1:]}
+    for turn in (2, 4, 6):
+        cells = []
+        for when in ("before", "after"):
+            kept = [row["kept"] for row in rows if (row["turn"], row["when"]) == (turn, when)]
+            same(
+                figures[f"ghost_attention.turn{turn}.{when}"],
+                wilson(sum(kept), len(kept)),
+                len(kept),
+            )
+            cells.append(shown(sum(kept), len(kept)))
+        assert body[str(turn)][:2] == cells
+    assert {row["kept"] for row in rows} == {True, False}
+
+
+def test_kept_share_of_context_distillation(varied, figures):
+    kept = [row["kept"] for row in lines(varied / "context_distillation/pairs.jsonl")]
+    same(figures["context_distillation.kept_share"], wilson(sum(kept), len(kept)), len(kept))
+
+
+def attacks(root, name, *, earlier=False):
+    rows = lines(root / name / "red_teaming/red_teaming.jsonl")
+    found = [r for r in rows if r["earlier_violation"] is earlier and r["violating"] is not None]
+    assert found
+    return found
+
+
+def test_red_teaming_by_round(varied):
+    body = {row[0]: row[1:] for row in table(varied, "rounds")[1:]}
+    for name in ("v1", "v2"):
+        new, again = attacks(varied, name), attacks(varied, name, earlier=True)
+        resisted = sum(not row["violating"] for row in again)
+        assert body[name] == [
+            str(len(new)),
+            shown(sum(row["violating"] for row in new), len(new)),
+            str(len(again)),
+            shown(resisted, len(again)),
+            "exact judge",
+        ]
+
+
+AXES = {
+    "risk category": "risk_category",
+    "attack vector": "attack_vector",
+    "attack strength": "attack_strength",
+}
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_red_teaming_by_axis(varied, axis):
+    columns, *body = table(varied, f"red-team-{axis.replace(' ', '-')}")
+    assert columns == [axis, "v1 violations %", "v2 violations %"]
+    found = {name: attacks(varied, name) for name in ("v1", "v2")}
+    values = {row[AXES[axis]] or "–" for rows in found.values() for row in rows}
+    assert [row[0] for row in body] == [*sorted(values), "all"]
+    for value, *cells in body:
+        for cell, rows in zip(cells, found.values(), strict=True):
+            hit = [
+                row["violating"] for row in rows if value in ("all", row[AXES[axis]] or "–")
+            ]
+            assert cell == shown(sum(hit), len(hit))
+
+
+def test_red_teaming_in_every_cell(varied):
+    groups = {}
+    for row in attacks(varied, "v2"):
+        key = tuple(row[field] or "–" for field in AXES.values())
+        groups.setdefault(key, []).append(row["violating"])
+    expected = [
+        [*key, str(len(hit)), str(round(100 * sum(hit) / len(hit), 1))]
+        for key, hit in sorted(groups.items())
+    ]
+    assert table(varied, "cells")[1:] == expected
+
+
+# Evaluation
+
+
+def test_rates_leave_out_what_the_judge_cannot_tell(figures, answers):
+    for key, (model, name, verdict) in {
+        **{f"{m}.exact_helpfulness": (m, "helpful", "exact") for m in ("base", "sft", "final")},
+        **{
+            f"{m}.violation_rate": (m, "adversarial", "violating")
+            for m in ("sft", "v1", "v2", "final")
         },
-    }
-    found = direct_edges(dependencies(stages))
-    assert found == [("data", "sft"), ("sft", "v1/rejection_sampling")]
+        **{f"{m}.false_refusal_rate": (m, "borderline", "refusing") for m in ("sft", "final")},
+    }.items():
+        found = verdicts(answers[model, name], verdict)
+        same(figures[key], wilson(sum(found), len(found)), len(found))
+        assert figures[key]["judge"] == "exact judge"
+    asked = answers["final", "helpful"]
+    assert figures["final.exact_helpfulness"]["n"] < len(asked)
 
 
-def _pair(chosen, rejected, kind="helpfulness", strength="better", prompt=None):
-    scores = {"chosen_scores": {"helpfulness_rm": chosen}}
-    return {
-        "kind": kind,
-        "strength": strength,
-        "prompt_key": prompt,
-        **scores,
-        "rejected_scores": {"helpfulness_rm": rejected},
-    }
+def test_win_rates_are_paired_and_ties_count_half(figures, answers):
+    for model in ("v1", "v2", "final"):
+        found = pairs(
+            answers[model, "helpful"],
+            answers["sft", "helpful"],
+            lambda row: row["judgement"]["score"],
+        )
+        outcomes = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in found]
+        padded = [*outcomes, 1.0, 1.0, 0.0, 0.0]
+        centre = sum(padded) / len(padded)
+        error = math.sqrt(sum((v - centre) ** 2 for v in padded)) / len(padded)
+        expected = (
+            sum(outcomes) / len(outcomes),
+            max(0.0, centre - Z * error),
+            min(1.0, centre + Z * error),
+        )
+        same(figures[f"{model}.win_rate_vs_sft"], expected, len(found))
+        assert 0.5 in outcomes
 
 
-def test_a_tie_is_not_accurate_and_kinds_stay_apart(tmp_path):
-    folder = tmp_path / "v1/reward_modeling"
-    folder.mkdir(parents=True)
-    rows = [
-        _pair(1, 0, prompt=1),
-        _pair(1, 1, prompt=2),
-        _pair(0, 1, prompt=2),
-        _pair(2, 1, strength="slightly_better", prompt=3),
-    ]
-    rows += [_pair(9, 0, kind="safety")] * 6
-    (folder / "test_scores.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = accuracy(Run(tmp_path), "v1", "helpfulness_rm", None, "helpfulness")
-    assert found == proportion(2, 4, clusters=3)
-    found = accuracy(Run(tmp_path), "v1", "helpfulness_rm", "better", "helpfulness")
-    assert (found.value, found.n) == (pytest.approx(1 / 3), 3)
+def test_changes_are_paired_on_prompts(figures, answers):
+    both = (answers["final", "adversarial"], answers["sft", "adversarial"])
+    found = pairs(*both, lambda row: row["judgement"]["violating"])
+    assert len(found) < len(both[0])
+    same(figures["final.violation_rate_change"], normal([a - b for a, b in found]), len(found))
+    halves = normal([a - 0.5 * b for a, b in found])
+    same(figures["final.violation_halved_margin"], halves, len(found))
+    found = pairs(*both, lambda row: row["guard_rm"])
+    same(figures["final.guard_change_on_attacks"], normal([a - b for a, b in found]), len(found))
 
 
-def _replies(model, name, judgements):
-    return [
-        {
-            "model": model,
-            "set": name,
-            "prompt_id": f"p{i}",
-            "prompt": [{"role": "user", "content": "?"}],
-            "reply": "same",
-            "reply_tokens": 4,
-            "stop_reason": "stop",
-            "judge": {"name": "exact judge", **judgement},
-        }
-        for i, judgement in enumerate(judgements)
-    ]
+def test_what_ppo_changed_is_counted_from_the_model_that_it_started_from(
+    seen, figures, answers
+):
+    start = dict(seen.of(EVALUATING).last.inputs.references)["final"]
+    # The model before the last in the order of training.
+    assert start == MODELS[-2]
+    for key, field in (("reward", "reward"), ("guard", "guard_rm")):
+        found = pairs(
+            answers["final", "helpful"], answers[start, "helpful"], lambda row, f=field: row[f]
+        )
+        measure = figures[f"final.{key}_gain_over_start"]
+        same(measure, normal([a - b for a, b in found]), len(found))
 
 
-def test_paired_figures_by_hand(tmp_path):
-    def scores(*values):
-        return [{"score": v, "exact": v == 1} for v in values]
-
-    def violations(*values):
-        return [{"violating": bool(v)} for v in values]
-
-    rows = [
-        *_replies("sft", "helpful", scores(0, 0, 1, 0.5)),
-        *_replies("final", "helpful", scores(1, 0, 1, 0)),
-        *_replies("sft", "adversarial", violations(1, 1, 1, 0)),
-        *_replies("final", "adversarial", violations(1, 0, 0, 0)),
-    ]
-    (tmp_path / "evaluating").mkdir()
-    text = "".join(json.dumps(row) + "\n" for row in reversed(rows))
-    (tmp_path / "evaluating/replies.jsonl").write_text(text)
-    found = {m.key: m for m in summarize(Run(tmp_path))}
-    # One win, two ties (half each), one loss of four.
-    assert found["final.win_rate_vs_sft"].value == pytest.approx(0.5)
-    assert found["final.exact_helpfulness"].value == 0.5
-    assert found["final.violation_rate_change"].value == pytest.approx(-0.5)
-    assert found["final.violation_halved_margin"].value == pytest.approx(0.25 - 0.375)
-    assert found["final.distinct_replies"].value == 0.25
-    assert found["final.false_refusal_rate"].value is None
-    assert found["final.win_rate_vs_sft"].judge == "exact judge"
+def test_averages_and_distinct_replies(figures, answers):
+    for model in ("sft", "final"):
+        rows = answers[model, "helpful"]
+        lengths = [row["reply_tokens"] for row in rows]
+        same(figures[f"{model}.reply_length"], normal(lengths), len(rows))
+        texts = {row["reply"] for row in rows}
+        measure = figures[f"{model}.distinct_replies"]
+        assert (measure["value"], measure["n"]) == (len(texts) / len(rows), len(rows))
+        assert measure["low"] is None
+    rows = answers["final", "helpful"]
+    ended = sum(row["stop_reason"] == "stop" for row in rows)
+    same(figures["final.eos_share"], wilson(ended, len(rows)), len(rows))
+    ratios = [row["log_ratio"] for row in rows if row["log_ratio"] is not None]
+    assert len(ratios) < len(rows)
+    same(figures["final.mean_log_ratio"], normal(ratios), len(ratios))
 
 
-def test_what_ppo_changed_is_counted_from_the_model_that_it_started_from(tmp_path):
-    rows = [
-        {**row, "reward": value, "guard_rm": -value}
-        for model, values in {"sft": (0, 0), "v1": (1, 3), "final": (4, 4)}.items()
-        for row, value in zip(_replies(model, "helpful", [{}] * 2), values, strict=True)
-    ]
-    (tmp_path / "evaluating").mkdir()
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "evaluating/replies.jsonl").write_text(text)
-    result = {"models": {"sft": "a", "v1": "b", "final": "c"}, "references": {"final": "v1"}}
-    (tmp_path / "evaluating/result.json").write_text(json.dumps(result))
-    found = {m.key: m.value for m in summarize(Run(tmp_path))}
-    assert found["final.reward_gain_over_start"] == 2.0
-    assert found["final.guard_gain_over_start"] == -2.0
+def test_the_table_of_models_says_the_same(varied, answers):
+    names, *body = table(varied, "model-changes")
+    assert [row[0] for row in body] == list(MODELS)
+    for model, *cells in body:
+        found = dict(zip(names[1:], cells, strict=True))
+        for column, (name, verdict) in {
+            "exactly right %": ("helpful", "exact"),
+            "violations %": ("adversarial", "violating"),
+            "false refusals %": ("borderline", "refusing"),
+        }.items():
+            given = verdicts(answers[model, name], verdict)
+            assert found[column] == shown(sum(given), len(given))
+        rows = answers[model, "helpful"]
+        for column, field in {
+            "reward (logit)": "reward",
+            "guard reward (logit)": "guard_rm",
+            "length (tokens)": "reply_tokens",
+        }.items():
+            expected = statistics.fmean(row[field] for row in rows)
+            assert float(found[column]) == pytest.approx(expected)
+        distinct = len({row["reply"] for row in rows}) / len(rows)
+        assert float(found["distinct replies %"]) == round(100 * distinct, 1)
 
 
-def test_an_answer_that_was_cut_counts_as_zero():
-    rows = [
-        {"prompt_id": "a", "reward": reward, "stop_reason": reason}
-        for reward, reason in ((0.0, "stop"), (9.0, "length"))
-    ]
-    assert figures._by_prompt(rows) == [[0.5, 0.0]]
+def test_violations_by_category_of_every_chat_model(varied, answers):
+    columns, *body = table(varied, "violations-by-category")
+    chats = MODELS[1:]
+    assert columns[1:] == [f"{model} violations %" for model in chats]
+    for group, *cells in body:
+        for model, cell in zip(chats, cells, strict=True):
+            rows = [r for r in answers[model, "adversarial"] if r["risk_category"] == group]
+            found = [
+                row["judgement"]["violating"]
+                for row in rows
+                if row["judgement"]["violating"] is not None
+            ]
+            assert cell == shown(sum(found), len(found))
 
 
-def test_summary_has_the_keys_of_the_issue(written):
-    found = {m["key"]: m for m in json.loads((written / "reporting/summary.json").read_text())}
+# The summary as a whole
+
+
+def test_summary_has_the_keys_of_the_issue(figures):
     expected = {"pretraining.validation_perplexity", "run.seconds", "run.peak_memory_gib"}
     expected |= {f"{m}.exact_helpfulness" for m in ("base", "sft", "final")}
-    for name in ("v1", "v2", "v3"):
+    for name in ("v1", "v2"):
         for kind in ("helpfulness_rm", "safety_rm"):
             expected.add(f"{name}.{kind}.accuracy")
             expected |= {f"{name}.{kind}.accuracy.{strength}" for strength in STRENGTHS}
@@ -169,12 +648,9 @@ def test_summary_has_the_keys_of_the_issue(written):
     expected |= {"final.distinct_replies", "context_distillation.kept_share"}
     expected |= {f"ghost_attention.turn{t}.{w}" for t in (2, 4, 6) for w in ("before", "after")}
     expected |= {"ppo.reward", "ppo.guard_reward", "ppo.kl"}
-    assert expected <= found.keys()
-    for measure in found.values():
-        assert set(measure) == {"key", "value", "low", "high", "n", "unit", "judge"}
+    assert expected <= figures.keys()
+    for measure in figures.values():
+        assert measure["value"] is not None or measure["reason"], measure
+        assert (measure["value"] is None) == (measure["reason"] is not None), measure
         if measure["low"] is not None:
             assert measure["low"] - 1e-9 <= measure["value"] <= measure["high"] + 1e-9
-    assert found["run.seconds"]["value"] == sum(30 + i for i in range(20))
-    assert found["ppo.reward"]["value"] == pytest.approx(0.6 + 20 / 22)
-    assert found["ppo.reward"]["unit"] == "logit, validation prompts, iteration 20"
-    assert math.isclose(found["ppo.kl"]["value"], (18 + 19 + 20) / 4 / 3)

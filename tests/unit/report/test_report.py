@@ -1,18 +1,30 @@
+"""Page, cards, tables and index of a run of the smoke recipe."""
+
+from __future__ import annotations
+
 import csv
+import dataclasses
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
 
-from camelid.errors import DataError
-from camelid.report import final_table, html, paper, write_report
-from camelid.report.inputs import Run
+from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.recipes import RECIPES
+from camelid.report import index
+from camelid.report.cards import model_card, safety_report
+from camelid.report.page import headlines, make_report, render
+from camelid.run.finished import FinishedRun
+from camelid.run.item import Drawing, Table
+from camelid.stages.reporting import REPORTING
+from camelid.studies.known import STUDIES
+
+LAST = ("ghost_attention", "ppo", "evaluating")
 
 
 class _Page(HTMLParser):
-    """Collects what a browser would fetch, run or jump to."""
+    """Collects what a browser would fetch, run or jump to, and the text of tables."""
 
     def __init__(self):
         super().__init__()
@@ -29,47 +41,94 @@ class _Page(HTMLParser):
 SVG_PARTS = {"g", "path", "clippath", "use", "defs", "marker", "rect", "svg"}
 
 
+def report_of(root):
+    return make_report(FinishedRun(root, RECIPES["smoke"]().stages))
+
+
+def forget(root, *names):
+    """Take stages out of the record of a run, as if it had been stopped before them."""
+    manifest = json.loads((root / "run.json").read_text())
+    manifest["stages"] = {n: s for n, s in manifest["stages"].items() if n not in names}
+    (root / "run.json").write_text(json.dumps(manifest))
+
+
 @pytest.fixture(scope="module")
-def page(written):
-    return (written / "reporting/index.html").read_text(encoding="utf-8")
+def report(varied):
+    return report_of(varied)
 
 
-def test_the_page_is_self_contained_and_its_links_resolve(page, written):
+@pytest.fixture(scope="module")
+def page(varied):
+    return (varied / "reporting/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("which", ["smoke_run", "varied"])
+def test_the_page_is_self_contained_and_its_links_resolve(which, request):
+    folder = request.getfixturevalue(which) / "report"
+    page = (folder / "index.html").read_text(encoding="utf-8")
     found = _Page()
     found.feed(page)
-    assert not found.tags & {"script", "link", "iframe", "img", "object"}
+    assert not found.tags & {"script", "link", "iframe", "img", "object", "base"}
     assert found.loads == []
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
-    assert len(found.ids) == len(set(found.ids))
+    assert sorted(found.ids) == sorted(set(found.ids))
     for link in found.links:
         if link.startswith("#"):
             assert link[1:] in found.ids
         elif not link.startswith("https://arxiv.org/"):
-            assert (written / "reporting" / link).is_file()
+            assert (folder / link).is_file()
 
 
-def test_texts_of_models_are_escaped(page):
+def test_texts_of_models_are_escaped(page, varied):
+    assert "<script" not in page
     assert "&lt;script&gt;alert(" in page
-    assert "Who built &lt;b&gt;the mill&lt;/b&gt;?" in page
-
-
-def test_a_whole_run_misses_nothing(page, written):
-    assert "Missing:" not in page
-    assert "The annotators of this run are simulated" in page
+    assert "Who built &lt;b&gt;the mill&lt;/b&gt; &amp; who &#34;owns&#34; it?" in page
+    assert "Be &lt;brief&gt;." in page
     for name in ("model_card.md", "safety_report.md"):
-        assert "issing" not in (written / "reporting" / name).read_text(encoding="utf-8")
+        assert "<script" not in (varied / "reporting" / name).read_text(encoding="utf-8")
 
 
-def test_every_plot_and_table_has_a_caption(written):
-    for section in html.sections(Run(written), 20):
-        for item in section.items:
-            assert item.caption, item.anchor
-            assert item.missing is None, (item.anchor, item.missing)
+def test_a_whole_run_misses_nothing(page, varied):
+    assert "Missing:" not in page
+    assert "The annotators are simulated" in page
+    for name in ("model_card.md", "safety_report.md"):
+        assert "issing" not in (varied / "reporting" / name).read_text(encoding="utf-8")
 
 
-def test_the_index_covers_the_85_artefacts(written):
-    found = html.paper_index(html.sections(Run(written), 20))
+def test_every_item_is_drawn_with_its_caption(report, page):
+    declared = [
+        item
+        for kind in {stage.kind.name: stage.kind for stage in report.run.stages}.values()
+        if not kind.shows
+        for item in kind.reporter().items
+    ]
+    drawn = [entry.item for entry in report.drawn]
+    assert [item for item in drawn if item in declared] == declared
+    assert len(drawn) == len(declared) + 3
+    for entry in report.drawn:
+        assert entry.missing is None, (entry.item.anchor, entry.missing)
+        assert entry.caption, entry.item.anchor
+        assert entry.content, entry.item.anchor
+        assert f'id="{entry.item.anchor}"' in page
+    titles = re.findall(r"<h3>(.*?) *(?:<span|</h3>)", page)
+    assert len(titles) == len(report.drawn)
+
+
+def test_an_item_without_content_says_why(smoke_run):
+    """The models of the smoke run comply with nothing and refuse nothing."""
+    report = report_of(smoke_run)
+    reasons = {entry.item.anchor: entry.missing for entry in report.drawn if entry.missing}
+    assert set(reasons) <= {"resisted", "false-refusals"}
+    page = (smoke_run / "reporting/index.html").read_text(encoding="utf-8")
+    for reason in reasons.values():
+        assert f"Missing: {reason}." in page
+    for entry in report.drawn:
+        assert (entry.content is None) == (entry.missing is not None)
+
+
+def test_the_index_covers_the_85_artefacts(report, page):
+    found = report.index()
     names = [artefact.name for artefact in found]
     assert names == [f"Figure {i}" for i in range(1, 34)] + [f"Table {i}" for i in range(1, 53)]
     here = {a.name for a in found if a.status == "here"}
@@ -78,84 +137,175 @@ def test_the_index_covers_the_85_artefacts(written):
     assert here == {f"Figure {i}" for i in figures} | {f"Table {i}" for i in tables}
     assert all(a.anchor for a in found if a.status == "here")
     assert all(a.note for a in found if a.status != "here")
-    assert next(a for a in found if a.name == "Figure 17").status == "needs people"
-    assert next(a for a in paper.index({}, {}) if a.name == "Table 4").status.startswith("cannot")
+    people = {a.name for a in found if a.status == "needs people" and a.anchor}
+    assert people == {f"Figure {i}" for i in (1, 3, 12, 17, 19)}
+    assert next(a for a in index.index({}, {}) if a.name == "Table 4").status.startswith("cannot")
+    for artefact in found:
+        assert f'<td class="short">{artefact.name}</td>' in page
 
 
-def test_tables_are_written_as_csv(written):
-    with (written / "reporting/tables/energy.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows[0][:2] == ["stage", "seconds"]
-    assert float(rows[-1][1]) == sum(float(row[1]) for row in rows[1:-1])
+def test_every_table_is_written_as_csv(report, varied):
+    written = {path.stem: path for path in (varied / "reporting/tables").iterdir()}
+    tables = {e.item.anchor: e.table for e in report.drawn if isinstance(e.content, Table)}
+    assert len(tables) == sum(isinstance(e.content, Table) for e in report.drawn)
+    assert set(written) == set(tables)
+    for anchor, table in tables.items():
+        with written[anchor].open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert tuple(rows[0]) == table.columns
+        assert len(rows) == 1 + len(table.rows)
+        for row, cells in zip(rows[1:], table.rows, strict=True):
+            assert row == ["" if cell is None else str(cell) for cell in cells]
 
 
-def test_the_model_card_has_the_fields_of_table_52(written):
-    card = (written / "reporting/model_card.md").read_text(encoding="utf-8")
-    fields = ["Model Developers", "Variations", "Input", "Output", "Model Architecture"]
-    fields += ["Model Dates", "Status", "License", "Where to send comments", "Intended Use Cases"]
-    fields += ["Out-of-Scope Uses", "Training Factors", "Carbon Footprint", "Overview"]
-    fields += ["Data Freshness"]
-    parts = ("Evaluation Results", "Ethical Considerations and Limitations")
+def test_plots_are_svg_and_stand_in_the_page(report, page):
+    drawings = [e.content.svg for e in report.drawn if isinstance(e.content, Drawing)]
+    assert len(drawings) >= 10
+    assert page.count("<svg") == len(drawings)
+    for svg in drawings:
+        assert svg.startswith("<svg")
+        assert svg.rstrip().endswith("</svg>")
+
+
+def test_the_model_card_has_the_fields_of_table_52(varied, report):
+    card = (varied / "reporting/model_card.md").read_text(encoding="utf-8")
+    assert card == model_card(report)
+    fields = ["Model Developers", "Input", "Output", "Model Architecture", "Model Dates", "Status"]
+    fields += ["License", "Where to send comments", "Intended Use Cases", "Out-of-Scope Uses"]
+    fields += ["Training Factors", "Carbon Footprint"]
+    parts = ["Model Details", "Intended Use", "Hardware and Software", "Training Data"]
+    parts += ["Evaluation Results", "Ethical Considerations and Limitations"]
     assert all(f"\n### {field}\n" in card for field in fields)
-    assert all(f"\n## {part}\n" in card for part in parts)
+    assert re.findall(r"\n## (.*)\n", card) == parts
+    for entry in report.drawn:
+        if entry.item.card is not None:
+            assert f"\n### {entry.item.title}\n\n{entry.caption}" in card
 
 
-def test_the_same_run_gives_the_same_bytes(written, tmp_path):
-    write_report(written, tmp_path)
-    first, again = ((d / "index.html").read_bytes() for d in (written / "reporting", tmp_path))
-    assert first == again
+def test_the_safety_report_names_its_judges(varied, report):
+    text = (varied / "reporting/safety_report.md").read_text(encoding="utf-8")
+    assert text == safety_report(report)
+    results = text.partition("## Results")[2].partition("\n## ")[0]
+    shown = [measure for measure in report.measures if measure.safety is not None]
+    assert len(shown) >= 6
+    for measure in shown:
+        assert measure.judge
+        row = f"| {measure.safety} | {measure.shown} | {measure.n} | {measure.judge} |"
+        assert row in results
+    for entry in report.drawn:
+        assert (f"\n## {entry.item.title}\n" in text) == entry.item.safety
+    assert all(f"- {limit}" in text for limit in report.limits)
 
 
-def test_an_absent_stage_is_missing_with_its_reason(run_directory):
-    shutil.rmtree(run_directory / "ghost_attention")
-    shutil.rmtree(run_directory / "v2/red_teaming")
-    recipe = json.loads((run_directory / "recipe.json").read_text())
-    del recipe["from_text"]["ghost_attention"]
-    (run_directory / "recipe.json").write_text(json.dumps(recipe))
-    manifest = json.loads((run_directory / "run.json").read_text())
-    del manifest["stages"]["ghost_attention"]
-    (run_directory / "run.json").write_text(json.dumps(manifest))
-    write_report(run_directory, run_directory / "reporting")
-    page = (run_directory / "reporting/index.html").read_text(encoding="utf-8")
-    assert "Missing: recipe pocket has no stage ghost_attention." in page
-    found = json.loads((run_directory / "reporting/summary.json").read_text())
-    recall = next(m for m in found if m["key"] == "ghost_attention.turn6.after")
-    assert recall["value"] is None
-    assert recall["reason"] == "recipe pocket has no stage ghost_attention"
-    assert not any("Ghost" in label for label, _ in final_table(run_directory))
+def test_the_same_run_gives_the_same_bytes(varied, report):
+    folder = varied / "reporting"
+    files = ("summary.json", "model_card.md", "safety_report.md")
+    assert render(report, files).encode() == (folder / "index.html").read_bytes()
 
 
-@pytest.mark.parametrize("keep", [(), ("run.json",), ("run.json", "recipe.json", "sft")])
-def test_an_unfinished_run_gives_a_report_of_what_is_missing(run_directory, keep):
-    for path in list(run_directory.iterdir()):
-        if path.name not in keep:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_report(run_directory, run_directory / "reporting")
-    assert "Missing:" in (run_directory / "reporting/index.html").read_text(encoding="utf-8")
-    values = json.loads((run_directory / "reporting/summary.json").read_text())
-    assert all(m["value"] is not None or m["reason"] for m in values)
-    assert not any(m["value"] == 0 for m in values)
+def test_the_terminal_shows_what_each_stage_changed(report):
+    rows = dict(headlines(report.measures))
+    shown = report.shown
+    expected = " → ".join(shown[f"{m}.exact_helpfulness"] for m in ("base", "sft", "final"))
+    assert rows["exactly right: base, SFT, final"] == expected
+    assert len([row for row in rows if row.startswith("PPO's gain")]) == 1
 
 
-def test_a_judge_without_exact_verdicts_leaves_gaps_not_zeros(run_directory):
-    path = run_directory / "evaluating/replies.jsonl"
+def test_the_summary_is_read_back(report, varied):
+    stage = next(s for s in report.run.stages if s.kind.name == REPORTING.name)
+    found = stage.outputs(varied / stage.name).summary.read()
+    assert found == tuple(report.measures)
+
+
+def test_a_stage_that_did_not_run_is_missing_with_its_reason(smoke_copy, remake_report):
+    forget(smoke_copy, *LAST)
+    remake_report(smoke_copy)
+    page = (smoke_copy / "reporting/index.html").read_text(encoding="utf-8")
+    for name in LAST:
+        assert f"Missing: stage {name} has not finished in this run." in page
+    found = json.loads((smoke_copy / "reporting/summary.json").read_text())
+    assert not any(m["key"].startswith(("ghost_attention", "ppo", "final")) for m in found)
+    entries = {artefact.name: artefact for artefact in report_of(smoke_copy).index()}
+    assert entries["Table 30"].status == "not in this run"
+    assert entries["Table 30"].note.startswith("stage ghost_attention has not finished in this run")
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 8])
+def test_an_unfinished_run_gives_a_report_of_what_is_missing(smoke_copy, remake_report, count):
+    names = list(json.loads((smoke_copy / "run.json").read_text())["stages"])
+    forget(smoke_copy, *names[count:])
+    remake_report(smoke_copy)
+    assert "Missing:" in (smoke_copy / "reporting/index.html").read_text(encoding="utf-8")
+    found = {
+        m["key"]: m for m in json.loads((smoke_copy / "reporting/summary.json").read_text())
+    }
+    assert ("v1.helpfulness_rm.accuracy" in found) == (count == 8)
+    for entry in found.values():
+        assert entry["value"] is not None or entry["reason"]
+    card = (smoke_copy / "reporting/model_card.md").read_text(encoding="utf-8")
+    assert ("Missing: stage pretraining has not finished in this run" in card) == (count < 4)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(MissingInputError, match="no run at"):
+        make_report(FinishedRun(tmp_path / "none", RECIPES["smoke"]().stages))
+
+
+def test_a_judge_without_exact_verdicts_leaves_gaps_not_zeros(smoke_copy):
+    path = smoke_copy / "evaluating/replies.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
+    name = "refusal strings (stand-in)"
     for row in rows:
         row["set"] = "dialogue" if row["set"] == "helpful" else row["set"]
-        row["judge"] |= {"exact": None, "score": None, "name": "refusal strings (stand-in)"}
+        row["judge"] = name
+        row["judgement"] |= {"exact": None, "score": None}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_report(run_directory, run_directory / "reporting")
-    found = {
-        m["key"]: m for m in json.loads((run_directory / "reporting/summary.json").read_text())
-    }
-    assert found["final.exact_helpfulness"]["value"] is None
-    assert found["final.win_rate_vs_sft"]["value"] is None
-    assert found["final.reward_gain_over_start"]["n"] == 100
-    assert found["final.violation_rate"]["judge"] == "refusal strings (stand-in)"
+    result = smoke_copy / "evaluating/result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"judge": name}))
+    report = report_of(smoke_copy)
+    found = {measure.key: measure for measure in report.measures}
+    for key in ("final.exact_helpfulness", "final.win_rate_vs_sft"):
+        assert found[key].value is None
+        assert found[key].judge is None
+        assert "final was not evaluated on the helpful set" in found[key].reason
+    asked = [r for r in rows if (r["model"], r["set"]) == ("final", "dialogue")]
+    assert found["final.reward_gain_over_start"].n == len(asked)
+    assert found["final.violation_rate"].judge == name
+    assert name in report.judges
 
 
-def test_a_malformed_line_is_named(run_directory):
-    with (run_directory / "ppo/iterations.jsonl").open("a") as file:
+def test_a_malformed_line_is_named(smoke_copy):
+    path = smoke_copy / "ppo/iterations.jsonl"
+    count = len(path.read_text().splitlines())
+    with path.open("a") as file:
         file.write("{broken\n")
-    with pytest.raises(DataError, match=r"iterations\.jsonl, line 27"):
-        write_report(run_directory, run_directory / "reporting")
+    with pytest.raises(DataError, match=rf"iterations\.jsonl, line {count + 1}"):
+        report_of(smoke_copy)
+
+
+def test_a_value_of_another_type_is_named(smoke_copy):
+    path = smoke_copy / "v2/reward_modeling/gate.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"threshold": "high"}))
+    with pytest.raises(ConfigError, match=r"v2/reward_modeling/gate\.json\.threshold"):
+        report_of(smoke_copy)
+
+
+PLANS = {**RECIPES, **STUDIES}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_anchors_of_a_plan_are_unique_and_its_artefacts_exist(name):
+    from camelid.benchmarks.report import REPORT as BENCHMARKS
+    from camelid.report.page import TITLES
+    from camelid.report.run_items import REPORT as RUN_REPORT
+
+    kinds = {stage.kind.name: stage.kind for stage in PLANS[name]().stages}
+    reports = [*(kind.reporter() for kind in kinds.values()), RUN_REPORT, BENCHMARKS]
+    items = [item for report in reports for item in report.items]
+    anchors = [item.anchor for item in items] + [*TITLES, "limits", "figures", "index"]
+    assert sorted(anchors) == sorted(set(anchors))
+    artefacts = {artefact.name for artefact in index.index({}, {})}
+    for item in items:
+        assert item.section in TITLES
+        assert {*item.paper, *item.stands_for} <= artefacts, item.anchor
+        assert dataclasses.replace(item, title=item.title.strip()) == item

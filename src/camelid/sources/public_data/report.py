@@ -25,6 +25,7 @@ def _demonstrations(seen: Seen) -> list[Example]:
     "The public data",
     "Rows used and left out, and the hash of each file.",
     card="Training Data",
+    anchor="public-data",
     folded=True,
 )
 def _statistics(seen: Seen) -> Table:

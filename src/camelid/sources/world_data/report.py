@@ -23,6 +23,7 @@ def _demonstrations(seen: Seen) -> list[Example]:
     "The pocket world",
     "Counted in what was written; a program wrote all of it.",
     card="Training Data",
+    anchor="pocket-world",
     folded=True,
 )
 def _statistics(seen: Seen) -> Table:

@@ -251,6 +251,7 @@ def false_refusals(seen: Seen) -> list[Example]:
     "Prompts with their replies",
     _judged,
     *("Table 33", "Table 34", "Table 42", "Table 43"),
+    anchor="replies",
 )
 def samples(seen: Seen) -> list[Example]:
     """Prompts answered before and after."""

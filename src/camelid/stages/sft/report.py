@@ -16,6 +16,7 @@ REPORT: StageReport[Seen] = StageReport()
     "run",
     "Supervised fine-tuning",
     "What was trained on; targets are the tokens of answers.",
+    anchor="supervised-fine-tuning",
     folded=True,
 )
 def _statistics(seen: Seen) -> Table:
