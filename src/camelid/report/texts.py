@@ -5,7 +5,8 @@ Source: arXiv 2307.09288, Table 5 (demonstrations); the rest is Source: choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from camelid.data.records import Dialogue, Message
@@ -38,6 +39,21 @@ def demonstrations(dialogues: Sequence[Dialogue]) -> list[Example]:
         )
         for safety, dialogue in sorted(found.items())
     ]
+
+
+def table_of(records: Mapping[str, Any] | Sequence[Any], *fields: str) -> Table:
+    """A row a record, a column a field.
+
+    Args:
+        records: Dataclasses of one type; where they have names, these are the first column.
+        fields: Which of their fields; all of them by default.
+    """
+    named = isinstance(records, Mapping)
+    rows = list(records.items()) if named else [("", record) for record in records]
+    names = fields or tuple(field.name for field in dataclasses.fields(rows[0][1]))
+    cells = [(*([name] if named else []), *(getattr(r, f) for f in names)) for name, r in rows]
+    columns = (*(["name"] if named else []), *(name.replace("_", " ") for name in names))
+    return Table(columns=columns, rows=list(cells))
 
 
 def statistics(result: Any, without: Sequence[str] = ()) -> Table:

@@ -15,16 +15,8 @@ from camelid.stages.evaluating import JudgedReply
 
 def _verdict(row: JudgedReply) -> str:
     found = row.judgement
-    marks = [
-        name
-        for name, value in (
-            ("exact", found.exact),
-            ("violating", found.violating),
-            ("refusing", found.refusing),
-            ("evasive", found.evasive),
-        )
-        if value
-    ]
+    verdicts = ("exact", "violating", "refusing", "evasive")
+    marks = [name for name in verdicts if getattr(found, name)]
     if found.score is not None:
         marks.append(f"score {found.score:.2f}")
     return ", ".join(marks)

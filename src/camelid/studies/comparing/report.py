@@ -11,6 +11,7 @@ from functools import partial
 
 from camelid.evaluation.statistics import Estimate, paired_difference
 from camelid.report.estimates import measure, percent, share, shares
+from camelid.report.texts import table_of
 from camelid.run.finished import Found
 from camelid.run.item import AbsentError, Cell, Measure, StageReport, Table
 from camelid.run.stage import NoSettings
@@ -91,21 +92,7 @@ def comparison(rows: Sequence[AnswerRow], variants: Sequence[str]) -> Table:
 )
 def variants(seen: Seen) -> Table:
     """Shape, size and validation perplexity of the variants."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            name,
-            f"{found.heads} / {found.kv_heads}",
-            found.ffn_dim,
-            found.context,
-            f"{found.parameters:,}",
-            found.validation_perplexity,
-            found.contexts_cut,
-        )
-        for name, found in seen.last.result.variants.items()
-    ]
-    names = ("variant", "heads / key-value heads", "feed-forward width", "context", "parameters",
-             "validation perplexity", "contexts cut")  # fmt: skip
-    return Table(columns=names, rows=rows)
+    return table_of(seen.last.result.variants)
 
 
 def _asked(seen: Seen, *, long: bool, of_length: bool = True) -> Table:
@@ -143,20 +130,14 @@ def by_attention(seen: Seen) -> Table:
 def _measures(seen: Seen) -> Iterable[Measure]:
     rows = _answers(seen)
     for name, result in seen.last.result.variants.items():
-        yield measure(f"{name}.parameters", "count", lambda r=result: float(r.parameters))  # type: ignore[misc]
-        yield measure(
-            f"{name}.validation_perplexity",
-            "perplexity",
-            lambda r=result: r.validation_perplexity,  # type: ignore[misc]
-        )
+        perplexity = result.validation_perplexity
+        yield measure(f"{name}.parameters", "count", partial(float, result.parameters))
+        yield measure(f"{name}.validation_perplexity", "perplexity", partial(float, perplexity))
         for category in dict.fromkeys(row.category for row in rows):
             mine = [row for row in rows if (row.variant, row.category) == (name, category)]
-            yield measure(
-                f"{name}.{category.replace(', ', '_')}",
-                "share",
-                partial(share, mine, _is_right, "no question"),
-                judge=_JUDGE,
-            )
+            right = partial(share, mine, _is_right, "no question")
+            key = f"{name}.{category.replace(', ', '_')}"
+            yield measure(key, "share", right, judge=_JUDGE)
 
 
 REPORT.limits(lambda _: LIMITS)

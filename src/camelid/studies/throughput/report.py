@@ -6,6 +6,7 @@ Source: arXiv 2307.09288, Figure 24.
 from __future__ import annotations
 
 from camelid.report import figure
+from camelid.report.texts import table_of
 from camelid.run.finished import Found
 from camelid.run.item import Drawing, StageReport, Table
 from camelid.studies.throughput import Config, Inputs, Outputs, Result, TimedPoint
@@ -61,36 +62,15 @@ def throughput(seen: Seen) -> Drawing:
 @REPORT.item("speed", "Every point", _caption, folded=True)
 def points(seen: Seen) -> Table:
     """Every point of Figure 24."""
-    names = ("variant", "context", "batch", "latency (ms)", "replies a second", "cache (GiB)",
-             "seconds", "fastest", "slowest")  # fmt: skip
-    rows = [
-        (
-            row.variant,
-            row.context,
-            row.batch,
-            row.latency_ms,
-            row.queries_per_second,
-            row.cache_gib,
-            row.seconds,
-            row.fastest,
-            row.slowest,
-        )
-        for row in _points(seen)
-    ]
-    return Table(columns=names, rows=list(rows))
+    return table_of(_points(seen))
 
 
 @REPORT.item("speed", "Where the memory that was set ends", _caption)
 def largest(seen: Seen) -> Table:
     """The end of every line of Figure 24."""
     ends = {(row.context, row.variant): row for row in _points(seen)}
-    rows = [
-        (*key, row.batch, row.latency_ms, row.queries_per_second, row.cache_gib)
-        for key, row in ends.items()
-    ]
-    names = ("prompt tokens", "variant", "largest batch", "latency (ms)", "replies a second",
-             "cache (GiB)")  # fmt: skip
-    return Table(columns=names, rows=list(rows))
+    names = ("context", "variant", "batch", "latency_ms", "queries_per_second", "cache_gib")
+    return table_of(list(ends.values()), *names)
 
 
 REPORT.limits(lambda _: LIMITS)
