@@ -48,12 +48,14 @@ def table_of(records: Mapping[str, Any] | Sequence[Any], *fields: str) -> Table:
         records: Dataclasses of one type; where they have names, these are the first column.
         fields: Which of their fields; all of them by default.
     """
-    named = isinstance(records, Mapping)
-    rows = list(records.items()) if named else [("", record) for record in records]
-    names = fields or tuple(field.name for field in dataclasses.fields(rows[0][1]))
-    cells = [(*([name] if named else []), *(getattr(r, f) for f in names)) for name, r in rows]
-    columns = (*(["name"] if named else []), *(name.replace("_", " ") for name in names))
-    return Table(columns=columns, rows=list(cells))
+    names = list(records) if isinstance(records, Mapping) else []
+    values = list(records.values()) if isinstance(records, Mapping) else list(records)
+    shown = fields or tuple(field.name for field in dataclasses.fields(values[0]))
+    rows = [tuple(getattr(record, field) for field in shown) for record in values]
+    columns = tuple(field.replace("_", " ") for field in shown)
+    if names:
+        rows = [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return Table(columns=("name", *columns) if names else columns, rows=rows)
 
 
 def statistics(result: Any, without: Sequence[str] = ()) -> Table:
