@@ -182,7 +182,7 @@ def _read(data: Any, kind: Any, current: Any = ABSENT) -> Any:
 
 @cache
 def _parts(kind: Any) -> tuple[Any, tuple[Any, ...], Any]:
-    """Return origin, arguments and, of a dataclass, itself; files of records ask a million times."""
+    """Return origin, arguments and, of a dataclass, itself; files of records ask for it often."""
     origin = typing.get_origin(kind)
     shape = kind if dataclasses.is_dataclass(kind) else None
     return types.UnionType if origin is typing.Union else origin, typing.get_args(kind), shape

@@ -210,7 +210,7 @@ def described_toy(data: Any) -> Plan:
 def test_a_description_makes_the_plan_again():
     plan = make_plan(toy, {"rounds": 1, "start": "/x"}, "--")
     plan.settings = RunSettings(seed=3, threads=2)
-    plan.override("--sft.steps 7 --base.shape.width 16".split())
+    plan.override(["--sft.steps", "7", "--base.shape.width", "16"])
     data = json.loads(json.dumps(plan.description()))
     assert data["options"] == {"rounds": 1, "start": "/x"}
     again = described_toy(data)

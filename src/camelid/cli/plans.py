@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, MissingInputError
 from camelid.options import group_words, json_of, with_options
 from camelid.plan import Plan, Recipe, described, make_plan, option_types
 from camelid.recipes import RECIPES
@@ -49,6 +49,27 @@ def plan_of(run: Path) -> Plan:
     RunDirectory(run).read_manifest()
     advice = "Start the run again with `camelid run RECIPE`; finished stages are kept."
     return read_plan(run / RECIPE, advice)
+
+
+def pick_model(plan: Plan, run: Path, name: str) -> Path:
+    """Return the folder of one model of a run; `final` is the latest there is.
+
+    Raises:
+        MissingInputError: The run has no such model yet; the message lists what it has.
+    """
+    places = {known: folder.at(run) for known, folder in plan.models.items()}
+    made = {known: folder.path for known, folder in places.items() if folder.exists}
+    if not made:
+        raise MissingInputError(f"{run}: no model yet. Run `camelid run` first.")
+    if name == "final":
+        return list(made.values())[-1]
+    if name not in made:
+        stages = {folder.stage: folder.path for folder in places.values() if folder.exists}
+        if name in stages:
+            return stages[name]
+        hint = suggestion(name, made)
+        raise MissingInputError(f"{run}: no model '{name}'.{hint} There are: {', '.join(made)}.")
+    return made[name]
 
 
 def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str]) -> Plan:

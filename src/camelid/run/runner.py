@@ -93,7 +93,14 @@ def execute(
             check_stage(wanted, names)
     run_directory.create()
     with run_directory.lock():
-        run = _Execution(stages, name, settings, run_directory, runtime, progress or RunProgress())
+        run = _Execution(
+            stages,
+            name=name,
+            settings=settings,
+            directory=run_directory,
+            runtime=runtime,
+            progress=progress or RunProgress(),
+        )
         with run.progress.show(run_directory.root, [only] if only else names):
             if only is not None:
                 stage = stages[names.index(only)]
@@ -109,6 +116,7 @@ class _Execution:
     def __init__(
         self,
         stages: Sequence[AnyStage],
+        *,
         name: str,
         settings: RunSettings,
         directory: RunDirectory,

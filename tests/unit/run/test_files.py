@@ -21,10 +21,8 @@ from camelid.run.files import (
     hash_path,
     is_disk_full,
     read_json,
-    write_json,
 )
 from camelid.run.seeds import derive_seed
-
 
 MANIFEST = Manifest(
     recipe="toy",

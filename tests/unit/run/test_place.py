@@ -39,7 +39,7 @@ class Inputs(StageInputs):
 
 def test_outputs_are_places_of_their_stage(tmp_path):
     planned = Outputs("v1/sft")
-    assert planned.rows == Rows("v1/sft", "rows.jsonl", None, False, Row)  # noqa: FBT003
+    assert planned.rows == Rows("v1/sft", "rows.jsonl", None, False, Row)
     assert [p.label for p in planned.places()] == [
         "v1/sft/rows.jsonl",
         "v1/sft/many.json",
