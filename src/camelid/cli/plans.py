@@ -15,7 +15,8 @@ from camelid.recipes import RECIPES
 from camelid.run.directory import RECIPE, RunDirectory
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
-from camelid.run.runner import check_stage, execute
+from camelid.run.progress import RunProgress
+from camelid.run.runner import Execution, check_stage
 from camelid.run.stage import RunSettings
 from camelid.settings import suggestion
 from camelid.studies import STUDIES
@@ -104,30 +105,38 @@ def changed(plan: Plan, known: argparse.Namespace, words: Sequence[str]) -> Plan
     return plan
 
 
-def run_plan(plan: Plan, root: Path, **choices: str | None) -> None:
-    """Execute a plan in a run directory, and print how it ended (arguments as `execute`)."""
-    for name in choices.values():
-        if name is not None:
-            check_stage(name, [stage.name for stage in plan.stages])
+def run_plan(
+    plan: Plan,
+    root: Path,
+    *,
+    redo: str | None = None,
+    until: str | None = None,
+    only: str | None = None,
+) -> None:
+    """Execute a plan in a run directory, and print how it ended (arguments as `Execution`)."""
+    for name in (redo, until):
+        check_stage(name, [stage.name for stage in plan.stages])
     from rich.console import Console
 
     from camelid.allocator import keep_freed_memory
-    from camelid.run.progress import ShownProgress
 
     # Only the command line may set the allocator, and before torch takes its first memory.
     keep_freed_memory()
     from camelid.runtime import open_runtime
 
-    execute(
-        plan.stages,
-        RunDirectory(root),
+    execution = Execution(
+        stages=plan.stages,
+        directory=RunDirectory(root),
         name=plan.name,
         recipe=plan.description(),
         settings=plan.settings,
         runtime=open_runtime(plan.settings.precision, plan.settings.threads),
-        progress=ShownProgress(Console()),
-        **choices,
+        progress=RunProgress(Console()),
     )
+    if only is not None:
+        execution.perform_only(only)
+    else:
+        execution.perform_all(redo=redo, until=until)
     _print_end(plan, root)
 
 
