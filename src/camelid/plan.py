@@ -95,37 +95,26 @@ class Plan:
             ConfigError: No stage or field has this name (the nearest is named), or a value is
                 wrong.
         """
+        groups, known = group_words(words), set()
         chosen: dict[str, dict[str, tuple[str, list[str]]]] = {}
         # A round's own setting wins over that of all rounds, in whatever order they are given.
-        for option, given in sorted(group_words(words).items(), key=lambda o: self._one(o[0])):
-            for name, field in self._addressed(option):
-                chosen.setdefault(name, {})[field] = (f"--{option}", given)
-        for index, stage in enumerate(self.stages):
-            config = with_options(stage.config, chosen.get(stage.name, {}))
-            self.stages[index] = dataclasses.replace(stage, config=config)
-
-    def _one(self, option: str) -> bool:
-        """Tell whether an option names one stage in full, its round or variant included."""
-        return any(
-            "/" in stage.name and option.startswith(f"{stage.dotted}.") for stage in self.stages
-        )
-
-    def _addressed(self, option: str) -> list[tuple[str, str]]:
-        """Return the names of the stages that an option means, each with the field."""
-        one = self._one(option)
-        found = []
-        for stage in self.stages:
-            prefix = f"{stage.dotted if one else stage.kind.name}."
-            if option.startswith(prefix):
-                found.append((stage.name, option.removeprefix(prefix)))
-        if not found:
+        for own in (False, True):
+            for stage in self.stages:
+                prefix = f"{stage.dotted if own else stage.kind.name}."
+                for option in (option for option in groups if option.startswith(prefix)):
+                    known.add(option)
+                    field = option.removeprefix(prefix)
+                    chosen.setdefault(stage.name, {})[field] = (f"--{option}", groups[option])
+        for option in (option for option in groups if option not in known):
             fields = [f"{s.kind.name}.{f}" for s in self.stages for f in flatten(s.config)]
             hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
             raise ConfigError(
                 f"--{option} is no option and no setting of {self.name}."
                 f"{hint or f' `camelid show {self.name}` lists them.'}"
             )
-        return found
+        for index, stage in enumerate(self.stages):
+            config = with_options(stage.config, chosen.get(stage.name, {}))
+            self.stages[index] = dataclasses.replace(stage, config=config)
 
     def description(self) -> dict[str, Any]:
         """Return the JSON of everything that decides this run; `described` makes it again."""

@@ -1,4 +1,4 @@
-"""Where and how a process computes: device, precision, threads, rank. Made once, handed to stages.
+"""Where and how a process computes: device, precision, threads. Made once, handed to stages.
 
 fp32 master weights, bf16 compute where the hardware has it. Norms, softmax over the vocabulary,
 losses and rewards stay in fp32 either way. A model carries the precision that it was loaded with,
@@ -47,10 +47,6 @@ class Runtime:
     """Number type of matrix products."""
     threads: int = 1
     """CPU threads of tensor operations; part of what makes a run repeatable to the bit."""
-    rank: int = 0
-    """Number of this process; 0 writes."""
-    ranks: int = 1
-    """Processes that share the work."""
 
     @property
     def device_name(self) -> str:
@@ -78,16 +74,13 @@ def open_runtime(precision: Precision, threads: int | None) -> Runtime:
         precision: As set; `auto` takes bf16 where the hardware multiplies in it.
         threads: CPU threads; None for the cores of the machine.
     """
-    torch.set_num_threads(threads or _cores())
+    # Fewer than the machine has where a container or `taskset` allows fewer.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    torch.set_num_threads(threads or cores)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resolved = fastest_precision() if precision == "auto" else precision
     return Runtime(device=device, precision=resolved, threads=torch.get_num_threads())
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def fastest_precision() -> Compute:

@@ -67,20 +67,9 @@ def to_json(config: Any) -> Any:
 def from_json(
     data: Any, cls: type[T], where: str = "recipe", *, error: type[CamelidError] = ConfigError
 ) -> T:
-    """Read a dataclass strictly.
+    """Read a dataclass that `to_json` gave (arguments and errors as `read_value`).
 
-    Args:
-        data: What `to_json` gave, perhaps edited by hand.
-        cls: The dataclass to build.
-        where: Name of the whole, put before every field path in errors.
-        error: Type of the errors.
-
-    Returns:
-        An instance of `cls`, checked by its own `__post_init__` too.
-
-    Raises:
-        CamelidError: Of the type `error`: a key is unknown (the nearest one is named) or missing, a
-            type is wrong, a number is not finite or a text is no Unicode.
+    An instance is checked by its own `__post_init__` too.
     """
     return typing.cast("T", read_value(data, cls, where, error=error))
 
@@ -93,18 +82,19 @@ def read_value(
     current: Any = ABSENT,
     error: type[CamelidError] = ConfigError,
 ) -> Any:
-    """Read the value of a field strictly.
+    """Read a value strictly.
 
     Args:
         data: A JSON value.
         kind: The type that the field is declared with.
-        where: Name of the field, put before errors.
+        where: Name of the whole, put before every field path in errors.
         current: What the field holds. Where a declared type has no JSON form (a Protocol), the type
             of what is there is read instead; no value is taken from it.
         error: Type of the errors.
 
     Raises:
-        CamelidError: Of the type `error`: the value does not fit.
+        CamelidError: Of the type `error`: a key is unknown (the nearest one is named) or missing, a
+            type is wrong, a number is not finite or a text is no Unicode.
     """
     try:
         return _read(data, kind, current)
@@ -160,10 +150,18 @@ def _wrong(data: Any, needed: str) -> _ReadError:
     return _ReadError(f" is {_short(data)}, but must be {needed}.")
 
 
+_NEEDED = {type(None): "null", bool: "true or false", int: "a whole number"}
+
+
 def _read(data: Any, kind: Any, current: Any = ABSENT) -> Any:
     """Check a JSON value and convert it, or raise `_ReadError`."""
-    if kind in _SCALARS:
-        return _SCALARS[kind](data)
+    if kind in _NEEDED:
+        # The exact type: True is an int too, but no whole number.
+        if type(data) is not kind:
+            raise _wrong(data, _NEEDED[kind])
+        return data
+    if kind in _READERS:
+        return _READERS[kind](data)
     origin, arguments, shape = _parts(kind)
     if origin is Literal:
         return _literal(data, arguments)
@@ -182,20 +180,10 @@ def _read(data: Any, kind: Any, current: Any = ABSENT) -> Any:
 
 @cache
 def _parts(kind: Any) -> tuple[Any, tuple[Any, ...], Any]:
-    """Return origin, arguments and, of a dataclass, itself; files of records ask a million times."""
+    """Return origin, arguments and, of a dataclass, itself; files of records ask for it often."""
     origin = typing.get_origin(kind)
     shape = kind if dataclasses.is_dataclass(kind) else None
     return types.UnionType if origin is typing.Union else origin, typing.get_args(kind), shape
-
-
-def _exactly(kind: type, needed: str) -> Callable[[Any], Any]:
-    def read(data: Any) -> Any:
-        # The exact type: True is an int too, but no whole number.
-        if type(data) is not kind:
-            raise _wrong(data, needed)
-        return data
-
-    return read
 
 
 def _float(data: Any) -> float:
@@ -219,14 +207,7 @@ def _str(data: Any) -> str:
     return data
 
 
-_SCALARS: dict[Any, Callable[[Any], Any]] = {
-    Any: lambda data: data,
-    type(None): _exactly(type(None), "null"),
-    bool: _exactly(bool, "true or false"),
-    int: _exactly(int, "a whole number"),
-    float: _float,
-    str: _str,
-}
+_READERS: dict[Any, Callable[[Any], Any]] = {str: _str, float: _float, Any: lambda data: data}
 
 
 def _literal(data: Any, choices: tuple[Any, ...]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from camelid.cli import main
-from camelid.cli.models import find_model
+from camelid.cli.evaluate import find_model
 from camelid.errors import MissingInputError
 from camelid.recipes import pocket
 from camelid.run.directory import Manifest, RunDirectory
@@ -90,5 +90,5 @@ def test_models_are_named_by_run_or_path(tmp_path, run):
 def test_a_run_without_a_model_says_so(run):
     shutil.rmtree(run / "sft")
     shutil.rmtree(run / "v1")
-    with pytest.raises(MissingInputError, match="no model yet. Run `camelid run` first"):
+    with pytest.raises(MissingInputError, match="no model yet"):
         find_model(str(run))

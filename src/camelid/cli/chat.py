@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 
 from camelid.cli import plans
-from camelid.cli.models import pick_model
 from camelid.errors import MissingInputError
 
 
@@ -16,7 +15,9 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     tokenizer = plan.tokenizer.at(known.run) if plan.tokenizer else None
     if tokenizer is None or not tokenizer.exists:
         raise MissingInputError(f"{known.run}: no tokenizer yet. Run `camelid run` first.")
-    folders = {name: pick_model(plan, known.run, name) for name in known.compare or [known.model]}
+    folders = {
+        name: plans.pick_model(plan, known.run, name) for name in known.compare or [known.model]
+    }
     from camelid.inference.chat import chat_loop
     from camelid.runtime import open_runtime
 

@@ -102,7 +102,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         "source",
         metavar="SRC",
         type=Path,
-        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/ppo/model)",
+        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/STAGE/model)",
     )
     convert.add_argument("destination", metavar="DST", type=Path, help="new folder or GGUF file")
     convert.add_argument("--to", choices=["hf", "meta", "gguf"], required=True, help="the format")

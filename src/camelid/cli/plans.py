@@ -8,14 +8,15 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, MissingInputError
 from camelid.options import group_words, json_of, with_options
 from camelid.plan import Plan, Recipe, described, make_plan, option_types
 from camelid.recipes import RECIPES
 from camelid.run.directory import RECIPE, RunDirectory
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
-from camelid.run.runner import check_stage, execute
+from camelid.run.progress import RunProgress
+from camelid.run.runner import Execution, check_stage
 from camelid.run.stage import RunSettings
 from camelid.settings import suggestion
 from camelid.studies.known import STUDIES
@@ -51,6 +52,27 @@ def plan_of(run: Path) -> Plan:
     return read_plan(run / RECIPE, advice)
 
 
+def pick_model(plan: Plan, run: Path, name: str) -> Path:
+    """Return the folder of one model of a run; `final` is the latest there is.
+
+    Raises:
+        MissingInputError: The run has no such model yet; the message lists what it has.
+    """
+    places = {known: folder.at(run) for known, folder in plan.models.items()}
+    made = {known: folder.path for known, folder in places.items() if folder.exists}
+    if not made:
+        raise MissingInputError(f"{run}: no model yet. Run `camelid run` first.")
+    if name == "final":
+        return list(made.values())[-1]
+    if name not in made:
+        stages = {folder.stage: folder.path for folder in places.values() if folder.exists}
+        if name in stages:
+            return stages[name]
+        hint = suggestion(name, made)
+        raise MissingInputError(f"{run}: no model '{name}'.{hint} There are: {', '.join(made)}.")
+    return made[name]
+
+
 def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str]) -> Plan:
     """Return the plan of a recipe with the options and settings of a command.
 
@@ -83,30 +105,38 @@ def changed(plan: Plan, known: argparse.Namespace, words: Sequence[str]) -> Plan
     return plan
 
 
-def run_plan(plan: Plan, root: Path, **choices: str | None) -> None:
-    """Execute a plan in a run directory, and print how it ended (arguments as `execute`)."""
-    for name in choices.values():
-        if name is not None:
-            check_stage(name, [stage.name for stage in plan.stages])
+def run_plan(
+    plan: Plan,
+    root: Path,
+    *,
+    redo: str | None = None,
+    until: str | None = None,
+    only: str | None = None,
+) -> None:
+    """Execute a plan in a run directory, and print how it ended (arguments as `Execution`)."""
+    for name in (redo, until):
+        check_stage(name, [stage.name for stage in plan.stages])
     from rich.console import Console
 
     from camelid.allocator import keep_freed_memory
-    from camelid.run.progress import ShownProgress
 
     # Only the command line may set the allocator, and before torch takes its first memory.
     keep_freed_memory()
     from camelid.runtime import open_runtime
 
-    execute(
-        plan.stages,
-        RunDirectory(root),
+    execution = Execution(
+        stages=plan.stages,
+        directory=RunDirectory(root),
         name=plan.name,
         recipe=plan.description(),
         settings=plan.settings,
         runtime=open_runtime(plan.settings.precision, plan.settings.threads),
-        progress=ShownProgress(Console()),
-        **choices,
+        progress=RunProgress(Console()),
     )
+    if only is not None:
+        execution.perform_only(only)
+    else:
+        execution.perform_all(redo=redo, until=until)
     _print_end(plan, root)
 
 

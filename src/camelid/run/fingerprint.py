@@ -6,7 +6,6 @@ Source: choice (the paper describes no software).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from camelid.errors import ConfigError
 from camelid.run.files import hash_file, hash_path, write_json
-from camelid.settings import differences, to_json
+from camelid.settings import differences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +33,44 @@ class Fingerprint:
     threads: int
     device: str
 
-    def digest(self) -> str:
-        """Return one hash of all of it."""
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+    def require(self, other: Fingerprint, stage: str, state: str) -> None:
+        """Check that a stage may be used or gone on with.
+
+        Args:
+            other: What its bits depend on now.
+            stage: Its name.
+            state: What it is already: finished or interrupted.
+
+        Raises:
+            ConfigError: They differ; the stage and the first part that differs are named.
+        """
+        if self != other:
+            raise ConfigError(
+                f"Stage {stage} is {state} already, but something differs: "
+                f"{self._first_difference(other, stage)}. Make it and everything after it again "
+                f"with --redo {stage}, undo the difference, or choose another folder with --out."
+            )
+
+    def _first_difference(self, other: Fingerprint, stage: str) -> str:
+        found = differences(self.config, other.config)
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            return f"setting {stage.replace('/', '.')}.{found[0]}{more}"
+        found = differences(self.wiring, other.wiring)
+        if found:
+            return f"its {found[0]}"
+        for key in ("seed", "precision", "threads", "device"):
+            before, after = getattr(self, key), getattr(other, key)
+            if before != after:
+                return f"{key} {before} -> {after}"
+        for path in sorted({*self.inputs, *other.inputs}):
+            if path not in other.inputs or path not in self.inputs:
+                when = "now" if path in other.inputs else "by the old one"
+                return f"input {path} is read only {when}"
+            if self.inputs[path] != other.inputs[path]:
+                state = "is missing" if other.inputs[path] is None else "has changed"
+                return f"input {path} {state}"
+        return "the source of the camelid package has changed"
 
 
 class HashCache:
@@ -72,32 +106,3 @@ class HashCache:
 def hash_source() -> str:
     """Return the hash of the package: every file of it that is not a compiled one."""
     return hash_path(Path(__file__).parents[1])
-
-
-def difference_error(name: str, state: str, old: Fingerprint, new: Fingerprint) -> ConfigError:
-    """Return the error that names a stage and the first part that differs."""
-    return ConfigError(
-        f"Stage {name} is {state} already, but something differs: "
-        f"{_first_difference(name, old, new)}. Make it and everything after it again with "
-        f"--redo {name}, undo the difference, or choose another folder with --out."
-    )
-
-
-def _first_difference(name: str, old: Fingerprint, new: Fingerprint) -> str:
-    found = differences(old.config, new.config)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return f"setting {name.replace('/', '.')}.{found[0]}{more}"
-    found = differences(old.wiring, new.wiring)
-    if found:
-        return f"its {found[0]}"
-    for key in ("seed", "precision", "threads", "device"):
-        before, now = getattr(old, key), getattr(new, key)
-        if before != now:
-            return f"{key} {before} -> {now}"
-    for path in sorted({*old.inputs, *new.inputs}):
-        if path not in new.inputs or path not in old.inputs:
-            return f"input {path} is read only {'now' if path in new.inputs else 'by the old one'}"
-        if old.inputs[path] != new.inputs[path]:
-            return f"input {path} {'is missing' if new.inputs[path] is None else 'has changed'}"
-    return "the source of the camelid package has changed"

@@ -7,7 +7,7 @@ Source: choice (the paper describes no software).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -61,16 +61,6 @@ class Finished(Generic[C, I, O, R]):
         """Read one of its outputs or inputs, once however often it is asked for."""
         return self.run.rows(place)
 
-    def check(self) -> None:
-        """Raise where an output that it should hold is gone.
-
-        Raises:
-            MissingInputError: The stage is named.
-        """
-        for place in self.outputs.places():
-            if not place.optional and not place.exists:
-                raise place.missing()
-
 
 @dataclass(frozen=True, eq=False)
 class Found(Generic[C, I, O, R]):
@@ -98,6 +88,7 @@ class FinishedRun:
     root: Path
     stages: Sequence[PlannedStage[Any, Any, Any, Any]]
     """All stages of the plan."""
+    _rows: dict[Path, list[Any]] = field(default_factory=dict, init=False)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -109,10 +100,6 @@ class FinishedRun:
         """Records of the finished stages that are no report."""
         shows = {stage.name for stage in self.stages if stage.kind.shows}
         return {n: stage for n, stage in self.manifest.stages.items() if n not in shows}
-
-    @cached_property
-    def _rows(self) -> dict[Path, list[Any]]:
-        return {}
 
     def rows(self, place: Rows[T]) -> list[T]:
         """Read a file of the run, once however often it is asked for."""
@@ -131,6 +118,7 @@ class FinishedRun:
             for stage in self.stages
             if stage.kind.name == kind.name and stage.name in self.manifest.stages
         )
-        for stage in found:
-            stage.check()
+        for place in (place for stage in found for place in stage.outputs.places()):
+            if not place.optional and not place.exists:
+                raise place.missing()
         return Found(self, found)

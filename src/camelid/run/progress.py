@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
@@ -16,43 +15,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 _PLAIN_INTERVAL_SECONDS = 20.0
-
-
-class RunProgress:
-    """What the runner tells the display, a superset of what a stage may say; this one is silent."""
-
-    def show(
-        self,
-        root: Path,  # noqa: ARG002 (for the one that shows something)
-        names: Sequence[str],  # noqa: ARG002 (the same)
-    ) -> AbstractContextManager[None]:
-        """Open the display of a run with these stages; closed on exit."""
-        return contextlib.nullcontext()
-
-    def started(self, name: str) -> None:
-        """A stage begins."""
-
-    def skipped(self, name: str, seconds: float) -> None:
-        """A stage was done before, in this many seconds."""
-
-    def finished(self, name: str, seconds: float) -> None:
-        """A stage has ended well."""
-
-    def failed(self, name: str) -> None:
-        """A stage was cut off."""
-
-    def update(self, done: float, total: float, **metrics: float) -> None:
-        """Report work done out of a total, in any unit, and live metrics."""
-
-    def note(self, text: str) -> None:
-        """Say one line that the user should see."""
 
 
 def duration(seconds: float) -> str:
@@ -65,15 +33,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class ShownProgress(RunProgress):
+class RunProgress:
     """A line at each change; below them a bar on a terminal, elsewhere a line every 20 s.
 
     Args:
-        console: Where to print.
+        console: Where to print; nowhere when None.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(quiet=True)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
@@ -81,21 +49,21 @@ class ShownProgress(RunProgress):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[metrics]}", markup=False),
-            console=console,
+            console=self._console,
             # Twice a second: drawing must not take a core away from training.
             refresh_per_second=2,
             speed_estimate_period=300,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console is None or not console.is_terminal,
         )
+        self._stage = self._bar.add_task("", total=None, metrics="")
         self._names: list[str] = []
         self._name = ""
         self._last = 0.0
-        self._stage = TaskID(0)
 
     @contextlib.contextmanager
     def show(self, root: Path, names: Sequence[str]) -> Iterator[None]:
-        """Say where the run is, and draw until the context ends."""
+        """Open the display of a run with these stages; closed on exit."""
         self._names = list(names)
         self._say(f"run {root}: {len(names)} stages")
         with self._bar:
@@ -104,6 +72,7 @@ class ShownProgress(RunProgress):
     def started(self, name: str) -> None:
         """Say that a stage begins."""
         self._name, self._last = name, time.monotonic()
+        self._bar.remove_task(self._stage)
         self._stage = self._bar.add_task(self._position(name), total=None, metrics="")
         self._say(f"{self._position(name)}: started")
 
@@ -114,7 +83,6 @@ class ShownProgress(RunProgress):
     def finished(self, name: str, seconds: float) -> None:
         """Say how long a stage took."""
         self._say(f"{name}: finished in {duration(seconds)}  {self._described()}".rstrip())
-        self._bar.remove_task(self._stage)
 
     def failed(self, name: str) -> None:
         """Say that a stage was cut off."""

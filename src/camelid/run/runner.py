@@ -16,7 +16,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from camelid.run.files import (
     read_json,
     write_json,
 )
-from camelid.run.fingerprint import Fingerprint, HashCache, difference_error, hash_source
+from camelid.run.fingerprint import Fingerprint, HashCache, hash_source
 from camelid.run.progress import RunProgress
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import RESULT, PlannedStage, RunSettings, StageContext
@@ -54,84 +55,89 @@ PARTIAL = ".partial"
 _HEARTBEAT_SECONDS = 15.0
 
 
-def execute(
-    stages: Sequence[AnyStage],
-    run_directory: RunDirectory,
-    *,
-    name: str,
-    recipe: Any,
-    settings: RunSettings,
-    runtime: Runtime,
-    redo: str | None = None,
-    until: str | None = None,
-    only: str | None = None,
-    progress: RunProgress | None = None,
-) -> None:
-    """Run what is not done yet.
+@dataclass(kw_only=True)
+class Execution:
+    """Stages in their folder: a manifest, and the comparisons and moves that keep it whole."""
 
-    Args:
-        stages: All stages, in order.
-        run_directory: Where to run; created when absent, locked meanwhile.
-        name: Name of the recipe.
-        recipe: JSON of the resolved recipe, written to `recipe.json`.
-        settings: Seed and stated watts.
-        runtime: What to compute with.
-        redo: Delete this stage and all after it first.
-        until: Stop after this stage.
-        only: Run this one stage anew and no other, on whatever inputs there are. Fingerprints of
-            the others are not compared: a report can be made again after the source changed.
-        progress: Display; silent when None.
+    stages: Sequence[AnyStage]
+    """All stages, in order."""
+    directory: RunDirectory
+    """Where to run; created when absent, locked meanwhile."""
+    name: str
+    """Name of the recipe."""
+    recipe: Any
+    """JSON of the resolved recipe, written to `recipe.json`."""
+    settings: RunSettings
+    """Seed and stated watts."""
+    runtime: Runtime
+    """What to compute with."""
+    progress: RunProgress = field(default_factory=RunProgress)
+    """Display."""
 
-    Raises:
-        ConfigError: A finished stage's fingerprint differs, or a stage name is unknown.
-        CheckpointError: The run directory is damaged.
-        MissingInputError: An input of a stage does not exist.
-    """
-    names = [stage.name for stage in stages]
-    for wanted in (redo, until, only):
-        if wanted is not None:
+    def perform_all(self, *, redo: str | None = None, until: str | None = None) -> None:
+        """Run what is not done yet.
+
+        Args:
+            redo: Delete this stage and all after it first.
+            until: Stop after this stage.
+
+        Raises:
+            ConfigError: A finished stage's fingerprint differs, or a stage name is unknown.
+            CheckpointError: The run directory is damaged.
+            MissingInputError: An input of a stage does not exist.
+        """
+        names = [stage.name for stage in self.stages]
+        for wanted in (redo, until):
             check_stage(wanted, names)
-    run_directory.create()
-    with run_directory.lock():
-        run = _Execution(stages, name, settings, run_directory, runtime, progress or RunProgress())
-        with run.progress.show(run_directory.root, [only] if only else names):
-            if only is not None:
-                stage = stages[names.index(only)]
-                run.discard(only)
-                run.perform(stage, run.fingerprint(stage))
-            else:
-                run.perform_all(recipe, redo=redo, until=until)
+        redone = names[names.index(redo) :] if redo is not None else []
+        with self._opened(names):
+            # All is compared before anything is written, so a mistyped option changes nothing.
+            for stage in self.stages:
+                if stage.name not in redone:
+                    self._is_done(stage)
+            for name in redone:
+                self._discard(name)
+            self.directory.write_recipe(self.recipe)
+            # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
+            self._manifest.watts = self.settings.watts
+            self.directory.write_manifest(self._manifest)
+            for stage in self.stages:
+                if self._is_done(stage):
+                    self.progress.skipped(stage.name, self._manifest.stages[stage.name].seconds)
+                else:
+                    self._perform(stage, self._fingerprint(stage, must_exist=True))
+                if stage.name == until:
+                    return
 
+    def perform_only(self, name: str) -> None:
+        """Run one stage anew and no other, on whatever inputs there are.
 
-class _Execution:
-    """An open run: its manifest and the comparisons and moves that keep it whole."""
+        Fingerprints of the others are not compared: a report can be made again after the source
+        changed. Errors as `perform_all`.
+        """
+        check_stage(name, [stage.name for stage in self.stages])
+        with self._opened([name]):
+            stage = next(stage for stage in self.stages if stage.name == name)
+            self._discard(name)
+            self._perform(stage, self._fingerprint(stage))
 
-    def __init__(
-        self,
-        stages: Sequence[AnyStage],
-        name: str,
-        settings: RunSettings,
-        directory: RunDirectory,
-        runtime: Runtime,
-        progress: RunProgress,
-    ) -> None:
-        self.stages = stages
-        self.name = name
-        self.settings = settings
-        self.directory = directory
-        self.root = directory.root
-        self.runtime = runtime
-        self.progress = progress
-        self._source = hash_source()
-        self._hashes = HashCache(self.root / HASHES)
-        self.manifest = self._surroundings({})
-        if (self.root / MANIFEST).exists():
-            self.manifest = directory.read_manifest()
-        if self.manifest.recipe != name:
-            raise ConfigError(
-                f"{self.root} is a run of recipe '{self.manifest.recipe}', not of '{name}'. "
-                "Choose another folder with --out."
-            )
+    @contextlib.contextmanager
+    def _opened(self, names: Sequence[str]) -> Iterator[None]:
+        self.directory.create()
+        self._root = self.directory.root
+        with self.directory.lock():
+            self._source = hash_source()
+            self._hashes = HashCache(self._root / HASHES)
+            self._manifest = self._surroundings({})
+            if (self._root / MANIFEST).exists():
+                self._manifest = self.directory.read_manifest()
+            if self._manifest.recipe != self.name:
+                raise ConfigError(
+                    f"{self._root} is a run of recipe '{self._manifest.recipe}', not of "
+                    f"'{self.name}'. Choose another folder with --out."
+                )
+            with self.progress.show(self._root, names):
+                yield
 
     def _surroundings(self, stages: dict[str, StageRecord]) -> Manifest:
         """Return what is true of this process and of the stages that it runs."""
@@ -151,31 +157,9 @@ class _Execution:
             stages=stages,
         )
 
-    def perform_all(self, recipe: Any, *, redo: str | None, until: str | None) -> None:
-        """Run every stage that is not done."""
-        names = [stage.name for stage in self.stages]
-        redone = names[names.index(redo) :] if redo is not None else []
-        # Everything is compared before anything is written, so a mistyped option changes nothing.
-        for stage in self.stages:
-            if stage.name not in redone:
-                self.is_done(stage)
-        for name in redone:
-            self.discard(name)
-        self.directory.write_recipe(recipe)
-        # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
-        self.manifest.watts = self.settings.watts
-        self.directory.write_manifest(self.manifest)
-        for stage in self.stages:
-            if self.is_done(stage):
-                self.progress.skipped(stage.name, self.manifest.stages[stage.name].seconds)
-            else:
-                self.perform(stage, self.fingerprint(stage, must_exist=True))
-            if stage.name == until:
-                return
-
-    def fingerprint(self, stage: AnyStage, *, must_exist: bool = False) -> Fingerprint:
+    def _fingerprint(self, stage: AnyStage, *, must_exist: bool = False) -> Fingerprint:
         inputs: dict[str, str | None] = {}
-        for place in stage.inputs.at(self.root).places():
+        for place in stage.inputs.at(self._root).places():
             if place.exists:
                 inputs[place.label] = hash_path(place.path, self._hashes.hash_file)
             elif must_exist and not place.optional:
@@ -183,9 +167,12 @@ class _Execution:
             else:
                 inputs[place.label] = None
         self._hashes.save()
+        # Judges and annotators are known by their class: one may have the settings of another.
+        parts = {f.name: getattr(stage.config, f.name) for f in dataclasses.fields(stage.config)}
+        classes = {n: type(p).__name__ for n, p in parts.items() if dataclasses.is_dataclass(p)}
         return Fingerprint(
             config=to_json(stage.config),
-            wiring={**stage.inputs.plain(), **participants(stage.config)},
+            wiring={**stage.inputs.plain(), **classes},
             seed=self.settings.seed,
             inputs=inputs,
             source=self._source,
@@ -194,31 +181,30 @@ class _Execution:
             device=self.runtime.device_name,
         )
 
-    def is_done(self, stage: AnyStage) -> bool:
+    def _is_done(self, stage: AnyStage) -> bool:
         """Tell whether a stage is finished; raise when it is, but under another fingerprint."""
-        record = self.manifest.stages.get(stage.name)
+        record = self._manifest.stages.get(stage.name)
         if record is None:
             return False
-        if not (self.root / stage.name / RESULT).is_file():
+        folder = self._root / stage.name
+        if not (folder / RESULT).is_file():
             raise CheckpointError(
-                f"Stage {stage.name} is recorded as finished, but {self.root / stage.name} is gone "
-                f"or damaged. Make it again with --redo {stage.name}"
+                f"Stage {stage.name} is recorded as finished, but {folder} is gone or damaged. "
+                f"Make it again with --redo {stage.name}"
             )
-        now_is = self.fingerprint(stage)
-        if record.fingerprint.digest() != now_is.digest():
-            raise difference_error(stage.name, "finished", record.fingerprint, now_is)
+        record.fingerprint.require(self._fingerprint(stage), stage.name, "finished")
         return True
 
-    def discard(self, name: str) -> None:
+    def _discard(self, name: str) -> None:
         """Forget a stage: its record first, so that a crash leaves no record without a folder."""
-        if self.manifest.stages.pop(name, None) is not None:
-            self.directory.write_manifest(self.manifest)
-        shutil.rmtree(self.root / name, ignore_errors=True)
-        shutil.rmtree(self.root / PARTIAL / name, ignore_errors=True)
+        if self._manifest.stages.pop(name, None) is not None:
+            self.directory.write_manifest(self._manifest)
+        shutil.rmtree(self._root / name, ignore_errors=True)
+        shutil.rmtree(self._root / PARTIAL / name, ignore_errors=True)
 
-    def perform(self, stage: AnyStage, fingerprint: Fingerprint) -> None:
+    def _perform(self, stage: AnyStage, fingerprint: Fingerprint) -> None:
         """Run one stage to its end and record it."""
-        partial, final = self.root / PARTIAL / stage.name, self.root / stage.name
+        partial, final = self._root / PARTIAL / stage.name, self._root / stage.name
         out = partial / "out"
         with explain_full_disk(partial):
             self._open_partial(stage.name, partial, fingerprint)
@@ -245,8 +231,8 @@ class _Execution:
         energy = seconds * self.settings.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
         if not stage.kind.shows:
             # The report may be made anew elsewhere; the card names where the model was trained.
-            self.manifest = self._surroundings(self.manifest.stages)
-        self.manifest.stages[stage.name] = StageRecord(
+            self._manifest = self._surroundings(self._manifest.stages)
+        self._manifest.stages[stage.name] = StageRecord(
             fingerprint=fingerprint,
             seconds=round(seconds, 3),
             peak_memory_gib=round(_peak_memory_gib(), 4),
@@ -255,10 +241,10 @@ class _Execution:
             energy_kwh=energy,
             co2_kg=energy * CARBON_KG_PER_KWH,
         )
-        self.directory.write_manifest(self.manifest)
+        self.directory.write_manifest(self._manifest)
         shutil.rmtree(partial, ignore_errors=True)
         if stage.kind.shows:
-            _link(self.root / REPORT, stage.name)
+            _link(self._root / REPORT, stage.name)
         self.progress.finished(stage.name, seconds)
 
     def _make(self, stage: AnyStage, out: Path, work: Path, clock: _Clock) -> None:
@@ -266,7 +252,7 @@ class _Execution:
         work.mkdir(exist_ok=True)
         context = StageContext(
             name=stage.name,
-            root=self.root,
+            root=self._root,
             work=work,
             seed=derive_seed(self.settings.seed, stage.name),
             run_seed=self.settings.seed,
@@ -274,7 +260,7 @@ class _Execution:
             runtime=self.runtime,
             stages=tuple(self.stages),
         )
-        inputs, outputs = stage.inputs.at(self.root), stage.outputs(out)
+        inputs, outputs = stage.inputs.at(self._root), stage.outputs(out)
         result = stage.kind.runner()(stage.config, inputs, outputs, context)
         write_json(out / RESULT, to_json(result))
         absent = [place.name for place in outputs.places() if not (place.optional or place.exists)]
@@ -289,34 +275,25 @@ class _Execution:
         if record.is_file():
             found = read_json(record, f"Start the stage again with --redo {name}")
             old = from_json(found, Fingerprint, str(record))
-            if old.digest() == fingerprint.digest():
+            if old == fingerprint:
                 return
             work = partial / "work"
             # Without a checkpoint there is nothing that other settings could spoil.
             if work.is_dir() and any(work.iterdir()):
-                raise difference_error(name, "interrupted", old, fingerprint)
+                old.require(fingerprint, name, "interrupted")
         shutil.rmtree(partial, ignore_errors=True)
         write_json(record, to_json(fingerprint))
 
 
-def check_stage(name: str, names: Sequence[str]) -> None:
-    """Check that a recipe has a stage.
+def check_stage(name: str | None, names: Sequence[str]) -> None:
+    """Check that a recipe has a stage that may have been named.
 
     Raises:
         ConfigError: It has none of this name; the nearest one is named.
     """
-    if name not in names:
+    if name is not None and name not in names:
         hint = suggestion(name, names) or f" Stages: {', '.join(names)}."
         raise ConfigError(f"There is no stage '{name}' in this recipe.{hint}")
-
-
-def participants(config: Any) -> dict[str, str]:
-    """Return who takes part in a stage, by field: judges and annotators, named by their class."""
-    return {
-        field.name: type(value).__name__
-        for field in dataclasses.fields(config)
-        if dataclasses.is_dataclass(value := getattr(config, field.name))
-    }
 
 
 class _Clock:

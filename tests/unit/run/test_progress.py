@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from camelid.run import progress
-from camelid.run.progress import RunProgress, ShownProgress, duration
+from camelid.run.progress import RunProgress, duration
 
 NAMES = ["data", "sft", "v1/reward_modeling", "ppo"]
 
@@ -26,8 +26,8 @@ def clock(monkeypatch) -> list[float]:
     return now
 
 
-def display(target: Console, clock: list[float]) -> ShownProgress:
-    shown = ShownProgress(target)
+def display(target: Console, clock: list[float]) -> RunProgress:
+    shown = RunProgress(target)
     shown._bar.get_time = lambda: clock[0]
     return shown
 
@@ -104,6 +104,8 @@ def test_time_left_counts_from_the_model_at_work(clock):
 
 def test_the_silent_one_says_nothing(capsys):
     silent = RunProgress()
+    silent.update(1, 2, loss=1.0)
+    silent.note("before any stage")
     with silent.show(Path("x"), NAMES):
         silent.started("sft")
         silent.update(1, 2, loss=1.0)

@@ -30,7 +30,7 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.progress import RunProgress
-from camelid.run.runner import execute
+from camelid.run.runner import Execution
 from camelid.run.seeds import derive_seed
 from camelid.run.stage import NoInputs, NoSettings, PlannedStage, RunSettings, StageKind
 from camelid.settings import to_json
@@ -173,15 +173,20 @@ class Runner:
     def __call__(self, recipe: Recipe | None = None, **choices: Any) -> list[str]:
         recipe = recipe or Recipe()
         self.toy.calls.clear()
-        execute(
-            self.toy.stages(recipe),
-            RunDirectory(self.root),
+        only = choices.pop("only", None)
+        execution = Execution(
+            stages=self.toy.stages(recipe),
+            directory=RunDirectory(self.root),
             name=recipe.name,
             recipe=to_json(recipe),
             settings=RunSettings(seed=recipe.seed, watts=recipe.watts),
             runtime=self.machine,
-            **choices,
+            progress=choices.pop("progress", RunProgress()),
         )
+        if only is not None:
+            execution.perform_only(only)
+        else:
+            execution.perform_all(**choices)
         return list(self.toy.calls)
 
     def manifest(self) -> dict[str, Any]:
@@ -424,6 +429,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half(run, error):
 def test_progress_hears_everything(run):
     class Listener(RunProgress):
         def __init__(self) -> None:
+            super().__init__()
             self.heard: list[Any] = []
 
         def started(self, name):

@@ -1,0 +1,67 @@
+"""What needs no model answers without loading torch: names and settings are checked first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+PROGRAM = """
+import sys
+from camelid.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+# NumPy comes with the simulated annotators, whose settings are part of a recipe.
+loaded = {"torch", "matplotlib", "jinja2", "safetensors", "tokenizers", "sentencepiece"}
+assert not loaded & set(sys.modules), loaded & set(sys.modules)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--help", 0, "COMMAND"),
+        ("run --help", 0, "--redo STAGE"),
+        ("list", 0, "pocket: "),
+        ("show pocket", 0, "ppo.clip"),
+        ("show context", 0, "context_512.pretraining.model.context"),
+        ("run pokcet", 2, "Did you mean 'pocket'?"),
+        ("study contxt", 2, "Did you mean 'context'?"),
+        ("run pocket --ppo.iteration 3", 2, "Did you mean 'iterations'?"),
+        ("run pocket --rounds x", 2, "must be a whole number"),
+        ("run pocket --redo ppp", 2, "Did you mean 'ppo'?"),
+        ("run --recipe none.json", 2, "none.json does not exist"),
+        ("evaluate none --suite table33", 2, "no benchmark or suite 'table33'"),
+        ("chat none", 2, "There is no run at none"),
+        ("report none", 2, "There is no run at none"),
+    ],
+)
+def test_no_torch(words, code, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words.split()],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+
+
+def test_settings_and_arguments_load_nothing():
+    program = (
+        "import sys, camelid.settings, camelid.options, camelid.errors, camelid.cli.parser\n"
+        "assert not {'torch', 'numpy', 'rich'} & set(sys.modules)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        check=True,
+    )

@@ -1,0 +1,88 @@
+"""What a stage says of itself is true, and nothing else knows its files."""
+
+from __future__ import annotations
+
+import ast
+import typing
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from camelid.recipes import RECIPES
+from camelid.run.item import StageReport
+from camelid.run.stage import StageContext, StageKind
+from camelid.studies import STUDIES
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "camelid"
+PLANS = [make() for make in {**RECIPES, **STUDIES}.values()]
+KINDS: dict[str, StageKind] = {
+    stage.kind.name: stage.kind for plan in PLANS for stage in plan.stages
+}
+
+
+def test_every_stage_is_part_of_a_recipe_or_study():
+    folders = {path.parent.name for path in (SOURCE / "stages").glob("*/__init__.py")}
+    assert folders == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_stage_runs_what_it_declares(name):
+    kind = KINDS[name]
+    hints = typing.get_type_hints(kind.runner())
+    declared = [kind.config, kind.inputs, kind.outputs, StageContext, kind.result]
+    assert list(hints.values()) == declared
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_report_is_a_report(name):
+    assert isinstance(KINDS[name].reporter(), StageReport)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_items_of_a_page_have_names_of_their_own(plan):
+    kinds = {stage.kind.name: stage.kind for stage in plan.stages}.values()
+    anchors = Counter(item.anchor for kind in kinds for item in kind.reporter().items)
+    assert not {anchor for anchor, count in anchors.items() if count > 1}
+
+
+def strings(path: Path) -> list[tuple[int, str]]:
+    """Return line and text of all string literals that are no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documentation = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        (node.lineno, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node not in documentation
+    ]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_path_of_a_stage_stands_outside_it(name):
+    files = {
+        made.name for made in KINDS[name].outputs(name).places() if Path(made.name).suffix != ""
+    }
+    shared = {
+        made.name
+        for kind in KINDS.values()
+        if kind.name != name
+        for made in kind.outputs("").places()
+    }
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        own = path.is_relative_to(SOURCE / "stages" / name)
+        stages = path.is_relative_to(SOURCE / "stages")
+        # Several stages may use one name, each for a file of its own.
+        names = files - shared if stages else files
+        found += [
+            f"{path.relative_to(SOURCE)}:{line}: {text!r}"
+            for line, text in strings(path)
+            if not own and (any(file in text for file in names) or f"{name}/" in text)
+        ]
+    assert not found
