@@ -38,9 +38,13 @@ BLOCK = 1 << 20
 """Numbers that are read at a time."""
 MOST_ROTARY = 1 << 28
 """Longest context times head size: a million tokens of 256 numbers (2 GB of rotary tables)."""
-_FLOATS = ("F64", "F32", "F16", "BF16")
-READABLE = (*_FLOATS, "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+READABLE = (
+    *("F64", "F32", "F16", "BF16"),
+    *("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"),
+)
 """Types of stored numbers, by the names of safetensors and GGUF."""
+DOWNLOAD_AGAIN = "Get the directory again from where it came."
+"""Advice where a file of others is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,12 @@ def save_model(model: Transformer | RewardModel, directory: Path) -> None:
     atomic_write_text(directory / "config.json", json.dumps(description, indent=2) + "\n")
 
 
-def _describe(directory: Path) -> dict[str, Any]:
-    path = directory / "config.json"
-    if not path.is_file():
-        raise MissingInputError(f"{directory}: no model here (config.json is missing).")
-    description = read_json(path, "Redo the stage that wrote it.")
-    if not isinstance(description, dict) or description.get("kind") not in list(_KINDS):
-        raise CheckpointError(f"{path}: 'kind' must be one of {sorted(_KINDS)}.")
-    return description
+def read_object(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON file that must hold an object (else CheckpointError; errors as `read_json`)."""
+    data = read_json(path, advice)
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: must hold an object.")
+    return data
 
 
 def read_folder(directory: Path) -> Checkpoint:
@@ -101,14 +103,19 @@ def read_folder(directory: Path) -> Checkpoint:
         MissingInputError: There is no model.
         CheckpointError: The files are damaged.
     """
-    description = _describe(directory)
+    path = directory / "config.json"
+    if not path.is_file():
+        raise MissingInputError(f"{directory}: no model here (config.json is missing).")
+    description = read_object(path, "Redo the stage that wrote it.")
+    if description.get("kind") not in list(_KINDS):
+        raise CheckpointError(f"{path}: 'kind' must be one of {sorted(_KINDS)}.")
     weights = directory / "model.safetensors"
     if not weights.is_file() or hash_file(weights) != description.get("sha256"):
         raise CheckpointError(
             f"{weights}: missing or its checksum differs from config.json. "
             "Redo the stage that wrote it."
         )
-    config = from_json(description.get("model"), ModelConfig, f"{directory}/config.json")
+    config = from_json(description.get("model"), ModelConfig, str(path))
     return Checkpoint(
         where=weights, config=config, kind=description["kind"], tensors=read_safetensors(weights)
     )
@@ -178,10 +185,11 @@ def _check(checkpoint: Checkpoint, model: Transformer | RewardModel) -> None:
             problems.append(f"{name} has shape {tensor.shape}, needed {shapes[name]}")
         elif tensor.type not in READABLE:
             problems.append(f"{name} is stored as {tensor.type}")
-    _raise_problems(checkpoint.where, problems)
+    raise_problems(checkpoint.where, problems)
 
 
-def _raise_problems(where: Path, problems: Sequence[str]) -> None:
+def raise_problems(where: Path, problems: Sequence[str]) -> None:
+    """Raise CheckpointError with the first problems of a list, if there are any."""
     if problems:
         shown = "; ".join(problems[:10]) + ("; ..." if len(problems) > 10 else "")
         raise CheckpointError(f"{where}: {shown}.")
@@ -228,7 +236,7 @@ def stream(
         if not finite:
             problems.append(f"{name} holds values that are not finite in {tensor.dtype}")
         yield name, tensor
-    _raise_problems(checkpoint.where, problems)
+    raise_problems(checkpoint.where, problems)
 
 
 def build(checkpoint: Checkpoint) -> Transformer | RewardModel:

@@ -21,11 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camelid.errors import CheckpointError, ConfigError, MissingInputError
-from camelid.formats.folder import Checkpoint, StoredTensor, empty_model, stream
-from camelid.formats.layout import Names, is_rotated, split_halves, under_our_names
+from camelid.errors import CheckpointError, MissingInputError
+from camelid.formats.folder import (
+    Checkpoint,
+    StoredTensor,
+    empty_model,
+    raise_problems,
+    stream,
+)
+from camelid.formats.layout import GGUF, split_halves, under_our_names
 from camelid.model.config import ModelConfig
-from camelid.model.transformer import scale_frequencies
+from camelid.model.transformer import rotary_frequencies
 from camelid.settings import from_json
 from camelid.tokenization.gguf_vocabulary import write_gguf_vocabulary
 from camelid.tokenization.vocabulary import Vocabulary
@@ -41,23 +47,17 @@ _HALF_SPLIT = {"llama": False, "qwen2": True}
 _ROPE_FACTORS = "rope_freqs.weight"
 _SCALING = "camelid.rope_scaling"
 """Our own field with the four numbers of a rotary scaling; the format stores its effect only."""
-_NAMES = Names(
-    layers="blk",
-    modules={
-        "tok_embeddings": "token_embd",
-        "norm": "output_norm",
-        "output": "output",
-        "attention.wq": "attn_q",
-        "attention.wk": "attn_k",
-        "attention.wv": "attn_v",
-        "attention.wo": "attn_output",
-        "feed_forward.w1": "ffn_gate",
-        "feed_forward.w2": "ffn_down",
-        "feed_forward.w3": "ffn_up",
-        "attention_norm": "attn_norm",
-        "ffn_norm": "ffn_norm",
-    },
-)
+_SIZES = {
+    "context": "context_length",
+    "dim": "embedding_length",
+    "layers": "block_count",
+    "ffn_dim": "feed_forward_length",
+    "heads": "attention.head_count",
+    "kv_heads": "attention.head_count_kv",
+    "norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+}
+"""Our names of sizes and numbers to the format's."""
 
 
 def library() -> Any:
@@ -120,12 +120,6 @@ class GGUFFile:
     tensors: dict[str, StoredTensor]
     """Under GGUF's names."""
     path: Path
-
-    def need(self, key: str) -> Any:
-        """Return a field, or raise CheckpointError."""
-        if key not in self.fields:
-            raise CheckpointError(f"{self.path}: the field {key!r} is missing.")
-        return self.fields[key]
 
 
 def open_gguf(path: Path) -> GGUFFile:
@@ -210,7 +204,7 @@ def read_gguf(file: GGUFFile) -> Checkpoint:
     Raises:
         CheckpointError: The model is of an unsupported kind, which is named.
     """
-    architecture = file.need("general.architecture")
+    architecture = file.fields.get("general.architecture")
     if architecture not in list(_HALF_SPLIT):
         raise CheckpointError(
             f"{file.path}: architecture {architecture!r}; needed one of {sorted(_HALF_SPLIT)}."
@@ -221,7 +215,7 @@ def read_gguf(file: GGUFFile) -> Checkpoint:
     stated = {key: file.fields.get(f"general.{key}") for key in ("name", "license")}
     metadata = {key: str(value) for key, value in stated.items() if value}
     found = Checkpoint(where=file.path, config=config, tensors=tensors, metadata=metadata)
-    return under_our_names(found, _NAMES, half_split=_HALF_SPLIT[architecture])
+    return under_our_names(found, GGUF, half_split=_HALF_SPLIT[architecture])
 
 
 def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None) -> ModelConfig:
@@ -237,33 +231,23 @@ def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None
         # A factor without a type means `linear` to llama.cpp.
         "linear rotary scaling": get("rope.scaling.type") is None
         and any(get(key, 0) not in (0, 1) for key in ("rope.scaling.factor", "rope.scale_linear")),
-        "a mixture of experts": bool(get("expert_count")),
-        "a sliding window": bool(get("attention.sliding_window")),
+        "a mixture of experts": get("expert_count"),
+        "a sliding window": get("attention.sliding_window"),
     }
-    refused = [name for name, present in unsupported.items() if present]
-    if refused:
-        raise CheckpointError(f"{file.path}: not supported: {', '.join(refused)}.")
-    heads = file.need(f"{architecture}.attention.head_count")
+    raise_problems(file.path, [f"not supported: {n}" for n, found in unsupported.items() if found])
     embedding = file.tensors.get("token_embd.weight")
-    values = {
-        "dim": file.need(f"{architecture}.embedding_length"),
-        "layers": file.need(f"{architecture}.block_count"),
-        "heads": heads,
-        "kv_heads": get("attention.head_count_kv", heads),
-        "ffn_dim": file.need(f"{architecture}.feed_forward_length"),
-        "vocabulary_size": embedding.shape[0] if embedding else 0,
-        "context": file.need(f"{architecture}.context_length"),
-        "norm_eps": single(file.need(f"{architecture}.attention.layer_norm_rms_epsilon")),
-        "rope_theta": single(get("rope.freq_base", 10000.0)),
-        "tied_embeddings": "output.weight" not in file.tensors,
-        "qkv_bias": architecture == "qwen2",
-    }
+    stated = {ours: single(get(theirs)) for ours, theirs in _SIZES.items()}
+    values: dict[str, Any] = {"kv_heads": stated["heads"]}
+    values |= {ours: value for ours, value in stated.items() if value is not None}
+    values["vocabulary_size"] = embedding.shape[0] if embedding else 0
+    values["tied_embeddings"] = "output.weight" not in file.tensors
+    values["qkv_bias"] = architecture == "qwen2"
     try:
         if factors is not None:
             values["rope_scaling"] = _read_scaling(file, factors)
-        config: ModelConfig = from_json(values, ModelConfig, str(file.path))
-    except (ConfigError, ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(f"{file.path}: {error}") from None
+    config = from_json(values, ModelConfig, str(file.path), error=CheckpointError)
     for key in ("rope.dimension_count", "attention.key_length", "attention.value_length"):
         if get(key, config.head_dim) != config.head_dim:
             raise CheckpointError(
@@ -289,12 +273,8 @@ def _read_scaling(file: GGUFFile, factors: StoredTensor) -> dict[str, Any]:
 
 def _rope_factors(config: ModelConfig) -> Tensor:
     """Return what the frequencies are divided by, shape (K / 2,)."""
-    exponents = torch.arange(0, config.head_dim, 2) / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
-    scaling = config.rope_scaling
-    if scaling is None:
-        return torch.ones_like(exponents)
-    return frequencies / scale_frequencies(frequencies, scaling)
+    unscaled = dataclasses.replace(config, rope_scaling=None)
+    return rotary_frequencies(unscaled) / rotary_frequencies(config)
 
 
 def _check_factors(config: ModelConfig, factors: StoredTensor, path: Path) -> None:
@@ -336,14 +316,9 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
     writer.add_vocab_size(config.vocabulary_size)
-    writer.add_context_length(config.context)
-    writer.add_embedding_length(config.dim)
-    writer.add_block_count(config.layers)
-    writer.add_feed_forward_length(config.ffn_dim)
-    writer.add_head_count(config.heads)
-    writer.add_head_count_kv(config.kv_heads)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
-    writer.add_rope_freq_base(config.rope_theta)
+    for ours, theirs in _SIZES.items():
+        add = writer.add_float32 if ours in ("norm_eps", "rope_theta") else writer.add_uint32
+        add(f"{architecture}.{theirs}", getattr(config, ours))
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_file_type({kinds.F32: 0, kinds.F16: 1, kinds.BF16: 32}[types[dtype]])
     write_gguf_vocabulary(writer, vocabulary)
@@ -356,7 +331,7 @@ def write_gguf(
     for tensor_name, shape in tensors.items():
         kind = types[dtype] if len(shape) == 2 else kinds.F32
         size = shape.numel() * (dtype.itemsize if len(shape) == 2 else 4)
-        writer.add_tensor_info(_NAMES.theirs(tensor_name), tuple(shape), np.float32, size, kind)
+        writer.add_tensor_info(GGUF.theirs(tensor_name), tuple(shape), np.float32, size, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -364,8 +339,8 @@ def write_gguf(
         if config.rope_scaling is not None:
             writer.write_tensor_data(_rope_factors(config).numpy())
         for tensor_name, rows in stream(checkpoint, dtype, vectors=torch.float32):
-            if _HALF_SPLIT[architecture] and is_rotated(tensor_name):
-                rows = split_halves(rows, config.head_dim)
-            writer.write_tensor_data(rows.contiguous().view(torch.uint8).numpy())
+            if _HALF_SPLIT[architecture]:
+                rows = split_halves(tensor_name, rows, config.head_dim)
+            writer.write_tensor_data(rows.view(torch.uint8).numpy())
     finally:
         writer.close()

@@ -8,6 +8,7 @@ Source: the classes `LlamaConfig` and `Qwen2Config` of the transformers library.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,30 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from camelid.errors import CheckpointError, ConfigError
-from camelid.formats.folder import Checkpoint, ModelKind, StoredTensor, read_safetensors, stream
-from camelid.formats.layout import Names, is_rotated, same_values, split_halves, under_our_names
+from camelid.errors import CheckpointError
+from camelid.formats.folder import (
+    DOWNLOAD_AGAIN,
+    Checkpoint,
+    ModelKind,
+    StoredTensor,
+    empty_model,
+    raise_problems,
+    read_object,
+    read_safetensors,
+    stream,
+)
+from camelid.formats.layout import HUGGINGFACE, drop_tied_output, split_halves, under_our_names
 from camelid.model.config import ModelConfig
-from camelid.run.files import read_json, write_json
+from camelid.run.files import write_json
 from camelid.settings import from_json
 
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
 """Most bytes of a file unless a number of files is asked for (the custom of transformers)."""
-_ADVICE = "Get the directory again from where it came."
 _KINDS: dict[str, ModelKind] = {
     "ForCausalLM": "transformer",
     "ForSequenceClassification": "reward_model",
 }
-_NAMES = Names(
-    layers="model.layers",
-    modules={
-        "tok_embeddings": "model.embed_tokens",
-        "norm": "model.norm",
-        "output": "lm_head",
-        "head": "score",
-        "attention.wq": "self_attn.q_proj",
-        "attention.wk": "self_attn.k_proj",
-        "attention.wv": "self_attn.v_proj",
-        "attention.wo": "self_attn.o_proj",
-        "feed_forward.w1": "mlp.gate_proj",
-        "feed_forward.w2": "mlp.down_proj",
-        "feed_forward.w3": "mlp.up_proj",
-        "attention_norm": "input_layernorm",
-        "ffn_norm": "post_attention_layernorm",
-    },
-)
 _SIZES = {
     "dim": "hidden_size",
     "layers": "num_hidden_layers",
@@ -80,13 +72,11 @@ def read_huggingface(directory: Path) -> Checkpoint:
         for name, tensor in _read_files(directory).items()
         if not name.endswith(".rotary_emb.inv_freq")
     }
-    embedding, output = (
-        stored.get(_NAMES.theirs(f"{n}.weight")) for n in ("tok_embeddings", "output")
-    )
-    if config.tied_embeddings and embedding and output and same_values(embedding, output):
-        del stored[_NAMES.theirs("output.weight")]
+    if config.tied_embeddings:
+        tables = (HUGGINGFACE.theirs(f"{n}.weight") for n in ("tok_embeddings", "output"))
+        drop_tied_output(stored, *tables)
     found = Checkpoint(where=directory, config=config, kind=kind, tensors=stored)
-    return under_our_names(found, _NAMES, half_split=True)
+    return under_our_names(found, HUGGINGFACE, half_split=True)
 
 
 def _read_files(directory: Path) -> dict[str, StoredTensor]:
@@ -99,8 +89,7 @@ def _read_files(directory: Path) -> dict[str, StoredTensor]:
             f"{directory}: neither model.safetensors nor {INDEX} is here (pickled weights are "
             "not read: convert them to safetensors)."
         )
-    index = read_json(directory / INDEX, _ADVICE)
-    places = index.get("weight_map") if isinstance(index, dict) else None
+    places = read_object(directory / INDEX, DOWNLOAD_AGAIN).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):
         raise CheckpointError(f"{directory / INDEX}: needs 'weight_map', tensor name to file name.")
     present = {path.name for path in directory.iterdir() if path.is_file()}
@@ -115,72 +104,49 @@ def _read_files(directory: Path) -> dict[str, StoredTensor]:
         named = {name for name, place in places.items() if place == file}
         problems += [f"{name} is not in {file}" for name in sorted(named - tensors.keys())]
         problems += [f"{name} of {file} is not listed" for name in sorted(tensors.keys() - named)]
-    if problems:
-        raise CheckpointError(f"{directory / INDEX}: {'; '.join(problems[:10])}.")
+    raise_problems(directory / INDEX, problems)
     return stored
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, ModelKind]:
-    data = read_json(path, _ADVICE)
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: must hold an object.")
-    values = {ours: data[theirs] for ours, theirs in _SIZES.items() if theirs in data}
-    values.setdefault("tied_embeddings", False)
-    if values.get("kv_heads") is None:
-        values["kv_heads"] = values.get("heads")
-    values["qkv_bias"] = data.get("model_type") == "qwen2"
+    data = read_object(path, DOWNLOAD_AGAIN)
     # Version 5 of transformers keeps base and scaling together, older ones apart.
     rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
     if not isinstance(rope, dict):
         raise CheckpointError(f"{path}: the rotary parameters must be an object.")
-    values["rope_theta"] = rope.get("rope_theta", data.get("rope_theta", 10000.0))
     rope_type = rope.get("rope_type", rope.get("type", "default"))
+    family = {"llama": "Llama", "qwen2": "Qwen2"}.get(str(data.get("model_type")))
+    known = {f"{family}{ending}": kind for ending, kind in _KINDS.items()}
+    names = data.get("architectures")
+    kind = known.get(str(names[0])) if isinstance(names, list) and len(names) == 1 else None
+    labels, types = data.get("id2label"), data.get("layer_types") or []
+    one_label = isinstance(labels, dict) and len(labels) == 1
+    all_full = isinstance(types, list) and all(type_ == "full_attention" for type_ in types)
+    unsupported = {
+        f"architecture {names} of type {data.get('model_type')!r}": kind is None,
+        f"activation {data.get('hidden_act')!r}": data.get("hidden_act", "silu") != "silu",
+        f"rotary embedding {rope_type!r}": rope_type not in ("default", "llama3", None),
+        "partial rotary embedding": rope.get("partial_rotary_factor", 1.0) != 1.0,
+        "sliding window": data.get("use_sliding_window") or not all_full,
+        "biases of the output projection": data.get("attention_bias"),
+        "biases of the feed-forward layer": data.get("mlp_bias"),
+        "quantised weights": data.get("quantization_config"),
+        "several labels": kind == "reward_model" and not one_label,
+    }
+    raise_problems(path, [f"not supported: {name}" for name, found in unsupported.items() if found])
+    values = {ours: data[theirs] for ours, theirs in _SIZES.items() if theirs in data}
+    if values.get("kv_heads") is None:
+        values["kv_heads"] = values.get("heads")
+    values["qkv_bias"] = family == "Qwen2"
+    values["rope_theta"] = rope.get("rope_theta", data.get("rope_theta", 10000.0))
     if rope_type == "llama3":
         values["rope_scaling"] = {o: rope[t] for o, t in _SCALING.items() if t in rope}
-    kind = _kind(data)
-    _refuse(path, data, rope, rope_type, kind)
-    try:
-        config: ModelConfig = from_json(values, ModelConfig, str(path))
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
+    config = from_json(values, ModelConfig, str(path), error=CheckpointError)
     if data.get("head_dim") not in (None, config.head_dim):
         raise CheckpointError(
             f"{path}: head_dim {data['head_dim']}, needed {config.head_dim} (width over heads)."
         )
     return config, kind or "transformer"
-
-
-def _kind(data: dict[str, Any]) -> ModelKind | None:
-    """Return what the architecture is, None where it is none of ours."""
-    names = data.get("architectures")
-    name = names[0] if isinstance(names, list) and len(names) == 1 else None
-    family = {"llama": "Llama", "qwen2": "Qwen2"}.get(str(data.get("model_type")))
-    return next((kind for ending, kind in _KINDS.items() if name == f"{family}{ending}"), None)
-
-
-def _refuse(
-    path: Path, data: dict[str, Any], rope: dict[str, Any], rope_type: Any, kind: ModelKind | None
-) -> None:
-    """Raise CheckpointError with everything that this transformer does not compute."""
-    labels, types = data.get("id2label"), data.get("layer_types") or []
-    unsupported = {
-        f"architecture {data.get('architectures')} of type {data.get('model_type')!r}": kind
-        is None,
-        f"activation {data.get('hidden_act')!r}": data.get("hidden_act", "silu") != "silu",
-        f"rotary embedding {rope_type!r}": rope_type not in ("default", "llama3", None),
-        "partial rotary embedding": rope.get("partial_rotary_factor", 1.0) != 1.0,
-        "sliding window": bool(data.get("use_sliding_window"))
-        or not isinstance(types, list)
-        or any(type_ != "full_attention" for type_ in types),
-        "biases of the output projection": bool(data.get("attention_bias")),
-        "biases of the feed-forward layer": bool(data.get("mlp_bias")),
-        "quantised weights": bool(data.get("quantization_config")),
-        "several labels": kind == "reward_model"
-        and (not isinstance(labels, dict) or len(labels) != 1),
-    }
-    found = [name for name, present in unsupported.items() if present]
-    if found:
-        raise CheckpointError(f"{path}: not supported: {', '.join(found)}.")
 
 
 def write_huggingface(
@@ -205,46 +171,41 @@ def write_huggingface(
     """
     config = checkpoint.config
     limit = SHARD_BYTES if files is None else -(-config.parameter_count * dtype.itemsize // files)
-    shard: dict[str, Tensor] = {}
-    places: dict[str, int] = {}
+    shards: list[list[str]] = [[]]
     sizes = [0]
-
-    def save() -> None:
-        save_file(shard, directory / f"{len(sizes)}.safetensors", {"format": "pt"})
-        shard.clear()
-
-    for name, tensor in stream(checkpoint, dtype):
-        if sizes[-1] and sizes[-1] + tensor.nbytes > limit:
-            save()
+    for name, tensor in empty_model(checkpoint).state_dict().items():
+        size = tensor.numel() * dtype.itemsize
+        if sizes[-1] and sizes[-1] + size > limit:
+            shards.append([])
             sizes.append(0)
-        sizes[-1] += tensor.nbytes
-        places[_NAMES.theirs(name)] = len(sizes)
-        rows = split_halves(tensor, config.head_dim) if is_rotated(name) else tensor
-        shard[_NAMES.theirs(name)] = rows.contiguous()
-    save()
-    written = {n: f"model-{n:05}-of-{len(sizes):05}.safetensors" for n in range(1, len(sizes) + 1)}
-    if len(sizes) == 1:
-        written = {1: "model.safetensors"}
-    else:
-        weight_map = {name: written[place] for name, place in sorted(places.items())}
+        shards[-1].append(name)
+        sizes[-1] += size
+    count = len(shards)
+    names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+    written = dict(zip(["model.safetensors"] if count == 1 else names, shards, strict=True))
+    last = {members[-1]: file for file, members in written.items()}
+    shard: dict[str, Tensor] = {}
+    for name, tensor in stream(checkpoint, dtype):
+        shard[HUGGINGFACE.theirs(name)] = split_halves(name, tensor, config.head_dim)
+        if name in last:
+            save_file(shard, directory / last[name], {"format": "pt"})
+            shard.clear()
+    if count > 1:
+        places = {HUGGINGFACE.theirs(n): file for file, found in written.items() for n in found}
+        weight_map = dict(sorted(places.items()))
         index = {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map}
         write_json(directory / INDEX, index)
-    for number, file in written.items():
-        (directory / f"{number}.safetensors").rename(directory / file)
-    write_json(directory / "config.json", _describe(checkpoint, dtype, special_ids))
+    write_json(directory / "config.json", _describe(checkpoint, dtype) | special_ids)
     if checkpoint.kind == "transformer":
         write_json(
             directory / "generation_config.json", {"_from_model_config": True, **special_ids}
         )
 
 
-def _describe(
-    checkpoint: Checkpoint, dtype: torch.dtype, special_ids: dict[str, int | list[int] | None]
-) -> dict[str, Any]:
+def _describe(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Any]:
     config = checkpoint.config
     family = "Qwen2" if config.qkv_bias else "Llama"
     ending = next(ending for ending, kind in _KINDS.items() if kind == checkpoint.kind)
-    scaling = config.rope_scaling
     described = {
         "architectures": [f"{family}{ending}"],
         "model_type": family.lower(),
@@ -253,13 +214,14 @@ def _describe(
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
         "rope_theta": config.rope_theta,
-        "rope_scaling": None
-        if scaling is None
-        else {"rope_type": "llama3", **{t: getattr(scaling, o) for o, t in _SCALING.items()}},
+        "rope_scaling": None,
         "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
-        **special_ids,
     }
+    if config.rope_scaling is not None:
+        scaling = dataclasses.asdict(config.rope_scaling)
+        renamed = {theirs: scaling[ours] for ours, theirs in _SCALING.items()}
+        described["rope_scaling"] = {"rope_type": "llama3", **renamed}
     if not config.qkv_bias:
         described |= {"attention_bias": False, "mlp_bias": False, "head_dim": config.head_dim}
     if checkpoint.kind == "reward_model":

@@ -34,6 +34,24 @@ class Names:
         return f"{self.layers}.{layer}.{self.modules[inner]}.{kind}"
 
 
+_MODULES = {
+    "tok_embeddings": ("model.embed_tokens", "token_embd"),
+    "norm": ("model.norm", "output_norm"),
+    "output": ("lm_head", "output"),
+    "attention.wq": ("self_attn.q_proj", "attn_q"),
+    "attention.wk": ("self_attn.k_proj", "attn_k"),
+    "attention.wv": ("self_attn.v_proj", "attn_v"),
+    "attention.wo": ("self_attn.o_proj", "attn_output"),
+    "feed_forward.w1": ("mlp.gate_proj", "ffn_gate"),
+    "feed_forward.w2": ("mlp.down_proj", "ffn_down"),
+    "feed_forward.w3": ("mlp.up_proj", "ffn_up"),
+    "attention_norm": ("input_layernorm", "attn_norm"),
+    "ffn_norm": ("post_attention_layernorm", "ffn_norm"),
+}
+HUGGINGFACE = Names("model.layers", {n: hf for n, (hf, _) in _MODULES.items()} | {"head": "score"})
+GGUF = Names("blk", {name: gguf for name, (_, gguf) in _MODULES.items()})
+
+
 def under_our_names(found: Checkpoint, names: Names, *, half_split: bool) -> Checkpoint:
     """Return a checkpoint under our names and in our order of rows.
 
@@ -48,38 +66,41 @@ def under_our_names(found: Checkpoint, names: Names, *, half_split: bool) -> Che
     tensors = {ours.get(n, taken.get(n, n)): tensor for n, tensor in found.tensors.items()}
     if half_split:
         size = found.config.head_dim
-        tensors = {n: _interleaved(t, size) if is_rotated(n) else t for n, t in tensors.items()}
+        tensors = {n: _interleaved(t, size) if _is_rotated(n) else t for n, t in tensors.items()}
     return dataclasses.replace(found, tensors=tensors)
 
 
-def is_rotated(name: str) -> bool:
+def _is_rotated(name: str) -> bool:
     """Tell whether a tensor (our name) makes queries or keys."""
     return name.rpartition(".")[0].endswith(("attention.wq", "attention.wk"))
 
 
-def interleave(rows: Tensor, head_dim: int) -> Tensor:
-    """Put the rows of whole heads from half-split into interleaved order."""
-    return torch.unflatten(rows, 0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2)
-
-
-def split_halves(rows: Tensor, head_dim: int) -> Tensor:
-    """Undo `interleave`."""
-    return torch.unflatten(rows, 0, (-1, head_dim // 2, 2)).transpose(1, 2).flatten(0, 2)
-
-
 def _interleaved(tensor: StoredTensor, head_dim: int) -> StoredTensor:
+    """Put the rows of whole heads from half-split into interleaved order."""
+
     def read(start: int, stop: int) -> Tensor:
-        return interleave(tensor.read(start, stop), head_dim)
+        halves = torch.unflatten(tensor.read(start, stop), 0, (-1, 2, head_dim // 2))
+        return halves.transpose(1, 2).flatten(0, 2)
 
     return dataclasses.replace(tensor, read=read, unit=head_dim)
 
 
-def same_values(one: StoredTensor, other: StoredTensor) -> bool:
-    """Tell whether two stored tables are equal: a tied output that was written out."""
-    if one.shape != other.shape or len(one.shape) != 2:
+def split_halves(name: str, tensor: Tensor, head_dim: int) -> Tensor:
+    """Return a tensor (our name) for a format that rotates halves of a head."""
+    if not _is_rotated(name):
+        return tensor
+    pairs = torch.unflatten(tensor, 0, (-1, head_dim // 2, 2))
+    return pairs.transpose(1, 2).flatten(0, 2).contiguous()
+
+
+def drop_tied_output(tensors: dict[str, StoredTensor], embedding: str, output: str) -> bool:
+    """Remove an output table equal to the embeddings, a tied one that was written out; tell so."""
+    one, other = tensors.get(embedding), tensors.get(output)
+    if one is None or other is None or one.shape != other.shape or len(one.shape) != 2:
         return False
     rows, step = one.shape[0], max(1, BLOCK // max(1, one.shape[1]))
-    starts = range(0, rows, step)
-    return all(
-        one.read(s, min(s + step, rows)).equal(other.read(s, min(s + step, rows))) for s in starts
-    )
+    parts = [(start, min(start + step, rows)) for start in range(0, rows, step)]
+    equal = all(one.read(*part).equal(other.read(*part)) for part in parts)
+    if equal:
+        del tensors[output]
+    return equal

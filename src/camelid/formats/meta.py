@@ -8,7 +8,7 @@ Source: the released reference code (rule of the feed-forward width, division am
 
 from __future__ import annotations
 
-import struct
+import dataclasses
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camelid.errors import CheckpointError, ConfigError
-from camelid.formats.folder import Checkpoint, StoredTensor, stream
-from camelid.formats.layout import same_values
+from camelid.errors import CheckpointError
+from camelid.formats.folder import (
+    DOWNLOAD_AGAIN,
+    Checkpoint,
+    StoredTensor,
+    raise_problems,
+    read_object,
+    stream,
+)
+from camelid.formats.layout import drop_tied_output
 from camelid.model.config import ModelConfig, ffn_width
-from camelid.run.files import read_json, write_json
+from camelid.run.files import write_json
 from camelid.settings import from_json
 
 PARAMETERS = "params.json"
@@ -32,8 +39,8 @@ _KNOWN = (
     *("ffn_dim_multiplier", "norm_eps", "rope_theta"),
     *("use_scaled_rope", "rope_scaling_factor", "rope_high_freq_factor"),
 )
-_SCALED_ROPE = {"factor": 8.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0}
-"""What `use_scaled_rope` means where no number is given, with an original context of 8192."""
+_SCALED_ROPE: dict[str, Any] = {"low_frequency_factor": 1.0, "original_context": 8192}
+"""What `use_scaled_rope` always means; its two other numbers may be given."""
 _LLAMA_3_2 = ((2048, 16), (3072, 28))
 """Width and layers of Llama 3.2's 1B and 3B, which mean a factor of 32 and do not say so."""
 _LLAMA_2_THETA = 10_000.0
@@ -51,54 +58,31 @@ class _Shard:
     """One `.pth` file, of whose tensors some rows are read at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._bytes = path, path.stat().st_size
+        self._path, self._held = path, dict[str, Tensor]()
         try:
-            found: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            records = _places_of_records(path)
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+            found = self._open()
         except Exception as error:  # noqa: BLE001  the reader of pickles raises anything on bad bytes
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path}: no readable checkpoint ({reason}).") from None
         named = isinstance(found, dict) and all(isinstance(key, str) for key in found)
         if not named or not all(isinstance(value, Tensor) for value in found.values()):
             raise CheckpointError(f"{path}: must hold tensors by name and nothing else.")
-        # Where the file starts in memory follows from the places of its records.
-        pointers = sorted({t.untyped_storage().data_ptr() for t in found.values()})
-        starts = {place - start for place, start in zip(pointers, records, strict=False)}
-        if len(pointers) != len(records) or len(starts) != 1:
-            raise CheckpointError(f"{path}: holds other data than its tensors. Save it again.")
-        self._places = {name: t.data_ptr() - min(starts) for name, t in found.items()}
         found.pop("rope.freqs", None)  # rotary frequencies are computed here
-        # On the meta device: the pages of a mapping that stays count as used memory.
-        self.tensors = {
-            name: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
-            for name, t in found.items()
-        }
+        self.tensors = {name: tensor.to("meta") for name, tensor in found.items()}
+
+    def _open(self) -> Any:
+        return torch.load(self._path, map_location="cpu", mmap=True, weights_only=True)
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Return some rows, mapped as long as they are held; none where they lie outside."""
-        tensor, place = self.tensors[name], self._places[name]
-        size = len(tensor)
-        part = tensor[min(max(start, 0), size) : min(max(stop, 0), size)]
-        numbers = torch.from_file(
-            str(self._path), size=self._bytes // tensor.itemsize, dtype=tensor.dtype
-        )
-        at = place // tensor.itemsize + part.storage_offset()
-        return numbers.as_strided(part.shape, part.stride(), at)
-
-
-def _places_of_records(path: Path) -> list[int]:
-    """Return where the numbers of a `.pth` file lie in it, and compare its checksums."""
-    places = []
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        damaged = archive.testzip()
-        if damaged:
-            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-        for record in archive.infolist():
-            if record.filename.split("/")[1:-1] == ["data"]:
-                # The name and an extra field, whose lengths stand here, precede the numbers.
-                file.seek(record.header_offset + 26)
-                places.append(record.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))))
-    return sorted(places)
+        """Return some rows; none where they lie outside."""
+        if name not in self._held:
+            # Opened anew for each tensor: the pages of a mapping that stays count as used memory.
+            self._held = {name: self._open()[name]}
+        return self._held[name][max(start, 0) : max(stop, 0)]
 
 
 def read_meta(directory: Path) -> Checkpoint:
@@ -125,57 +109,43 @@ def read_meta(directory: Path) -> Checkpoint:
         for name in sorted(shapes[0].keys() | other.keys())
         if other.get(name) != shapes[0].get(name)
     ]
-    if problems:
-        raise CheckpointError(f"{directory}: {'; '.join(problems[:10])}.")
-    params = read_json(directory / PARAMETERS, "Get the directory again from where it came.")
-    if not isinstance(params, dict):
-        raise CheckpointError(f"{directory / PARAMETERS}: must hold an object.")
+    raise_problems(directory, problems)
+    params = read_object(directory / PARAMETERS, DOWNLOAD_AGAIN)
     tensors = {name: _joined(shards, name, params.get("dim"), directory) for name in shapes[0]}
-    embedding, output = (tensors.get(f"{name}.weight") for name in ("tok_embeddings", "output"))
-    tied = bool(embedding and output and same_values(embedding, output))
-    if tied:
-        del tensors["output.weight"]
+    tied = drop_tied_output(tensors, "tok_embeddings.weight", "output.weight")
+    embedding = tensors.get("tok_embeddings.weight")
     rows = embedding.shape[0] if embedding and embedding.shape else 0
     config = _config(params, directory / PARAMETERS, vocabulary_size=rows, tied=tied)
     return Checkpoint(where=directory, config=config, tensors=tensors)
 
 
 def _joined(shards: list[_Shard], name: str, dim: Any, where: Path) -> StoredTensor:
-    first = shards[0].tensors[name]
-    part, count = name.split(".")[-2:][0], len(shards)
-    dtype = _TYPES.get(first.dtype, str(first.dtype))
+    first, count = shards[0].tensors[name], len(shards)
+    part, shape = name.split(".")[-2:][0], list(first.shape)
     # Llama 3 divides the rows of the embedding table, Llama 2 the columns.
-    whole_rows = part == "tok_embeddings" and first.ndim == 2 and first.shape[1] == dim
-    if first.ndim == 2 and (part in _BY_ROWS or whole_rows):
-        size = len(first)
+    whole_rows = part == "tok_embeddings" and shape[1:] == [dim]
+    by_rows = len(shape) == 2 and (part in _BY_ROWS or whole_rows)
+    by_columns = len(shape) == 2 and part in _BY_COLUMNS and not by_rows
+    offset = shape[0] if by_rows else 0
+    if by_rows or by_columns:
+        shape[by_columns] *= count
 
-        def by_rows(start: int, stop: int) -> Tensor:
-            parts = [s.rows(name, start - i * size, stop - i * size) for i, s in enumerate(shards)]
-            return torch.cat(parts)
-
-        return StoredTensor((size * count, first.shape[1]), dtype, by_rows)
-    if first.ndim == 2 and part in _BY_COLUMNS:
-
-        def by_columns(start: int, stop: int) -> Tensor:
-            return torch.cat([s.rows(name, start, stop) for s in shards], 1)
-
-        return StoredTensor((len(first), first.shape[1] * count), dtype, by_columns)
-
-    def same(start: int, stop: int) -> Tensor:
-        parts = [s.rows(name, start, stop) for s in shards]
+    def read(start: int, stop: int) -> Tensor:
+        parts = [s.rows(name, start - i * offset, stop - i * offset) for i, s in enumerate(shards)]
+        if by_rows or by_columns:
+            return torch.cat(parts, int(by_columns))
         # As bits: what is not a number equals nothing, and is reported with the other problems.
         bits = [p.contiguous().view(torch.uint8) for p in parts]
         if not all(p.equal(bits[0]) for p in bits):
             raise CheckpointError(f"{where}: {name} must be the same in every shard and is not.")
         return parts[0]
 
-    return StoredTensor(tuple(first.shape), dtype, same)
+    return StoredTensor(tuple(shape), _TYPES.get(first.dtype, str(first.dtype)), read)
 
 
 def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: bool) -> ModelConfig:
     strange = sorted(params.keys() - set(_KNOWN))
-    if strange:
-        raise CheckpointError(f"{path}: not supported: {', '.join(strange)}.")
+    raise_problems(path, [f"not supported: {name}" for name in strange])
     dim: Any = params.get("dim")
     multiple = params.get("multiple_of", 256)
     multiplier = params.get("ffn_dim_multiplier")
@@ -183,19 +153,19 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
     numbers = type(dim) is int and type(multiple) is int and multiple > 0
     if not numbers or not isinstance(multiplier, int | float | None):
         raise CheckpointError(f"{path}: dim, multiple_of, ffn_dim_multiplier must be numbers.")
+    scaling, context = None, 4096
+    if params.get("use_scaled_rope"):
+        small = (dim, params.get("n_layers")) in _LLAMA_3_2
+        scaling, context = dict(_SCALED_ROPE), 131_072
+        for ours, theirs, usual in (
+            ("factor", "rope_scaling_factor", 32.0 if small else 8.0),
+            ("high_frequency_factor", "rope_high_freq_factor", 4.0),
+        ):
+            given = params.get(theirs)
+            scaling[ours] = usual if given is None else given
+    elif isinstance(theta, int | float) and theta >= _LLAMA_3_THETA:
+        context = 8192
     try:
-        scaling = None
-        context = 8192 if theta >= 500_000 else 4096
-        if params.get("use_scaled_rope"):
-            given = {
-                "factor": params.get("rope_scaling_factor"),
-                "high_frequency_factor": params.get("rope_high_freq_factor"),
-            }
-            usual = _SCALED_ROPE | (
-                {"factor": 32.0} if (dim, params.get("n_layers")) in _LLAMA_3_2 else {}
-            )
-            scaling = usual | {k: v for k, v in given.items() if v is not None}
-            scaling["original_context"], context = 8192, 131_072
         values = {
             "dim": dim,
             "layers": params.get("n_layers"),
@@ -209,8 +179,8 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
             "tied_embeddings": tied,
             "rope_scaling": scaling,
         }
-        config: ModelConfig = from_json(values, ModelConfig, str(path))
-    except (ConfigError, TypeError, ValueError, OverflowError) as error:
+        config = from_json(values, ModelConfig, str(path), error=CheckpointError)
+    except (ValueError, OverflowError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     if params.get("vocab_size", -1) not in (-1, vocabulary_size):
         raise CheckpointError(
@@ -235,10 +205,7 @@ def write_meta(
             divided, the model is not whole, or its values do not fit `dtype`.
     """
     config, scaling = checkpoint.config, checkpoint.config.rope_scaling
-    standard = scaling is None or (scaling.low_frequency_factor, scaling.original_context) == (
-        1.0,
-        8192,
-    )
+    standard = scaling is None or _SCALED_ROPE.items() <= dataclasses.asdict(scaling).items()
     if checkpoint.kind != "transformer" or config.qkv_bias or not standard:
         raise CheckpointError(
             f"{checkpoint.where}: Meta's format has no reward heads, no query, key and value "

@@ -10,14 +10,11 @@ what goes through the fused kernel is Source: choice, by measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from camelid.model.config import ModelConfig
-
+from camelid.model.config import ModelConfig
 
 SHARED = -2
 """Document number of tokens that all documents of their row may look at: a common prefix."""

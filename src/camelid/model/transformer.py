@@ -19,12 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camelid.model.attention import CacheStep, attention_mask, plain_attention
-from camelid.model.config import ModelConfig, RopeScalingConfig
+from camelid.model.config import ModelConfig
 from camelid.runtime import Compute
 
 
-def scale_frequencies(frequencies: Tensor, scaling: RopeScalingConfig) -> Tensor:
-    """Scale rotary frequencies, in radians per token, as Llama 3.1 does."""
+def rotary_frequencies(config: ModelConfig, device: torch.device | None = None) -> Tensor:
+    """Return radians per token of each rotary pair, shape (K / 2,), scaled as Llama 3.1 does."""
+    exponents = torch.arange(0, config.head_dim, 2, device=device, dtype=torch.float32)
+    frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     # The order of operations is that of the references: it decides the last bit.
     turns = scaling.original_context / (2 * math.pi / frequencies)
@@ -36,11 +41,8 @@ def scale_frequencies(frequencies: Tensor, scaling: RopeScalingConfig) -> Tensor
 
 def rotary_table(config: ModelConfig, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return cosines and signed sines, shape (context, K), for interleaved pairs (fp32)."""
-    exponents = torch.arange(0, config.head_dim, 2, device=device, dtype=torch.float32)
-    frequencies = 1.0 / config.rope_theta ** (exponents / config.head_dim)
-    if config.rope_scaling is not None:
-        frequencies = scale_frequencies(frequencies, config.rope_scaling)
-    angles = torch.outer(torch.arange(config.context, device=device).float(), frequencies)
+    positions = torch.arange(config.context, device=device).float()
+    angles = torch.outer(positions, rotary_frequencies(config, device))
     cosines = angles.cos().repeat_interleave(2, -1)
     sines = torch.stack((-angles.sin(), angles.sin()), -1).flatten(-2)
     return cosines, sines

@@ -94,7 +94,11 @@ def test_round_trip_is_exact(changes, tmp_path):
     # What the library reads: queries as they are for llama, in halves for qwen2.
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     queries = model.layers[1].attention.wq.weight.detach()
-    expected = split_halves(queries, 64) if "qkv_bias" in changes else queries
+    expected = (
+        split_halves("layers.1.attention.wq.weight", queries, 64)
+        if "qkv_bias" in changes
+        else queries
+    )
     assert np.array_equal(tensors["blk.1.attn_q.weight"].data, expected.numpy())
     assert ("output.weight" in tensors) != model.config.tied_embeddings
     assert all(tensor.data_offset % 32 == 0 for tensor in tensors.values())
