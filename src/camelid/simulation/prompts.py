@@ -63,6 +63,15 @@ class Option:
         """The clause with its subject."""
         return f"{self.name if self.verb == 'ask' else 'it'} {self.clause}"
 
+    @property
+    def described(self) -> str:
+        """The clause as a sentence."""
+        return f"{capitalise(self.name)} {self.clause}."
+
+    def asked_for(self, name: str) -> str:
+        """What somebody says who is best served by it, up to its name."""
+        return f"{name} says: {self.wish} So {name} should {self.verb}"
+
     def recommended(self, form: str) -> str:
         """A reply that recommends this."""
         return form.format(
