@@ -15,8 +15,7 @@ from camelid.simulation.lexicon import words as lexicon
 from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, Attribute
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
 from camelid.simulation.lexicon.templates import REASONS
-from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
-from camelid.simulation.rewriting import REWRITES, rewrite
+from camelid.simulation.prompts import HELPFUL, REWRITES, Drafter, how_to_replies, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
 _REWRITE_LEADS = read("texts", "rewrite_leads", dict[str, tuple[str, ...]])

@@ -18,7 +18,7 @@ from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES
 from camelid.simulation.lexicon.talks import TALKS, Talk
 from camelid.simulation.lexicon.templates import TEMPLATES, VECTORS
 from camelid.simulation.lexicon.words import CHOICES, OPTIONS, QUALITIES
-from camelid.simulation.rewriting import REWRITES
+from camelid.simulation.prompts import REWRITES
 
 FILES = sorted(lexicon.FOLDER.glob("*.toml"))
 
