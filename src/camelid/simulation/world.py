@@ -127,13 +127,13 @@ class World:
             room["red_teaming"] = config.red_teaming if category == "harm" else 0
             left = {split: left[split] - room[split] for split in left}
             shares_of = dict(room)
-            tries = 0
-            while any(room.values()) and tries < 60 * sum(sizes.values()):
+            for tries in range(60 * sum(sizes.values())):
+                if not any(room.values()):
+                    break
                 if category == "harm":
                     draft = drafter.attack(*attacks[tries % len(attacks)], generator)
                 else:
                     draft = drafter.draft(category, generator)
-                tries += 1
                 name = dialogues.identifier("prompt", draft.messages)
                 # A multi-turn attack ends in the text of a disguised one: both go to one split.
                 dealt = draft.messages[-1:] if category == "harm" else draft.messages

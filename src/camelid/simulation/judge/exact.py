@@ -316,18 +316,15 @@ def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
     if kind == "harm":
         return judge_harm(reference, reply)
     readers = {"fact": _fact, "choice": _choice, "how_to": _how_to}
-    if kind not in ("rhyme", "rewrite", *readers):
-        raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
-    own = _own(reference)
-    refusing = reading.is_refusal(reply)
-    if kind == "rhyme":
-        score = _rhyme(reference, reply, own)
-    elif kind == "rewrite":
-        score = _rewrite(reference, reply, own)
-    elif reading.is_broken(reply, own):
-        score = BROKEN
+    rebuilders = {"rhyme": _rhyme, "rewrite": _rewrite}
+    own, refusing = _own(reference), reading.is_refusal(reply)
+    if kind in rebuilders:
+        score = rebuilders[kind](reference, reply, own)
+    elif kind in readers:
+        broken = reading.is_broken(reply, own)
+        score = BROKEN if broken else readers[kind](reference, reading.sentences(reply))
     else:
-        score = readers[kind](reference, reading.sentences(reply))
+        raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
     if refusing and score != EXACT:
         score = min(score, VAGUE)
     elif (
