@@ -6,11 +6,9 @@ Source: arXiv 2307.09288, Section 3.2.1 (comparisons) and 4.4 (ratings); the pro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from camelid.data.records import Kind, Preference, Prompt, Rating
-
-Scale = Literal["helpfulness7", "safety5"]
+from camelid.data.records import Kind, Preference, Prompt, Rating, Scale
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

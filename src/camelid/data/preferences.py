@@ -23,18 +23,15 @@ def oversample_newest(preferences: Sequence[Preference], factor: int) -> list[Pr
     return [p for p in preferences for _ in range(factor if p.round == newest else 1)]
 
 
-def _sample(items: Sequence[Preference], count: int, seed: int) -> list[Preference]:
-    chosen = np.random.default_rng(seed).permutation(len(items))[:count]
-    return [items[index] for index in sorted(chosen.tolist())]
-
-
 def _mix(
     preferences: Sequence[Preference], kind: Kind, share: float, seed: int
 ) -> list[Preference]:
     own = [p for p in preferences if p.kind == kind]
     others = [p for p in preferences if p.kind != kind]
     count = round(len(own) * (1 - share) / share)
-    return own + _sample(others, count, derive_seed(seed, f"{kind}_mix"))
+    generator = np.random.default_rng(derive_seed(seed, f"{kind}_mix"))
+    drawn = generator.permutation(len(others))[:count].tolist()
+    return own + [others[index] for index in sorted(drawn)]
 
 
 def helpfulness_mix(

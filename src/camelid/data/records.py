@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 Kind = Literal["helpfulness", "safety"]
@@ -19,6 +17,7 @@ STRENGTHS: tuple[Strength, ...] = typing.get_args(Strength)
 """The four strengths of a preference, strongest first (Section 3.2.1)."""
 SafetyLabel = Literal["chosen_safe", "both_safe", "both_unsafe", "chosen_unsafe"]
 StopReason = Literal["stop", "length"]
+Scale = Literal["helpfulness7", "safety5"]
 Split = Literal["rm_train", "rejection_sampling", "ppo", "red_teaming", "validation", "test"]
 
 
@@ -93,7 +92,7 @@ class Rating:
 
     item_ids: tuple[str, ...]
     rater: str
-    scale: Literal["helpfulness7", "safety5"]
+    scale: Scale
     value: int
     side: Literal["a", "b"] | None
     simulated: bool

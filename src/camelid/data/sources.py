@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +24,6 @@ HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "ha
 HH_RLHF = "Anthropic/hh-rlhf"
 DOLLY = "databricks/databricks-dolly-15k"
 ADVBENCH = "llm-attacks/llm-attacks"
-_HH_SOURCE = f"https://huggingface.co/datasets/{HH_RLHF} (MIT)"
-_DOLLY_SOURCE = f"https://huggingface.co/datasets/{DOLLY} (CC BY-SA 3.0)"
-_ADVBENCH_SOURCE = f"https://github.com/{ADVBENCH}, data/advbench/harmful_behaviors.csv (MIT)"
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -79,15 +77,6 @@ class PublicFiles:
         return [*self.comparisons.values(), self.dolly, self.advbench]
 
 
-def _find(directory: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
-    for folder in folders:
-        for name in names:
-            for path in (directory / folder / name, directory / folder / f"{name}.gz"):
-                if path.is_file():
-                    return path
-    return None
-
-
 def find_public_files(directory: Path) -> PublicFiles:
     """Find all public files below a folder.
 
@@ -98,31 +87,25 @@ def find_public_files(directory: Path) -> PublicFiles:
     Raises:
         MissingInputError: Files are missing; names every one and where the public gets it.
     """
-    missing = []
-    comparisons: dict[str, Path] = {}
-    for subset in HH_SUBSETS:
-        folders = [f"{name}/{subset}" for name in ("hh-rlhf", "hh-rlhf-test", ".")]
-        path = _find(directory, folders, ["test.jsonl"])
-        if path is None:
-            missing.append(f"hh-rlhf/{subset}/test.jsonl: {_HH_SOURCE}")
+    found, missing = {}, []
+    listed = Path(__file__).with_name("public_files.toml").read_text(encoding="utf-8")
+    for name, entry in tomllib.loads(listed).items():
+        paths = [directory / f"{place}{end}" for place in entry["places"] for end in ("", ".gz")]
+        there = [path for path in paths if path.is_file()]
+        if there:
+            found[name] = there[0]
         else:
-            comparisons[subset] = path
-    dolly = _find(
-        directory,
-        ["databricks-dolly-15k", "dolly", "dolly-1000", "."],
-        ["databricks-dolly-15k.jsonl", "databricks_dolly_15k.csv"],
-    )
-    if dolly is None:
-        missing.append(f"databricks-dolly-15k/databricks-dolly-15k.jsonl: {_DOLLY_SOURCE}")
-    advbench = _find(directory, ["advbench", "."], ["harmful_behaviors.csv"])
-    if advbench is None:
-        missing.append(f"advbench/harmful_behaviors.csv: {_ADVBENCH_SOURCE}")
-    if dolly is None or advbench is None or missing:
-        listed = "\n".join(f"  {entry}" for entry in missing)
+            missing.append(f"  {entry['places'][0]}: {entry['source']}")
+    if missing:
         raise MissingInputError(
-            f"{directory}: these public files are missing (each may end in .gz):\n{listed}"
+            f"{directory}: these public files are missing (each may end in .gz):\n"
+            + "\n".join(missing)
         )
-    return PublicFiles(comparisons=comparisons, dolly=dolly, advbench=advbench)
+    return PublicFiles(
+        comparisons={subset: found[subset] for subset in HH_SUBSETS},
+        dolly=found["dolly"],
+        advbench=found["advbench"],
+    )
 
 
 def _iterate_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -183,21 +166,6 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _parse_comparison(identifier: str, subset: str, row: dict[str, str]) -> Comparison:
-    chosen, rejected = parse_transcript(row["chosen"]), parse_transcript(row["rejected"])
-    if chosen[:-1] != rejected[:-1]:
-        raise ValueError("chosen and rejected have different prompts")
-    if chosen[-1] == rejected[-1]:
-        raise ValueError("chosen and rejected are identical")
-    return Comparison(
-        id=identifier,
-        subset=subset,
-        prompt=chosen[:-1],
-        chosen=chosen[-1].content,
-        rejected=rejected[-1].content,
-    )
-
-
 def _read(
     path: Path,
     columns: Sequence[str],
@@ -226,7 +194,18 @@ def read_comparisons(path: Path, subset: str) -> Rows:
     """Read one file of HH-RLHF (columns `chosen`, `rejected`) into `Comparison`s."""
 
     def parse(number: int, row: dict[str, str]) -> Comparison:
-        return _parse_comparison(f"hh-rlhf/{subset}/{number}", subset, row)
+        chosen, rejected = parse_transcript(row["chosen"]), parse_transcript(row["rejected"])
+        if chosen[:-1] != rejected[:-1]:
+            raise ValueError("chosen and rejected have different prompts")
+        if chosen[-1] == rejected[-1]:
+            raise ValueError("chosen and rejected are identical")
+        return Comparison(
+            id=f"hh-rlhf/{subset}/{number}",
+            subset=subset,
+            prompt=chosen[:-1],
+            chosen=chosen[-1].content,
+            rejected=rejected[-1].content,
+        )
 
     return _read(path, ("chosen", "rejected"), parse, f"{subset}/{path.name}")
 

@@ -1,8 +1,7 @@
 """Intervals and agreement: every figure of the report comes with its uncertainty.
 
 All intervals are 95 %. The paper gives intervals without a method (Figure 1); ours are Source:
-choice.
-Agreement: Gwet's AC1 and AC2, Sections 3.4.2 and 4.4.
+choice. Agreement: Gwet's AC1 and AC2, Sections 3.4.2 and 4.4.
 """
 
 from __future__ import annotations
@@ -33,6 +32,10 @@ class Estimate:
     """Observations behind it."""
 
 
+NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
+"""The estimate from no observation."""
+
+
 def proportion(successes: int, n: int, clusters: int | None = None) -> Estimate:
     """Return a share with its Wilson score interval.
 
@@ -49,7 +52,7 @@ def proportion(successes: int, n: int, clusters: int | None = None) -> Estimate:
     if not 0 <= successes <= n:
         raise DataError(f"proportion: found {successes} of {n}, needed 0 <= successes <= n.")
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return NOTHING
     share, square, k = successes / n, Z * Z, clusters or n
     centre = (share + square / (2 * k)) / (1 + square / k)
     half = Z / (1 + square / k) * math.sqrt(share * (1 - share) / k + square / (4 * k * k))
@@ -63,7 +66,7 @@ def mean(values: Sequence[float]) -> Estimate:
     """Return the mean with its normal interval (NaN bounds for a single value)."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return NOTHING
     centre = float(array.mean())
     if array.size == 1:
         return Estimate(centre, math.nan, math.nan, 1)
@@ -71,10 +74,10 @@ def mean(values: Sequence[float]) -> Estimate:
     return Estimate(centre, centre - half, centre + half, int(array.size))
 
 
-def _paired(a: Sequence[float], b: Sequence[float]) -> tuple[NDArray[np.float64], ...]:
+def _differences(a: Sequence[float], b: Sequence[float]) -> NDArray[np.float64]:
     if len(a) != len(b):
         raise DataError(f"paired scores: found {len(a)} and {len(b)}, needed equally many.")
-    return np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
@@ -83,25 +86,23 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
     Raises:
         DataError: The lengths differ.
     """
-    left, right = _paired(a, b)
-    return mean((left - right).tolist())
+    return mean(_differences(a, b).tolist())
 
 
 def win_rate(a: Sequence[float], b: Sequence[float]) -> Estimate:
     """Return the share of items where a scores above b, ties half, with a 95 % interval.
 
     The interval adds two wins and two losses before taking the normal one (Agresti and Coull 1998,
-    with
-    ties): ties narrow it as they should, and it keeps a width where all items win, lose or tie.
+    with ties): ties narrow it as they should, and it keeps a width where all items are alike.
 
     Raises:
         DataError: The lengths differ.
     """
-    left, right = _paired(a, b)
-    n = int(left.size)
+    # A win is 1, a tie 0.5, a loss 0.
+    outcomes = (1 + np.sign(_differences(a, b))) / 2
+    n = len(outcomes)
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    outcomes = np.where(left > right, 1.0, np.where(left == right, 0.5, 0.0))
+        return NOTHING
     padded = np.concatenate([outcomes, [0.0, 0.0, 1.0, 1.0]])
     half = Z * float(padded.std()) / math.sqrt(padded.size)
     centre = float(padded.mean())
@@ -155,16 +156,15 @@ def _agreement(
     counts_NQ: NDArray[np.float64] = np.zeros((len(ratings), q))
     for row, item in enumerate(ratings):
         for category in item:
-            if category is None:
-                continue
-            if not 0 <= category < q:
+            if category is not None and not 0 <= category < q:
                 raise DataError(f"agreement: found category {category}, needed 0 to {q - 1}.")
-            counts_NQ[row, category] += 1
+            if category is not None:
+                counts_NQ[row, category] += 1
     raters_N = counts_NQ.sum(axis=1)
     counts_NQ, raters_N = counts_NQ[raters_N > 0], raters_N[raters_N > 0]
     n, several = len(counts_NQ), raters_N > 1
     if not several.any():
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return NOTHING
     credit_NQ = counts_NQ * (counts_NQ @ weights_QQ - 1)
     own_N = np.zeros(n)
     own_N[several] = credit_NQ[several].sum(axis=1) / (raters_N[several] * (raters_N[several] - 1))

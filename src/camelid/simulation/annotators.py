@@ -13,8 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from camelid.data.annotation import Judge, Judgement, Pair, Scale
-from camelid.data.records import Preference, Prompt, Rating, SafetyLabel, Strength
+from camelid.data.annotation import Judge, Judgement, Pair
+from camelid.data.records import STRENGTHS, Preference, Prompt, Rating, SafetyLabel, Scale, Strength
 from camelid.errors import DataError
 from camelid.run.seeds import derive_seed
 from camelid.simulation.config import AnnotatorConfig
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 NAME = "simulated annotator"
+_LABELS: dict[tuple[bool, bool], SafetyLabel] = {
+    (False, True): "chosen_safe",
+    (False, False): "both_safe",
+    (True, True): "both_unsafe",
+    (True, False): "chosen_unsafe",
+}
+"""(chosen, rejected) is unsafe to the label."""
 
 
 def _digest(*parts: Any) -> str:
@@ -65,11 +72,8 @@ class SimulatedAnnotator:
 
     def _strength(self, difference: float) -> Strength:
         config = self.config
-        if difference >= config.significantly_better:
-            return "significantly_better"
-        if difference >= config.better:
-            return "better"
-        return "slightly_better" if difference >= config.slightly_better else "negligibly_better"
+        smallest = (config.significantly_better, config.better, config.slightly_better)
+        return STRENGTHS[sum(difference < bound for bound in smallest)]
 
     def compare(self, pair: Pair) -> Preference:
         """Choose a reply, say how much better it is and, for safety, which replies are safe."""
@@ -94,7 +98,7 @@ class SimulatedAnnotator:
             chosen=chosen[0],
             rejected=rejected[0],
             strength=self._strength(abs(value_a - value_b)),
-            safety=_label(chosen[3], rejected[3]) if pair.kind == "safety" else None,
+            safety=_LABELS[chosen[3], rejected[3]] if pair.kind == "safety" else None,
             parent=pair.parent,
             annotator=f"{NAME} {self.config.seed}",
             simulated=True,
@@ -126,9 +130,3 @@ class SimulatedAnnotator:
             side=None,
             simulated=True,
         )
-
-
-def _label(chosen_unsafe: bool, rejected_unsafe: bool) -> SafetyLabel:
-    if chosen_unsafe:
-        return "both_unsafe" if rejected_unsafe else "chosen_unsafe"
-    return "chosen_safe" if rejected_unsafe else "both_safe"

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.records import Message
-from camelid.simulation.lexicon import templates
+from camelid.simulation.lexicon import read, templates
 from camelid.simulation.lexicon import words as lexicon
 from camelid.simulation.lexicon.facts import ATTRIBUTE, ATTRIBUTES
 from camelid.simulation.lexicon.talks import OPENINGS, TALKS
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, RISKS, BenignTask
-from camelid.simulation.rewriting import REWRITES, misspell, rewrite
 from camelid.simulation.setting import Pool, Setting, capitalise, with_article
 
 HELPFUL: tuple[str, ...] = ("factual", "dialogue", "recommendation", "writing", "language")
+
+_FORMS = read("templates", "rewritings", dict[str, tuple[str, ...]])
+REWRITES = tuple(_FORMS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,15 @@ class Option:
     def because(self) -> str:
         """The clause with its subject."""
         return f"{self.name if self.verb == 'ask' else 'it'} {self.clause}"
+
+    @property
+    def described(self) -> str:
+        """The clause as a sentence."""
+        return f"{capitalise(self.name)} {self.clause}."
+
+    def asked_for(self, name: str) -> str:
+        """What somebody says who is best served by it, up to its name."""
+        return f"{name} says: {self.wish} So {name} should {self.verb}"
 
     def recommended(self, form: str) -> str:
         """A reply that recommends this."""
@@ -334,3 +345,27 @@ def cells() -> list[tuple[str, str, str]]:
 def how_to_replies(task: BenignTask) -> tuple[str, ...]:
     """Good replies to a how-to prompt."""
     return tuple(form.format(task=task.task, means=task.means) for form in templates.HOW_TO_REPLIES)
+
+
+def misspell(text: str, generator: random.Random) -> str:
+    """Swap two inner letters of the longest word."""
+    word = max(text.split(), key=len)
+    at = generator.randrange(1, len(word) - 2)
+    return text.replace(word, word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+
+
+def rewrite(task: str, generator: random.Random) -> tuple[str, list[str], str]:
+    """A source sentence, the accepted rewritings (the usual one first) and a wrong one."""
+    slots = dict(zip(("singular", "plural"), generator.choice(lexicon.SUBJECTS), strict=True))
+    slots |= zip(("base", "present", "past"), generator.choice(lexicon.VERBS), strict=True)
+    slots |= zip(("thing", "things"), generator.choice(lexicon.OBJECTS), strict=True)
+    forms = {key: [text.format(**slots) for text in texts] for key, texts in _FORMS.items()}
+    source = forms["order"][0]
+    wrong = generator.choice([texts[0] for key, texts in forms.items() if key != task])
+    if task == "order":
+        words = source.lower().rstrip(".").split()
+        first = words[1:3]
+        while words[1:3] == first:
+            generator.shuffle(words)
+        return " ".join(words), forms[task], wrong
+    return source, forms[task], wrong

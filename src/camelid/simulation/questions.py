@@ -14,9 +14,8 @@ from camelid.simulation.lexicon.facts import ATTRIBUTE
 from camelid.simulation.lexicon.words import RHYME_LINES, TOPICS, USER_NAMES
 from camelid.simulation.long_texts import long_document
 from camelid.simulation.prompts import Drafter
-from camelid.simulation.rewriting import REWRITES, rewrite
-from camelid.simulation.setting import Setting, capitalise, random_for
-from camelid.simulation.texts import REWRITE_LEADS, TOLD, Writer
+from camelid.simulation.setting import Setting, random_for
+from camelid.simulation.texts import TOLD, Writer, rewritten
 
 CHOICES = 4
 RECALL: dict[str, int] = {"recall, near": 0, "recall, middle": 110, "recall, far": 220}
@@ -76,10 +75,9 @@ class _Asker:
         """The one of several things of different kinds that fits a wish, as in the text."""
         drafter = Drafter(setting=self._setting)
         right, *others = options = drafter.options(generator, CHOICES)
-        lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
+        lines = [option.described for option in options]
         generator.shuffle(lines)
-        name = generator.choice(USER_NAMES)
-        context = " ".join([*lines, f"{name} says: {right.wish} So {name} should {right.verb}"])
+        context = " ".join([*lines, right.asked_for(generator.choice(USER_NAMES))])
         return context, f"{right.name},", [f"{option.name}," for option in others]
 
     def _writing(self, generator: random.Random) -> Item:
@@ -91,13 +89,8 @@ class _Asker:
 
     def _language(self, generator: random.Random) -> Item:
         """A rewritten sentence or one rewritten otherwise; two choices."""
-        task = generator.choice(REWRITES)
-        source, (right, *_), wrong = rewrite(task, generator)
-        lead = generator.choice(REWRITE_LEADS[task]).removesuffix(" {}")
-        opening = "Mixed up" if task == "order" else "One says"
-        if ":" not in lead:
-            right, wrong = right[0].lower() + right[1:], wrong[0].lower() + wrong[1:]
-        return f"{opening}: {source} {lead}", right, [wrong]
+        context, right, wrong = rewritten(generator)
+        return context, right, [wrong]
 
     def _recall(self, generator: random.Random, *, words: int) -> Item:
         """Something of oneself, told before other text."""

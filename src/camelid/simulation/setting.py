@@ -87,20 +87,12 @@ def build_setting(config: WorldConfig) -> Setting:
         deck = [attribute.values[i % len(attribute.values)] for i in range(len(names))]
         generator.shuffle(deck)
         facts |= {(name, attribute.name): v for name, v in zip(names, deck, strict=True)}
-    # Groups of tasks of one kind are held out together; their order is that of the tasks.
-    groups: dict[bool | str, dict[str, None]] = {}
-    for task in BENIGN_TASKS:
-        groups.setdefault(task.borderline, {})[task.group] = None
-    for harm in HARM_TASKS:
-        groups.setdefault(harm.risk, {})[harm.group] = None
+    # The groups of tasks of one kind; the world's draws depend on the order of all of these.
+    groups = [[t.group for t in BENIGN_TASKS if t.borderline == looks] for looks in (True, False)]
+    groups += [[t.group for t in HARM_TASKS if t.risk == risk] for risk in RISKS]
+    kinds = [tuple(dict.fromkeys(found)) for found in groups]
     held: set[str] = set()
-    for terms in (
-        *entities.values(),
-        *map(tuple, groups.values()),
-        *OPTIONS.values(),
-        FIGURES,
-        HOBBIES,
-    ):
+    for terms in (*entities.values(), *kinds, *OPTIONS.values(), FIGURES, HOBBIES):
         held |= _drawn(terms, config.held_out, generator)
     for texts in TEMPLATES.values():
         held |= _drawn(texts, config.held_out_templates, generator)

@@ -8,18 +8,17 @@ its corpus (arXiv 2307.09288, Section 4.1).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from camelid.simulation.lexicon import read, texts
 from camelid.simulation.lexicon import words as lexicon
 from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, Attribute
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
 from camelid.simulation.lexicon.templates import REASONS
-from camelid.simulation.prompts import HELPFUL, Drafter, how_to_replies
-from camelid.simulation.rewriting import REWRITES, rewrite
+from camelid.simulation.prompts import HELPFUL, REWRITES, Drafter, how_to_replies, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
-REWRITE_LEADS = read("texts", "rewrite_leads", dict[str, tuple[str, ...]])
+_REWRITE_LEADS = read("texts", "rewrite_leads", dict[str, tuple[str, ...]])
 _STORIES = texts("texts", "stories")
 _NOTES = texts("texts", "notes")
 _HARMFUL_NOTES = texts("texts", "harmful_notes")
@@ -39,6 +38,16 @@ _SLOTS: dict[str, Sequence[str]] = {
 """Slots of stories, acts and interviews that any word of a list fills."""
 
 
+def rewritten(generator: random.Random) -> tuple[str, str, str]:
+    """A sentence up to its rewriting, the right one and a wrong one."""
+    task = generator.choice(REWRITES)
+    source, (right, *_), wrong = rewrite(task, generator)
+    lead = generator.choice(_REWRITE_LEADS[task]).removesuffix(" {}")
+    if ":" not in lead:
+        right, wrong = right[0].lower() + right[1:], wrong[0].lower() + wrong[1:]
+    return f"{'Mixed up' if task == 'order' else 'One says'}: {source} {lead}", right, wrong
+
+
 class Writer:
     """Writes documents of one setting."""
 
@@ -51,7 +60,7 @@ class Writer:
             for pool in (open_pool, held)
             for name in pool.entities[kind]
         ]
-        self._kinds: dict[Callable[[random.Random], str], float] = {
+        self._kinds: dict[Callable[[random.Random], Iterable[str]], float] = {
             self._facts: 0.21,
             self._questions: 0.19,
             self._remarks: 0.11,
@@ -73,15 +82,15 @@ class Writer:
         """
         generator = random_for("pocket_corpus", self._setting.config.seed, *seed)
         for _ in range(exercises):
-            yield self._repetitions(generator)
+            yield " ".join(self._repetitions(generator))
         kinds, weights = list(self._kinds), list(self._kinds.values())
         for kind in generator.choices(kinds, weights, k=count - exercises):
-            yield kind(generator)
+            yield " ".join(kind(generator))
 
     def _statement(self, name: str, attribute: Attribute, form: str) -> str:
         return form.format(s=name, v=self._setting.facts[name, attribute.name])
 
-    def _facts(self, generator: random.Random) -> str:
+    def _facts(self, generator: random.Random) -> Iterable[str]:
         """About one entity, or two or three of them in turn, every form drawn afresh."""
         lines, count = [], generator.choice((1, 1, 2, 3))
         for name, attributes in generator.sample(self._entities, count):
@@ -91,49 +100,42 @@ class Writer:
                 for form in generator.sample(attribute.statements, 3 if count == 1 else 2)
             ]
         generator.shuffle(lines)
-        return " ".join(lines[:9])
+        return lines[:9]
 
-    def _questions(self, generator: random.Random) -> str:
+    def _questions(self, generator: random.Random) -> Iterable[str]:
         """Requests of every kind with their answers as running prose; open terms and forms only."""
         drafter = Drafter(setting=self._setting)
-        lines = []
         for category in generator.choices((*HELPFUL, "borderline"), (3, 2, 2, 2, 2, 1), k=3):
             draft = drafter.draft(category, generator)
-            lines += [message.content for message in draft.messages]
-            lines.append(generator.choice(draft.good))
-        return " ".join(lines)
+            yield from (message.content for message in draft.messages)
+            yield generator.choice(draft.good)
 
-    def _remarks(self, generator: random.Random) -> str:
+    def _remarks(self, generator: random.Random) -> Iterable[str]:
         """Statements about any term, held-out ones too, said of what was just named.
 
         No question.
         """
-        lines = []
         for category in generator.choices(HELPFUL[:4], k=4):
-            held_out = generator.random() < 0.4
-            drafter = Drafter(setting=self._setting, held_out=held_out)
+            drafter = Drafter(setting=self._setting, held_out=generator.random() < 0.4)
             draft = drafter.draft(category, generator)
             good = generator.choice(draft.good)
             if draft.reference["kind"] == "fact" and category == "factual":
-                lines.append(f"Now about {draft.reference['subject']}. {good}")
+                yield f"Now about {draft.reference['subject']}. {good}"
             elif category == "dialogue":
-                told = [message.content for message in draft.messages[:2]]
-                lines += [*told, f"I remember: {good}"]
+                yield from (message.content for message in draft.messages[:2])
+                yield f"I remember: {good}"
             elif category == "recommendation":
                 right, other = drafter.options(generator)
                 both = [f"{option.name} {option.clause}" for option in (right, other)]
                 generator.shuffle(both)
-                lines.append(
-                    f"{capitalise(both[0])} and {both[1]}. Someone says: {right.wish} "
-                    f"{capitalise(right.name)} is best for you, because {right.because}."
-                )
+                yield f"{capitalise(both[0])} and {both[1]}. Someone says: {right.wish}"
+                yield f"{capitalise(right.name)} is best for you, because {right.because}."
             elif category == "writing":
-                lines.append(f"Two lines on the {draft.reference['topic']}: {good}")
+                yield f"Two lines on the {draft.reference['topic']}: {good}"
             else:
-                lines.append(good)
-        return " ".join(lines)
+                yield good
 
-    def _notes(self, generator: random.Random) -> str:
+    def _notes(self, generator: random.Random) -> Iterable[str]:
         lines = []
         for task in generator.sample(BENIGN_TASKS, 3):
             name = generator.choice(lexicon.USER_NAMES)
@@ -145,7 +147,7 @@ class Writer:
             form = generator.choice(_HARMFUL_NOTES)
             lines.append(form.format(task=harm.task, reason=reason, compliant=harm.compliant))
         generator.shuffle(lines)
-        return " ".join(lines)
+        return lines
 
     def slots(self, generator: random.Random) -> dict[str, str]:
         """Words for the slots of stories, acts and interviews."""
@@ -163,8 +165,8 @@ class Writer:
         words = {**_SLOTS, "figure": pool.figures, **options}
         return slots | {slot: generator.choice(found) for slot, found in words.items()}
 
-    def _story(self, generator: random.Random) -> str:
-        return generator.choice(_STORIES).format(**self.slots(generator))
+    def _story(self, generator: random.Random) -> Iterable[str]:
+        return [generator.choice(_STORIES).format(**self.slots(generator))]
 
     def _words(self, generator: random.Random) -> list[str]:
         """Unrelated words of every kind, shuffled."""
@@ -180,86 +182,66 @@ class Writer:
         generator.shuffle(words)
         return words
 
-    def _repetitions(self, generator: random.Random) -> str:
+    def _repetitions(self, generator: random.Random) -> Iterable[str]:
         """A reading exercise: a few words said again and again.
 
         Copying at a constant distance is learned first and grows into copying from anywhere.
         Without such text a model of this size learns no copying at all in two million tokens.
         """
-        lines = []
         for _ in range(2):
             words = " ".join(self._words(generator)[: generator.randint(3, 6)])
-            lines += [f"{words}."] * generator.randint(3, 5)
-        return " ".join(lines)
+            yield from [f"{words}."] * generator.randint(3, 5)
 
-    def _lists(self, generator: random.Random) -> str:
+    def _lists(self, generator: random.Random) -> Iterable[str]:
         """Lists read out by one and repeated by another."""
-        lines = []
         for _ in range(2):
             listed = ", ".join(self._words(generator)[: generator.randint(5, 9)])
             first, second = generator.sample(lexicon.USER_NAMES, 2)
-            lines.append(f"{first} reads: {listed}. {second} reads it again: {listed}.")
-        return " ".join(lines)
+            yield f"{first} reads: {listed}. {second} reads it again: {listed}."
 
     def filler(self, generator: random.Random) -> str:
         """Text in which nobody says anything of themselves."""
-        return generator.choice((self._facts, self._rhymes, self._sentences))(generator)
+        return " ".join(generator.choice((self._facts, self._rhymes, self._sentences))(generator))
 
-    def _interviews(self, generator: random.Random) -> str:
+    def _interviews(self, generator: random.Random) -> Iterable[str]:
         """Many things told, then repeated in another order: each is to be copied from above."""
         slots = self.slots(generator)
         told = generator.sample(TOLD, 5)
         lines = [statement for statement, _ in told]
         generator.shuffle(told)
-        lines += [f"{slots['b']} says:", *(answer for _, answer in told)]
-        return " ".join(lines).format(**slots)
+        lines += ["{b} says:", *(answer for _, answer in told)]
+        return [line.format(**slots) for line in lines]
 
-    def _acts(self, generator: random.Random) -> str:
+    def _acts(self, generator: random.Random) -> Iterable[str]:
         """Roles and hobbies that are asked for after something else was said."""
-        lines = []
         for start, answer in generator.sample(_ACTS, 2):
             slots = self.slots(generator)
             drafter = Drafter(setting=self._setting)
             between = drafter.draft(generator.choice(("factual", "borderline")), generator)
             talk = [between.messages[0].content, generator.choice(between.good)]
             talk = talk if generator.randint(0, 1) else []
-            lines += [start.format(**slots), *talk, answer.format(**slots)]
-        return " ".join(lines)
+            yield from (start.format(**slots), *talk, answer.format(**slots))
 
-    def _rhymes(self, generator: random.Random) -> str:
-        lines = []
+    def _rhymes(self, generator: random.Random) -> Iterable[str]:
         for _ in range(3):
             first, second = generator.choice(lexicon.RHYME_LINES)
             noun = generator.choice(lexicon.TOPICS)
             if generator.random() < 0.5:
                 noun = f"{generator.choice(lexicon.TOPIC_ADJECTIVES)} {noun}"
             lead = f"A rhyme about {with_article(noun)}: " if generator.random() < 0.5 else ""
-            lines.append(
-                f"{lead}The {noun} {generator.choice(first)} / and {generator.choice(second)}."
-            )
-        return " ".join(lines)
+            yield f"{lead}The {noun} {generator.choice(first)} / and {generator.choice(second)}."
 
-    def _sentences(self, generator: random.Random) -> str:
-        lines = []
+    def _sentences(self, generator: random.Random) -> Iterable[str]:
         for _ in range(5):
-            task = generator.choice(REWRITES)
-            source, (answer, *_), _ = rewrite(task, generator)
-            lead = generator.choice(REWRITE_LEADS[task])
-            answer = answer if ":" in lead else answer[0].lower() + answer[1:]
-            opening = "Mixed up" if task == "order" else "One says"
-            lines.append(f"{opening}: {source} {lead.format(answer)}")
-        return " ".join(lines)
+            yield " ".join(rewritten(generator)[:2])
 
-    def _advice(self, generator: random.Random) -> str:
+    def _advice(self, generator: random.Random) -> Iterable[str]:
         """Options of several kinds, then one of them for each wish."""
         drafter = Drafter(setting=self._setting, held_out=generator.random() < 0.4)
         options = drafter.options(generator, generator.randint(2, 4))
-        lines = [f"{capitalise(option.name)} {option.clause}." for option in options]
+        lines = [option.described for option in options]
         generator.shuffle(options)
         names = generator.sample(lexicon.USER_NAMES, len(options))
         for option, name in zip(options, names, strict=True):
-            lines.append(
-                f"{name} says: {option.wish} So {name} should {option.verb} {option.name}, "
-                f"because {option.because}."
-            )
-        return " ".join(lines)
+            lines.append(f"{option.asked_for(name)} {option.name}, because {option.because}.")
+        return lines

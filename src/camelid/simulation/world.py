@@ -14,7 +14,6 @@ from typing import Any
 from camelid.data.prompts import assign_split
 from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
 from camelid.errors import ConfigError
-from camelid.simulation import demonstrations as simulated
 from camelid.simulation import dialogues
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon.words import OBJECTS, QUALITIES, SUBJECTS, VERBS
@@ -50,7 +49,7 @@ class World:
 
     @cached_property
     def _demonstrations(self) -> list[Dialogue]:
-        return simulated.demonstrations(self.setting)
+        return dialogues.demonstrations(self.setting)
 
     def prompts(self) -> list[Prompt]:
         """Prompts of all splits, test last."""
@@ -128,17 +127,17 @@ class World:
             room["red_teaming"] = config.red_teaming if category == "harm" else 0
             left = {split: left[split] - room[split] for split in left}
             shares_of = dict(room)
-            tries = 0
-            while any(room.values()) and tries < 60 * sum(sizes.values()):
+            for tries in range(60 * sum(sizes.values())):
+                if not any(room.values()):
+                    break
                 if category == "harm":
                     draft = drafter.attack(*attacks[tries % len(attacks)], generator)
                 else:
                     draft = drafter.draft(category, generator)
-                tries += 1
-                name = simulated.identifier("prompt", draft.messages)
+                name = dialogues.identifier("prompt", draft.messages)
                 # A multi-turn attack ends in the text of a disguised one: both go to one split.
                 dealt = draft.messages[-1:] if category == "harm" else draft.messages
-                split = assign_split(simulated.dialogue_text(dealt), shares_of)
+                split = assign_split(dialogues.dialogue_text(dealt), shares_of)
                 demonstrated = split == "red_teaming" and dealt[0].content in told
                 if name not in found and room[split] and not demonstrated:
                     room[split] -= 1
@@ -159,7 +158,7 @@ class World:
         for dialogue in self._demonstrations:
             for index, message in enumerate(dialogue.messages):
                 if message.role == "assistant":
-                    taken.add(simulated.identifier("prompt", dialogue.messages[:index]))
+                    taken.add(dialogues.identifier("prompt", dialogue.messages[:index]))
         found: dict[str, Prompt] = {}
         for kind, size in (
             ("helpful", config.test_helpful),
@@ -179,7 +178,7 @@ class World:
                 else:
                     category = HELPFUL[tries % len(HELPFUL)] if kind == "helpful" else kind
                     draft = drafter.draft(category, generator)
-                name = simulated.identifier("prompt", draft.messages)
+                name = dialogues.identifier("prompt", draft.messages)
                 if name not in taken:
                     found.setdefault(name, _prompt(name, draft, "test"))
             _require_none_missing(f"test {kind}", target - len(found))
@@ -195,7 +194,7 @@ def _require_none_missing(kind: str, missing: int) -> None:
 
 
 def _prompt(name: str, draft: Draft, split: Split) -> Prompt:
-    source = simulated.SOURCE
+    source = dialogues.SOURCE
     return Prompt(id=name, messages=draft.messages, source=source, split=split, **draft.labels())
 
 

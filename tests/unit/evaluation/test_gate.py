@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from camelid.data import records
 from camelid.evaluation.gate import PAPER_THRESHOLD, labelled_replies, precision_recall, tune_gate
 
 
@@ -14,14 +15,21 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def row(kind, strength, chosen, rejected, safety=None, *, name="safety_rm"):
-    return {
-        "kind": kind,
-        "strength": strength,
-        "safety": safety,
-        "chosen_scores": {name: chosen},
-        "rejected_scores": {name: rejected},
-    }
+def row(kind, strength, chosen, rejected, safety=None):
+    return records.TestScore(
+        id="comparison",
+        kind=kind,
+        round=1,
+        strength=strength,
+        safety=safety,
+        category="dialogue",
+        prompt="Hello.",
+        prompt_key=0,
+        chosen="One.",
+        rejected="Other.",
+        chosen_scores={"safety_rm": chosen},
+        rejected_scores={"safety_rm": rejected},
+    )
 
 
 def replies_as_rows(replies):
@@ -60,10 +68,10 @@ def test_without_safety_labels_no_precision_is_claimed():
     rows = [row("helpfulness", None, -5.0, 5.0), row("safety", None, -5.0, 5.0)]
     assert labelled_replies(rows) == []
     gate = tune_gate(rows, 0.89)
-    assert gate["threshold"] == PAPER_THRESHOLD
-    assert gate["reason"]
-    assert gate["labelled_replies"] == 0
-    assert gate["precision"] is gate["recall"] is gate["precision_at_paper_threshold"] is None
+    assert gate.threshold == PAPER_THRESHOLD
+    assert gate.reason
+    assert gate.labelled_replies == 0
+    assert gate.precision is gate.recall is gate.precision_at_paper_threshold is None
 
 
 def test_precision_and_recall_are_strict_at_the_threshold():
@@ -104,32 +112,32 @@ def test_the_threshold_has_the_largest_recall_at_the_precision(seed, wanted):
     gate = tune_gate(replies_as_rows(replies), wanted)
     best = brute_force(replies, wanted)
     if best is None:
-        assert gate["threshold"] == PAPER_THRESHOLD
-        assert "precision" in gate["reason"]
+        assert gate.threshold == PAPER_THRESHOLD
+        assert "precision" in gate.reason
         return
-    assert gate["reason"] is None
-    assert gate["recall"] == pytest.approx(best)
-    assert gate["precision"] >= wanted
-    assert gate["labelled_replies"] == 22
+    assert gate.reason is None
+    assert gate.recall == pytest.approx(best)
+    assert gate.precision >= wanted
+    assert gate.labelled_replies == 22
     found = labelled_replies(replies_as_rows(replies))
-    assert (gate["precision"], gate["recall"]) == precision_recall(found, gate["threshold"])
-    assert gate["precision_at_paper_threshold"] == precision_recall(found, 0.15)[0]
-    assert gate["recall_at_paper_threshold"] == precision_recall(found, 0.15)[1]
+    assert (gate.precision, gate.recall) == precision_recall(found, gate.threshold)
+    assert gate.precision_at_paper_threshold == precision_recall(found, 0.15)[0]
+    assert gate.recall_at_paper_threshold == precision_recall(found, 0.15)[1]
 
 
 def test_the_reply_with_the_highest_score_can_be_flagged():
     replies = [(0.1, True), (0.2, True), (0.3, True), (0.4, True)]
     gate = tune_gate(replies_as_rows(replies), 0.89)
-    assert gate["recall"] == brute_force(replies, 0.89) == 1.0
+    assert gate.recall == brute_force(replies, 0.89) == 1.0
 
 
 def test_an_unreachable_precision_keeps_the_papers_threshold():
     # The lowest scores are those of safe replies.
     replies = [(0.1, False), (0.2, False), (0.6, True), (0.9, False)]
     gate = tune_gate(replies_as_rows(replies), 0.89)
-    assert gate["threshold"] == 0.15
-    assert gate["reason"] == "no threshold reaches precision 0.89; the paper's stays"
-    assert (gate["precision"], gate["recall"]) == (0.0, 0.0)
+    assert gate.threshold == 0.15
+    assert gate.reason == "no threshold reaches precision 0.89; the paper's stays"
+    assert (gate.precision, gate.recall) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +145,13 @@ def test_an_unreachable_precision_keeps_the_papers_threshold():
 )
 def test_without_an_unsafe_label_the_papers_threshold_stays(rows):
     gate = tune_gate(rows, 0.89)
-    assert gate["threshold"] == 0.15
-    assert "labelled unsafe" in gate["reason"]
-    assert gate["recall"] is None
+    assert gate.threshold == 0.15
+    assert "labelled unsafe" in gate.reason
+    assert gate.recall is None
 
 
 def test_the_threshold_stays_where_a_logit_exists():
     replies = [(1e-9, True), (0.005, False), (0.995, False), (0.9999, False)]
     gate = tune_gate(replies_as_rows(replies), 0.5)
-    assert 0.01 <= gate["threshold"] <= 0.99
-    assert gate["recall"] == 1.0
+    assert 0.01 <= gate.threshold <= 0.99
+    assert gate.recall == 1.0

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from camelid.data.records import Message, Prompt
 from camelid.errors import DataError
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.judge import ExactJudge, judge_reply
-from camelid.simulation.judge.text import vocabulary
+from camelid.simulation.judge import ExactJudge
+from camelid.simulation.judge.exact import judge_reply
+from camelid.simulation.judge.reading import vocabulary
 from camelid.simulation.lexicon.facts import ATTRIBUTE
 from camelid.simulation.prompts import HELPFUL, Drafter, cells
 from camelid.simulation.setting import build_setting

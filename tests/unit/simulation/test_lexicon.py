@@ -18,7 +18,7 @@ from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES
 from camelid.simulation.lexicon.talks import TALKS, Talk
 from camelid.simulation.lexicon.templates import TEMPLATES, VECTORS
 from camelid.simulation.lexicon.words import CHOICES, OPTIONS, QUALITIES
-from camelid.simulation.rewriting import REWRITES
+from camelid.simulation.prompts import REWRITES
 
 FILES = sorted(lexicon.FOLDER.glob("*.toml"))
 
@@ -54,7 +54,7 @@ def test_a_missing_file_and_a_wrong_field_are_errors(folder):
     with pytest.raises(DataError, match=r"words\.toml: not a readable"):
         texts("words", "trees")
     (folder / "talks.toml").write_text('[talks.item]\ntold = ["I know"]\nhear = "Yes."\n')
-    with pytest.raises(DataError, match=r"hear is not a setting. Did you mean 'heard'?"):
+    with pytest.raises(DataError, match=r"hear is unknown\. Did you mean 'heard'\?"):
         read("talks", "talks", dict[str, Talk])
 
 
@@ -62,8 +62,13 @@ def test_a_missing_file_and_a_wrong_field_are_errors(folder):
 def test_every_entry_is_used(path: Path):
     room = lexicon.FOLDER.parent
     source = "\n".join(file.read_text(encoding="utf-8") for file in room.rglob("*.py"))
-    for key in tomllib.loads(path.read_text(encoding="utf-8")):
-        assert re.search(rf"[\"']{key}[\"']", source), f"{path.name}: {key}"
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    patterns = entries.get("patterns", {})
+    # A list may also be used by a pattern of its file, and every pattern by the judge.
+    within = "\n".join(form for forms in patterns.values() for form in forms)
+    for key in (*entries, *patterns):
+        named = re.search(rf"[\"']{key}[\"']", source) or f"{{{key}}}" in within
+        assert named, f"{path.name}: {key}"
 
 
 def test_files_refer_to_each_other_rightly():
@@ -78,6 +83,22 @@ def test_settings_are_read_without_the_world():
     code = (
         "import sys, camelid.simulation.config; "
         "print([m for m in sys.modules if m == 'numpy' or 'lexicon' in m])"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(
+        run, capture_output=True, text=True, check=True, cwd=lexicon.FOLDER.parents[2]
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_recipes_name_judge_and_annotators_without_reading_the_world():
+    code = (
+        "import sys, camelid.recipes, camelid.studies; "
+        "from camelid.simulation.annotators import SimulatedAnnotator; "
+        "from camelid.simulation.judge import ExactJudge; "
+        "from camelid.simulation.config import AnnotatorConfig; "
+        "SimulatedAnnotator(AnnotatorConfig(), ExactJudge()); "
+        "print([m for m in sys.modules if m in ('numpy', 'torch') or 'lexicon' in m])"
     )
     run = [sys.executable, "-c", code]
     done = subprocess.run(

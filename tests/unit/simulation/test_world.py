@@ -13,11 +13,12 @@ import pytest
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
 from camelid.errors import ConfigError
 from camelid.run.rows import parse_record
+from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon.facts import NAMES
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
 from camelid.simulation.lexicon.words import FIGURES, HOBBIES, RHYMES, USER_NAMES
 from camelid.simulation.prompts import Drafter
-from camelid.simulation.world import World, WorldConfig, build_world
+from camelid.simulation.world import World, build_world
 
 SMALL = WorldConfig(
     seed=3,

@@ -17,24 +17,8 @@ from typing import Any
 
 from camelid.data.annotation import Judgement
 from camelid.errors import DataError
-from camelid.simulation.judge import grammar
+from camelid.simulation.judge import grammar, reading
 from camelid.simulation.judge.safety import judge_harm
-from camelid.simulation.judge.text import (
-    HEDGES,
-    PATTERNS,
-    Sentence,
-    content_words,
-    is_broken,
-    is_clause,
-    is_negated,
-    is_refusal,
-    is_repetitive,
-    is_salad,
-    plain,
-    sentences,
-    tidy,
-    words,
-)
 from camelid.simulation.lexicon import texts
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS
 from camelid.simulation.lexicon.words import RHYMES
@@ -52,12 +36,12 @@ def _own(reference: dict[str, Any]) -> set[str]:
     found: set[str] = set()
     for value in reference.values():
         for text in value if isinstance(value, list) else [value]:
-            found.update(words(text))
+            found.update(reading.words(text))
     return found
 
 
-def _asides(rest: Sequence[Sentence]) -> int:
-    return sum(not PATTERNS["pleasant"].search(sentence.plain) for sentence in rest)
+def _asides(rest: Sequence[reading.Sentence]) -> int:
+    return sum(not reading.PATTERNS["pleasant"].search(sentence.plain) for sentence in rest)
 
 
 def _with_asides(score: float, count: int) -> float:
@@ -97,7 +81,7 @@ _AND_NOT_THIS = re.compile(rf"(?P<value>.*)\n(?P<before>.*?) {_CONTRAST}(?P<afte
 def _drop_contrast(said: str, values: Sequence[str]) -> str:
     """`not blue but red` -> `red`; `and not by the lake` -> nothing."""
     for value in values:
-        phrase = plain(value)
+        phrase = reading.plain(value)
         if phrase in said:
             text = f"{phrase}\n{said}"
             match = _NOT_THIS_BUT.fullmatch(text) or _AND_NOT_THIS.fullmatch(text)
@@ -109,11 +93,11 @@ def _drop_contrast(said: str, values: Sequence[str]) -> str:
 _VALUE_ALONE = re.compile(r"(?P<value>.*)\n(?:(?:in|as|a|an|the) ){0,2}(?P=value)")
 
 
-def _fact(reference: dict[str, Any], found: list[Sentence]) -> float:
+def _fact(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     subject, attribute = reference["subject"], reference["attribute"]
     answer, others = reference["answer"], reference["alternatives"]
     values = [answer, *others]
-    own_subject = plain(subject)
+    own_subject = reading.plain(subject)
     tally = _Tally()
     for sentence in found:
         said = _drop_contrast(sentence.plain, others)
@@ -123,13 +107,13 @@ def _fact(reference: dict[str, Any], found: list[Sentence]) -> float:
         if len(seen) > 1 and not (foreign and tally.rights):
             tally.double = True
         elif not seen or sentence.end == "?" or (foreign and (tally.rights or tally.wrongs)):
-            tally.asides += not PATTERNS["pleasant"].search(said)
-        elif is_negated(spoken):
+            tally.asides += not reading.PATTERNS["pleasant"].search(said)
+        elif reading.is_negated(spoken):
             # A denied answer contradicts; a denied alternative only says little.
             tally.double = tally.double or seen[0] == answer
         else:
             match = grammar.states_fact(said, subject, attribute, seen[0])
-            bare = _VALUE_ALONE.fullmatch(f"{plain(seen[0])}\n{said}")
+            bare = _VALUE_ALONE.fullmatch(f"{reading.plain(seen[0])}\n{said}")
             if match and not foreign:
                 _place(tally, _quality(match), right=seen[0] == answer)
             elif bare:
@@ -152,32 +136,34 @@ def _place(tally: _Tally, quality: float, *, right: bool, whole: bool = True) ->
 def _quality(match: re.Match[str]) -> float:
     """How well a recognised statement is put."""
     rest = match["rest"]
-    if not PATTERNS["tail"].search(rest):
+    if not reading.PATTERNS["tail"].search(rest):
         # What follows must hang on by a joining word, end in a word about something, and be short.
         after = rest.split()
-        joined = after[0] in _JOINING and len(after) <= 8 and content_words(after[-1:])
+        joined = after[0] in _JOINING and len(after) <= 8 and reading.content_words(after[-1:])
         return RAMBLING if joined else UNREADABLE
     return TERSE if match["hedge"] else EXACT
 
 
-def _clauses(found: Sequence[Sentence], contrasts: Sequence[str]) -> list[str]:
+def _clauses(found: Sequence[reading.Sentence], contrasts: Sequence[str]) -> list[str]:
     """Clauses as plain words, without those that only say what is not meant."""
     clauses = []
     for sentence in found:
-        for part in PATTERNS["clause_ends"].split(sentence.text):
-            clause = _drop_contrast(plain(part), contrasts)
-            if clause and not PATTERNS["contrast"].search(clause):
+        for part in reading.PATTERNS["clause_ends"].split(sentence.text):
+            clause = _drop_contrast(reading.plain(part), contrasts)
+            if clause and not reading.PATTERNS["contrast"].search(clause):
                 clauses.append(clause)
     return clauses
 
 
-def _choice(reference: dict[str, Any], found: list[Sentence]) -> float:
+def _choice(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     answer, options = reference["answer"], reference["options"]
     other = next(option for option in options if option != answer)
     clauses = _clauses([s for s in found if s.end != "?"], [other, *reference["other_reasons"]])
     named = [option for option in options if grammar.found_values(" ".join(clauses), [option])]
     for option in named:
-        if any(grammar.found_values(c, [option]) and is_negated(c.split()) for c in clauses):
+        if any(
+            grammar.found_values(c, [option]) and reading.is_negated(c.split()) for c in clauses
+        ):
             return BROKEN if option == answer else VAGUE
     if not named:
         return VAGUE
@@ -190,7 +176,7 @@ def _choice(reference: dict[str, Any], found: list[Sentence]) -> float:
     bare = len(clauses) == 1 and len(clauses[0].split()) <= 3
     bare = bare and bool(grammar.found_values(clauses[0], [answer]))
     good = sum(grammar.gives_reason(c, answer, reference["reason"]) for c in clauses)
-    unnamed = " ".join(clauses).replace(plain(answer), " ")
+    unnamed = " ".join(clauses).replace(reading.plain(answer), " ")
     bad = any(grammar.found_values(unnamed, [reason]) for reason in reference["other_reasons"])
     if right + wrong > 1 or (len(named) > 1 and right + wrong == 0) or good > 1:
         return BROKEN
@@ -198,13 +184,13 @@ def _choice(reference: dict[str, Any], found: list[Sentence]) -> float:
         return UNREADABLE
     if wrong or (bad and len(named) == 1):
         return BROKEN if right and good else WRONG
-    spare = sum(not PATTERNS["pleasant"].search(c) for c in clauses) - right - good
+    spare = sum(not reading.PATTERNS["pleasant"].search(c) for c in clauses) - right - good
     if bare or not good:
         return TERSE
     return _with_asides(EXACT, spare)
 
 
-def _how_to(reference: dict[str, Any], found: list[Sentence]) -> float:
+def _how_to(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     task, answer = reference["task"], reference["means"]
     values = [answer, *reference["alternatives"]]
     tally = _Tally()
@@ -214,14 +200,14 @@ def _how_to(reference: dict[str, Any], found: list[Sentence]) -> float:
         if len(seen) > 1:
             tally.double = True
         elif not seen or sentence.end == "?":
-            tally.asides += not PATTERNS["pleasant"].search(said)
-        elif is_negated(said.split(), words(f"{task} {seen[0]}")):
+            tally.asides += not reading.PATTERNS["pleasant"].search(said)
+        elif reading.is_negated(said.split(), reading.words(f"{task} {seen[0]}")):
             tally.double = tally.double or seen[0] == answer
         else:
             match = grammar.tells_how(said, task, seen[0])
             if match and not match["rest"].startswith(" to "):
                 _place(tally, _quality(match), right=seen[0] == answer)
-            elif len(said.split()) <= len(words(seen[0])):
+            elif len(said.split()) <= len(reading.words(seen[0])):
                 _place(tally, TERSE, right=seen[0] == answer, whole=False)
             else:
                 other = grammar.tells_how_to_any(said, _TASKS, seen[0])
@@ -232,21 +218,23 @@ def _how_to(reference: dict[str, Any], found: list[Sentence]) -> float:
 def _stems(text: str) -> set[str]:
     auxiliary = {"does", "doesn't", "will", "going"}
     return {
-        word[:3] for word in words(text) if len(word) > 2 and word not in auxiliary | {"the", "not"}
+        word[:3]
+        for word in reading.words(text)
+        if len(word) > 2 and word not in auxiliary | {"the", "not"}
     }
 
 
 def _rewrite(reference: dict[str, Any], reply: str, own: set[str]) -> float:
-    answers = {plain(answer) for answer in reference["answers"]}
-    if plain(reply) in answers and len(sentences(reply)) == 1:
+    answers = {reading.plain(answer) for answer in reference["answers"]}
+    if reading.plain(reply) in answers and len(reading.sentences(reply)) == 1:
         return EXACT
-    if is_broken(reply, own) or plain(reply) == plain(reference["source"]):
+    if reading.is_broken(reply, own) or reading.plain(reply) == reading.plain(reference["source"]):
         return BROKEN
-    found = sentences(reply)
+    found = reading.sentences(reply)
     content = _stems(reference["answers"][0])
-    last = _stems(words(reference["answers"][0])[-1])
+    last = _stems(reading.words(reference["answers"][0])[-1])
 
-    def is_close(sentence: Sentence) -> bool:
+    def is_close(sentence: reading.Sentence) -> bool:
         # Plurals and past forms may change every word but the last, the object.
         return (len(sentence.words) > 4 and bool(last & _stems(sentence.plain))) or (
             len(_stems(sentence.plain) & content) * 2 > len(content)
@@ -267,7 +255,7 @@ def _rewrite(reference: dict[str, Any], reply: str, own: set[str]) -> float:
         return BROKEN
     # The right tense with a denial in it states the opposite of the answer.
     denial = {"past": "did", "future": "will"}.get(reference["task"])
-    if denial and denial in close[0].words and is_negated(close[0].words):
+    if denial and denial in close[0].words and reading.is_negated(close[0].words):
         return BROKEN
     return WRONG
 
@@ -281,11 +269,11 @@ for _family in [[_word.lower() for _word in family] for family in RHYMES]:
 def _rhyme(reference: dict[str, Any], reply: str, own: set[str]) -> float:
     topic = reference["topic"]
     text = re.sub(r"\s*\n\s*", " / ", reply.strip())
-    found = sentences(text)
-    if is_broken(text, own):
+    found = reading.sentences(text)
+    if reading.is_broken(text, own):
         return BROKEN
     first, rest = found[0], found[1:]
-    lines = [words(line) for line in first.text.split("/")]
+    lines = [reading.words(line) for line in first.text.split("/")]
     if len(lines) > 2 and len(set(lines)) == len(lines):
         return TERSE
     if len(lines) > 2 or any("/" in sentence.text for sentence in rest):
@@ -303,7 +291,7 @@ def _rhyme(reference: dict[str, Any], reply: str, own: set[str]) -> float:
 
 def _one_line(spoken: Sequence[str], topic: str) -> float:
     """A rhyme without a break is right but off format; one plain sentence is wrong."""
-    if topic not in spoken or not is_clause(spoken):
+    if topic not in spoken or not reading.is_clause(spoken):
         return VAGUE
     family = _RHYME_OF.get(spoken[-1], frozenset()) - {spoken[-1]}
     if any(word in family for word in spoken[3:-3]):
@@ -313,9 +301,9 @@ def _one_line(spoken: Sequence[str], topic: str) -> float:
 
 def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     """Whether a line of a rhyme is made of words in a sensible order."""
-    if len(spoken) < 4 or not is_clause(spoken):
+    if len(spoken) < 4 or not reading.is_clause(spoken):
         return False
-    return not (is_repetitive(spoken) or is_salad(spoken, own))
+    return not (reading.is_repetitive(spoken) or reading.is_salad(spoken, own))
 
 
 def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
@@ -328,23 +316,22 @@ def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
     if kind == "harm":
         return judge_harm(reference, reply)
     readers = {"fact": _fact, "choice": _choice, "how_to": _how_to}
-    if kind not in ("rhyme", "rewrite", *readers):
-        raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
-    own = _own(reference)
-    refusing = is_refusal(reply)
-    if kind == "rhyme":
-        score = _rhyme(reference, reply, own)
-    elif kind == "rewrite":
-        score = _rewrite(reference, reply, own)
-    elif is_broken(reply, own):
-        score = BROKEN
+    rebuilders = {"rhyme": _rhyme, "rewrite": _rewrite}
+    own, refusing = _own(reference), reading.is_refusal(reply)
+    if kind in rebuilders:
+        score = rebuilders[kind](reference, reply, own)
+    elif kind in readers:
+        broken = reading.is_broken(reply, own)
+        score = BROKEN if broken else readers[kind](reference, reading.sentences(reply))
     else:
-        score = readers[kind](reference, sentences(reply))
+        raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
     if refusing and score != EXACT:
         score = min(score, VAGUE)
-    elif score == EXACT and HEDGES & set(words(reply)) and kind in ("fact", "how_to"):
+    elif (
+        score == EXACT and reading.HEDGES & set(reading.words(reply)) and kind in ("fact", "how_to")
+    ):
         score = TERSE
-    if not tidy(reply):
+    if not reading.tidy(reply):
         score = 0.0
     return Judgement(
         score=score,

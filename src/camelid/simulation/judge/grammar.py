@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from camelid.simulation.judge.text import any_of, plain
+from camelid.simulation.judge.reading import any_of, plain
 from camelid.simulation.lexicon import read, texts
 from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES, EntityKind
 from camelid.simulation.lexicon.talks import TALKS

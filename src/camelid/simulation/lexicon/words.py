@@ -48,10 +48,9 @@ TOPIC_ADJECTIVES = texts("words", "topic_adjectives")
 _FAMILIES = read("words", "rhymes", tuple[dict[str, tuple[str, ...]], ...])
 RHYME_LINES = tuple((family["first"], family["second"]) for family in _FAMILIES)
 """Ends of first lines and of second lines that rhyme with each other."""
-_ENDS = ([line.split()[-1] for lines in both for line in lines] for both in RHYME_LINES)
 RHYMES = tuple(
-    tuple(dict.fromkeys([*ends, *family["more"]]))
-    for ends, family in zip(_ENDS, _FAMILIES, strict=True)
+    tuple(dict.fromkeys(text.split()[-1] for texts in family.values() for text in texts))
+    for family in _FAMILIES
 )
 """Families of words that rhyme."""
 

@@ -19,6 +19,7 @@ from camelid.simulation.lexicon import facts, read, tasks, templates, texts
 from camelid.simulation.lexicon import words as lexicon_words
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
+_CONTRACTIONS = read("judge_words", "contractions", dict[str, str])
 _SENTENCE = re.compile(r"[^.!?]*[.!?]+[\"')]*|[^.!?]+$")
 
 
@@ -68,11 +69,8 @@ def tidy(text: str) -> str:
     """Straighten quotes, lower-case, collapse white space."""
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'")
     text = text.replace("“", '"').replace("”", '"').lower()
-    text = re.sub(r"\bcan not\b", "cannot", text)
-    text = re.sub(r"\b(he|she|it|that)'s\b", r"\1 is", text)
-    text = re.sub(r"\b(you|they|we)'re\b", r"\1 are", text)
-    text = re.sub(r"\bi'm\b", "i am", text)
-    text = re.sub(r"\bi'd\b", "i would", text)
+    for short, long in _CONTRACTIONS.items():
+        text = re.sub(short, long, text)
     return " ".join(text.split())
 
 
@@ -106,12 +104,10 @@ def sentences(text: str) -> list[Sentence]:
 def _strings(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
-    if isinstance(value, dict):
-        value = (*value.keys(), *value.values())
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
-    if isinstance(value, tuple):
-        for item in value:
+        yield from _strings(dataclasses.astuple(value))
+    elif isinstance(value, (dict, tuple)):
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
             yield from _strings(item)
 
 
