@@ -23,6 +23,9 @@ def test_the_index_was_read() -> None:
 def test_row_resolves(section: str, file: str, symbol: str) -> None:
     assert (ROOT / file).is_file()
     parts = symbol.split(".")
+    # The symbol is written in the file that the row names.
+    package = "/".join(parts[:-1])
+    assert file in (f"src/{package}.py", f"src/{package}/__init__.py")
     for cut in range(len(parts), 0, -1):
         try:
             found = importlib.import_module(".".join(parts[:cut]))

@@ -1,0 +1,264 @@
+"""The README's commands are taken by the real parser, and its paths exist."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from camelid import cli
+from camelid.benchmarks.suites import tasks_of
+from camelid.cli import plans
+from camelid.cli.parser import make_parser
+from camelid.errors import CamelidError, ConfigError
+from camelid.recipes import RECIPES
+from camelid.run.runner import check_stage
+from camelid.studies.known import STUDIES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCES = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+TABLE = re.findall(r"^\| `(camelid [^`]+)` \| .* \|$", README, re.MULTILINE)
+PROSE = [
+    code
+    for line in README.splitlines()
+    if not line.startswith("| `camelid")
+    for code in re.findall(r"`([^`]+)`", line)
+]
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for text in (*(line for fence in FENCES for line in fence.splitlines()), *PROSE)
+    if (line := text.strip().removeprefix(".venv/bin/")).startswith(("camelid ", "make "))
+]
+
+PLACEHOLDERS = {
+    "RECIPE": ["smoke", "pocket"],
+    "RUN": ["runs/pocket"],
+    "MODEL": ["runs/pocket:sft"],
+    "DIR": ["runs/here"],
+    "STAGE": ["evaluating"],
+    "N": ["3"],
+    "A": ["sft"],
+    "B": ["final"],
+    "SRC": ["runs/pocket/ppo/model"],
+    "DST": ["out"],
+    "value": ["0"],
+}
+"""Words of the table that stand for others, and what is tried for them."""
+NAMES = {"chat": ["sft"], "evaluate": ["mmlu", "piqa,gsm8k@8"]}
+"""What NAME stands for, by command."""
+
+
+def setting_of(words: list[str]) -> str:
+    """A setting of the recipe or study that a command names, for `--any.field`."""
+    plan = {**RECIPES, **STUDIES}[words[1]]()
+    stage = next(stage for stage in plan.stages if stage.kind.name == "pretraining")
+    assert hasattr(stage.config, "validate_every")
+    return f"--{stage.kind.name}.validate_every"
+
+
+def expanded(usage: str) -> list[list[str]]:
+    """Return every command that a line of the table stands for, with all its options."""
+    choices = []
+    for word in usage.replace("[", "").replace("]", "").split()[1:]:
+        parts = word.split("\\|")
+        command = usage.split()[1]
+        choices.append(
+            [
+                meant
+                for part in parts
+                for meant in (NAMES[command] if part == "NAME" else PLACEHOLDERS.get(part, [part]))
+            ]
+        )
+    found = [list(words) for words in itertools.product(*choices)]
+    for words in found:
+        unknown = [word for word in words if word.isupper()]
+        assert not unknown, f"{usage}: what does {unknown} stand for?"
+        if "--any.field" in words:
+            words[words.index("--any.field")] = setting_of(words)
+    return found
+
+
+def check(words: list[str]) -> None:
+    """Take a command as the command line does, up to where it would touch files.
+
+    Raises:
+        CamelidError: It would be refused.
+    """
+    known, rest = make_parser().parse_known_args(words)
+    if known.command in ("run", "study"):
+        recipes = RECIPES if known.command == "run" else STUDIES
+        name = known.recipe if known.command == "run" else known.study
+        plan = plans.with_choices(plans.find(name, recipes, known.command), known, rest)
+        for stage in (known.redo, known.until):
+            if stage is not None:
+                check_stage(stage, [planned.name for planned in plan.stages])
+        return
+    if rest:
+        raise ConfigError(f"unknown words: {rest}")
+    if known.command == "show":
+        plans.named(known.what)
+    elif known.command == "chat":
+        models = RECIPES["pocket"]().models
+        assert {known.model, *(known.compare or ())} <= {"final", *models}
+    elif known.command == "evaluate":
+        assert tasks_of(known.suite)
+
+
+def test_the_readme_was_read() -> None:
+    assert len(FENCES) >= 3
+    assert len(TABLE) == 8
+    commands = {usage.split()[1] for usage in TABLE}
+    parser = make_parser()
+    actions = [action for action in parser._actions if action.dest == "command"]
+    assert commands == set(actions[0].choices)
+    assert sum(command.startswith("camelid ") for command in COMMANDS) >= 4
+    assert sum(command.startswith("make ") for command in COMMANDS) >= 4
+
+
+@pytest.mark.parametrize("usage", TABLE)
+def test_every_command_of_the_table_parses(usage: str) -> None:
+    for words in expanded(usage):
+        if words[0] == "study" and words[1] not in STUDIES:
+            pytest.fail(f"{words[1]} is no study")
+        check(words)
+
+
+@pytest.mark.parametrize("usage", TABLE)
+def test_the_table_names_every_option_that_it_needs(usage: str) -> None:
+    """Without its brackets a command is whole as well."""
+    for words in expanded(re.sub(r" \[[^]]*\]", "", usage)):
+        check(words)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("camelid ")])
+def test_every_command_of_the_text_parses(command: str) -> None:
+    check(command.split()[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "pockett"],
+        ["run", "pocket", "--sead", "1"],
+        ["run", "pocket", "--ppo.iteration", "1"],
+        ["run", "pocket", "--redo", "pppo"],
+        ["study", "pocket"],
+        ["show", "pockets"],
+        ["list", "--all"],
+        ["evaluate", "m", "--suite", "table99"],
+        ["convert", "a", "b", "--to", "onnx"],
+        ["tell"],
+    ],
+)
+def test_a_command_that_would_be_refused_fails_here(words: list[str]) -> None:
+    with pytest.raises(CamelidError):
+        check(words)
+
+
+def test_list_shows_all_that_the_readme_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._call(["list"]) == 0
+    shown = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert f"\n{name}: " in f"\n{shown}"
+        assert " ".join(stage.name for stage in recipe().stages) in shown
+        assert f"`{name}`" in README or f" {name}" in README
+    for name in STUDIES:
+        assert f"study {name}: " in shown
+        assert f"`camelid study {name}`" in README
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *STUDIES])
+def test_show_lists_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._call(["show", name]) == 0
+    names = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    for stage in {**RECIPES, **STUDIES}[name]().stages:
+        shown = f"{stage.kind.name}.", f"{stage.name.replace('/', '.')}."
+        assert any(n.startswith(shown) for n in names) or stage.kind.shows, stage.name
+
+
+COMMAND_NAMES = ["", *(usage.split()[1] for usage in TABLE)]
+
+
+@pytest.mark.parametrize("command", COMMAND_NAMES)
+def test_help_is_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli._call([*([command] if command else []), "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for other in [] if command else COMMAND_NAMES[1:]:
+        assert other in shown
+
+
+# make
+
+
+@pytest.fixture
+def make() -> str:
+    found = shutil.which("make")
+    if found is None:
+        pytest.skip("there is no make on this machine")
+    return found
+
+
+def test_make_help_lists_the_targets(make: str) -> None:
+    done = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = set(re.findall(r"^make (\w+)", done.stdout, re.MULTILINE))
+    named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    assert named
+    assert named <= listed
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_make_knows_the_target(make: str, command: str) -> None:
+    words = [make, "--dry-run", *command.split()[1:]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for word in command.split()[2:]:
+        assert re.search(rf"^{word.partition('=')[0]} \?=", makefile, re.MULTILINE), word
+
+
+# Paths
+
+
+def tree() -> dict[str, str]:
+    """Path -> phrase of the block that shows where things are."""
+    block = next(fence for fence in FENCES if fence.startswith("src/camelid/"))
+    folders: list[str] = []
+    found = {}
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name, _, phrase = line.strip().partition(" ")
+        folders[depth:] = [name]
+        found["".join(folders)] = phrase.strip()
+    return found
+
+
+def test_every_path_of_the_tree_exists_and_is_explained() -> None:
+    for path, phrase in tree().items():
+        assert (ROOT / path).exists(), path
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
+        assert phrase or path == "src/camelid/", path
+
+
+def test_the_tree_shows_every_room() -> None:
+    source = ROOT / "src" / "camelid"
+    rooms = {f"src/camelid/{path.parent.name}/" for path in source.glob("*/__init__.py")}
+    shown = {path for path in tree() if path.startswith("src/camelid/") and path.endswith("/")}
+    assert shown - {"src/camelid/"} == rooms
+    assert {"src/camelid/losses.py", "src/camelid/plan.py"} <= tree().keys()
+    phrase = tree()["tests/"]
+    kinds = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))}
+    assert set(phrase.split(", ")) == kinds
+
+
+def test_other_files_that_are_named_exist() -> None:
+    named = [code for code in PROSE if re.fullmatch(r"(docs|src|tests|benchmarks)/[\w/.]+", code)]
+    assert named
+    for path in named:
+        assert (ROOT / path).exists(), path
