@@ -17,11 +17,9 @@ from typing import Any
 
 from camelid.errors import ConfigError
 from camelid.options import group_words, with_options
-from camelid.run.place import ModelFolder, StageFolder, TokenizerFolder
-from camelid.run.stage import C, I, NoSettings, O, PlannedStage, R, RunSettings, StageKind
+from camelid.run.place import ModelFolder, TokenizerFolder
+from camelid.run.stage import C, I, O, PlannedStage, R, RunSettings, StageKind
 from camelid.settings import flatten, from_json, read_value, suggestion, to_json
-from camelid.stages.reporting import REPORTING
-from camelid.stages.reporting import Inputs as ReportingInputs
 
 AnyStage = PlannedStage[Any, Any, Any, Any]
 Recipe = Callable[..., "Plan"]
@@ -70,11 +68,6 @@ class Plan:
         stage = PlannedStage(name, kind, config, inputs)
         self.stages.append(stage)
         return stage.outputs()
-
-    def add_report(self) -> None:
-        """Add the report of everything so far."""
-        everything = tuple(StageFolder(stage.name, "") for stage in self.stages)
-        self.add(REPORTING, NoSettings(), ReportingInputs(stages=everything))
 
     def require(self, check: Callable[[Plan], None]) -> None:
         """Add a check of the settings of several stages; it raises a `ConfigError`."""

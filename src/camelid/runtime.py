@@ -17,8 +17,6 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import nn
 
-from camelid.settings import Precision
-
 Compute = Literal["float32", "bfloat16"]
 ModuleT = TypeVar("ModuleT", bound="ComputingModule")
 
@@ -67,7 +65,7 @@ class Runtime:
         return model
 
 
-def open_runtime(precision: Precision, threads: int | None) -> Runtime:
+def open_runtime(precision: Compute | Literal["auto"], threads: int | None) -> Runtime:
     """Set the threads of this process and return what it computes with.
 
     Args:

@@ -20,9 +20,9 @@ from camelid.inference.chat import chat_loop
 from camelid.recipes import RECIPES
 from camelid.run.files import hash_file
 from camelid.run.progress import RunProgress
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import PlannedStage, StageContext
 from camelid.runtime import open_runtime
+from camelid.seeds import derive_seed
 from camelid.stages.rejection_sampling import stage as rejection_sampling
 
 PLAN = RECIPES["smoke"]()
@@ -171,7 +171,9 @@ def test_a_fine_tuning_stopped_after_its_last_step_reports_the_same(
     assert first == second == planned("sft").result(finished)
     assert math.isfinite(first.fine_tuning.final_loss)
     for name in ("model", "epoch1"):
-        weights = [path / name / "model.safetensors" for path in (finished / "sft", tmp_path / "second")]
+        weights = [
+            path / name / "model.safetensors" for path in (finished / "sft", tmp_path / "second")
+        ]
         assert len({hash_file(path) for path in weights}) == 1
 
 
@@ -227,7 +229,10 @@ def test_red_teaming_asks_what_nothing_was_trained_on(finished: Path) -> None:
     assert len(attacked) == 48
     assert not attacked & ids("v*/rejection_sampling/samples.jsonl", "prompt_id")
     prompts, demonstrations = (
-        [json.loads(line) for line in (finished / f"world_data/{name}.jsonl").read_text().splitlines()]
+        [
+            json.loads(line)
+            for line in (finished / f"world_data/{name}.jsonl").read_text().splitlines()
+        ]
         for name in ("prompts", "demonstrations")
     )
     attacks = {row["messages"][-1]["content"] for row in prompts if row["id"] in attacked}
@@ -242,9 +247,7 @@ def test_chat_answers_side_by_side(finished: Path) -> None:
     folders = {name: PLAN.models[name].at(finished).path for name in ("sft", "final")}
     tokenizer = finished / "tokenizer_training" / "tokenizer"
     runtime = open_runtime("auto", 1)
-    chat_loop(
-        "smoke", folders, tokenizer, runtime, read=lambda _: next(lines), write=said.append
-    )
+    chat_loop("smoke", folders, tokenizer, runtime, read=lambda _: next(lines), write=said.append)
     text = "".join(said)
     for name in folders:
         assert len(re.findall(rf"^{name}: ", text, re.MULTILINE)) == 2

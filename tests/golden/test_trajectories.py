@@ -37,9 +37,9 @@ from camelid.recipes.pocket import SMOKE, Settings, _plan
 from camelid.run.files import write_json
 from camelid.run.place import Rows
 from camelid.run.progress import RunProgress
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
 from camelid.runtime import Runtime
+from camelid.seeds import derive_seed
 from camelid.simulation.config import WorldConfig
 from camelid.sources import tokenizer_training
 from camelid.stages.ppo import stage as ppo_stage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from camelid.run.place import StageOutputs
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 
 
 @dataclass

@@ -33,6 +33,7 @@ from camelid.run.stage import NoInputs, StageContext, StageKind
 from camelid.runtime import Runtime
 from camelid.settings import PaperValue
 from camelid.sources import world_data
+from camelid.stages.reporting import add_report
 from camelid.studies.known import STUDIES
 
 # stages/toy/__init__.py
@@ -103,9 +104,7 @@ def frequent_words(seen: Seen) -> Table:
 
 @REPORT.measures
 def _measures(seen: Seen) -> list[Measure]:
-    return [
-        Measure(key="toy.words", value=float(seen.last.result.words), unit="words", judge=None)
-    ]
+    return [Measure(key="toy.words", value=float(seen.last.result.words), unit="words", judge=None)]
 
 
 @REPORT.limits
@@ -133,7 +132,7 @@ def toys() -> Plan:
     plan = Plan("toys")
     world = plan.add(world_data.WORLD_DATA, SMOKE.world, NoInputs())
     plan.add(TOY, Config(), Inputs(demonstrations=world.demonstrations))
-    plan.add_report()
+    add_report(plan)
     return plan
 
 
@@ -144,7 +143,7 @@ def lengths() -> Plan:
     for name, longest in (("few", 1), ("many", 5)):
         inputs = Inputs(demonstrations=world.demonstrations)
         plan.add(TOY, Config(longest=longest), inputs, within=name)
-    plan.add_report()
+    add_report(plan)
     return plan
 
 
@@ -226,7 +225,9 @@ def test_show_lists_its_settings_beside_the_papers(finished, capsys):
     assert ("toy.longest", "3", "4,096 (Table 1)") in list(settings(toys()))
     for what in ("toys", str(finished)):
         assert cli._call(["show", what]) == 0
-        assert re.search(r"^toy\.longest +3 +4,096 \(Table 1\)$", capsys.readouterr().out, re.M)
+        assert re.search(
+            r"^toy\.longest +3 +4,096 \(Table 1\)$", capsys.readouterr().out, re.MULTILINE
+        )
 
 
 def test_list_names_it(capsys):
@@ -273,7 +274,7 @@ def test_it_joins_a_recipe_that_is_there(smoke_run, tmp_path, copy_run):
     plan.stages = [stage for stage in plan.stages if not stage.kind.shows]
     world = next(s for s in plan.stages if s.kind.name == "world_data").outputs()
     plan.add(TOY, Config(), Inputs(demonstrations=world.demonstrations))
-    plan.add_report()
+    add_report(plan)
     assert [stage.name for stage in plan.stages] == [*whole[:-1], "toy", whole[-1]]
     root = copy_run(smoke_run, tmp_path / "smoke")
     execute(

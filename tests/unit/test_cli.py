@@ -26,6 +26,7 @@ from camelid.run.place import ModelFolder, StageInputs, StageOutputs, TokenizerF
 from camelid.run.stage import NoInputs, NoSettings, StageKind
 from camelid.settings import PaperValue
 from camelid.stages import reporting
+from camelid.stages.reporting import add_report
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_options.txt"
 
@@ -116,7 +117,7 @@ class World:
         for number in range(1, rounds + 1):
             made = plan.add(self.tuning, Settings(), Inputs(model=made.model), within=f"v{number}")
         plan.models["final"] = made.model
-        plan.add_report()
+        add_report(plan)
         return plan
 
     def config(self, name: str) -> Settings:

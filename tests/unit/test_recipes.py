@@ -16,6 +16,7 @@ from camelid.recipes import RECIPES
 from camelid.run.place import ModelFolder, StageInputs, StageOutputs, place
 from camelid.run.stage import NoInputs, NoSettings, RunSettings, StageKind
 from camelid.settings import flatten
+from camelid.stages.reporting import add_report
 from camelid.studies.known import STUDIES
 
 ALL = {**RECIPES, **STUDIES}
@@ -123,7 +124,7 @@ def test_stages_stand_once_and_in_order():
 
 def test_the_report_reads_all_stages():
     plan = toy()
-    plan.add_report()
+    add_report(plan)
     assert [read.label for read in plan.stages[-1].inputs.places()] == ["base", "v1/sft", "v2/sft"]
 
 

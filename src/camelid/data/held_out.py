@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid.run.place import Json
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOut:
@@ -15,11 +13,6 @@ class HeldOut:
 
     terms: tuple[str, ...]
     templates: tuple[str, ...]
-
-
-def terms_of(held_out: Json[HeldOut] | None) -> Sequence[str]:
-    """Return the terms that no training text may name; none where the run holds out none."""
-    return () if held_out is None else held_out.read().terms
 
 
 def mentions(text: str, terms: Sequence[str]) -> bool:

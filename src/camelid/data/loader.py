@@ -11,7 +11,7 @@ import numpy as np
 
 from camelid.data.rendered import Order
 from camelid.errors import DataError
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 
 
 def steps_per_epoch(items: int, batch: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camelid.data.records import Kind, Preference
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 
 
 def oversample_newest(preferences: Sequence[Preference], factor: int) -> list[Preference]:

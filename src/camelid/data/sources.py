@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from camelid.data.records import Dialogue, Message
+from camelid.data.rows import iterate_json_lines
 from camelid.errors import DataError, MissingInputError
-from camelid.run.rows import iterate_json_lines
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 HH_RLHF = "Anthropic/hh-rlhf"

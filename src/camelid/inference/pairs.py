@@ -13,7 +13,7 @@ from camelid.data.records import Kind, Prompt
 from camelid.inference.replies import sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
 

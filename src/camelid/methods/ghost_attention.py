@@ -14,7 +14,7 @@ from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, Recal
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
 PROBED_TURNS = (2, 4, 6)

@@ -16,7 +16,7 @@ from camelid.data.records import Kind, Preference, PreferenceStatistics, Prompt
 from camelid.errors import DataError
 from camelid.inference.pairs import Variant, sample_pairs
 from camelid.inference.replies import fitting_prompts
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
 GUARD_BUCKETS = 5

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from camelid.data.held_out import HeldOut
 from camelid.data.records import Prompt, Split
 from camelid.inference.replies import fitting_prompts
-from camelid.run.seeds import derive_seed
+from camelid.run.place import Json
+from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
 
@@ -48,3 +50,8 @@ def choose_prompts(
 def is_attack(prompt: Prompt) -> bool:
     """Tell whether a prompt is adversarial."""
     return prompt.attack_vector is not None
+
+
+def terms_of(held_out: Json[HeldOut] | None) -> Sequence[str]:
+    """Return the terms that no training text may name; none where the run holds out none."""
+    return () if held_out is None else held_out.read().terms

@@ -15,7 +15,7 @@ from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
 

@@ -21,6 +21,7 @@ from camelid.stages import (
     reward_modeling,
     sft,
 )
+from camelid.stages.reporting import add_report
 from camelid.train.config import FineTuningConfig
 
 
@@ -195,7 +196,7 @@ def add_end(
             prompts=start.prompts,
         ),
     )
-    plan.add_report()
+    add_report(plan)
 
 
 def round_names(number: int) -> list[str]:

@@ -36,8 +36,8 @@ from camelid.run.files import (
 )
 from camelid.run.fingerprint import Fingerprint, HashCache, hash_source
 from camelid.run.progress import RunProgress
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import RESULT, PlannedStage, RunSettings, StageContext
+from camelid.seeds import derive_seed
 from camelid.settings import from_json, suggestion, to_json
 
 if TYPE_CHECKING:

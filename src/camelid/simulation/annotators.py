@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from camelid.data.annotation import Judge, Judgement, Pair
 from camelid.data.records import STRENGTHS, Preference, Prompt, Rating, SafetyLabel, Scale, Strength
 from camelid.errors import DataError
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 from camelid.simulation.config import AnnotatorConfig
 
 if TYPE_CHECKING:

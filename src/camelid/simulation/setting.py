@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, EntityKind
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask

@@ -10,6 +10,7 @@ from dataclasses import replace
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
 from camelid.simulation.config import WorldConfig
+from camelid.stages.reporting import add_report
 from camelid.studies import study_data, throughput
 from camelid.studies.variants import AGAIN, add_variants, model, training
 
@@ -41,5 +42,5 @@ def attention() -> Plan:
     )
     timed = tuple((name, folder) for name, folder in models.items() if not name.endswith(AGAIN))
     plan.add(throughput.THROUGHPUT, throughput.Config(), throughput.Inputs(models=timed))
-    plan.add_report()
+    add_report(plan)
     return plan

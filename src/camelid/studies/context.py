@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from camelid.plan import Plan
 from camelid.simulation.config import WorldConfig
+from camelid.stages.reporting import add_report
 from camelid.studies import study_data
 from camelid.studies.variants import AGAIN, add_variants, model, training
 
@@ -25,5 +26,5 @@ def context() -> Plan:
             for length, rows, again in ((128, 9, ""), (512, 2, ""), (128, 9, AGAIN))
         },
     )
-    plan.add_report()
+    add_report(plan)
     return plan

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt, Rating, Sample
+from camelid.data.rows import read_records, write_records
 from camelid.errors import CamelidError, DataError
-from camelid.run.rows import read_records, write_records
 
 MESSAGE = {"role": "user", "content": "hi", "train": False}
 EXAMPLES = {

@@ -22,7 +22,7 @@ from camelid.run.files import (
     is_disk_full,
     read_json,
 )
-from camelid.run.seeds import derive_seed
+from camelid.seeds import derive_seed
 
 MANIFEST = Manifest(
     recipe="toy",

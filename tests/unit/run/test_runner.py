@@ -31,8 +31,8 @@ from camelid.run.place import (
 )
 from camelid.run.progress import RunProgress
 from camelid.run.runner import Execution
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import NoInputs, NoSettings, PlannedStage, RunSettings, StageKind
+from camelid.seeds import derive_seed
 from camelid.settings import to_json
 
 

@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
+from camelid.data.rows import parse_record
 from camelid.errors import ConfigError
-from camelid.run.rows import parse_record
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon.facts import NAMES
 from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS

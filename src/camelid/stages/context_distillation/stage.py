@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from camelid.data.held_out import terms_of
 from camelid.data.records import Dialogue, Message
 from camelid.formats.folder import load_transformer, save_model
 from camelid.methods.context_distillation import distil
 from camelid.methods.fine_tuning import fine_tune
-from camelid.methods.prompts import choose_prompts, is_attack
-from camelid.run.seeds import derive_seed
+from camelid.methods.prompts import choose_prompts, is_attack, terms_of
 from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
 from camelid.stages.context_distillation import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.tokenization.chat import load_chat_format

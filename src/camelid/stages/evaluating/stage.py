@@ -16,8 +16,8 @@ from camelid.inference.rewards import RewardPair
 from camelid.inference.scoring import action_log_probabilities
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
 from camelid.stages.evaluating import Config, Inputs, JudgedReply, Outputs, PromptSet, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.tokenization.chat import ChatFormat, load_chat_format

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from camelid.data.held_out import mentions, terms_of
+from camelid.data.held_out import mentions
 from camelid.data.records import Dialogue, GhostDialogue
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
@@ -16,9 +16,10 @@ from camelid.methods.ghost_attention import (
     sample_dialogues,
     training_dialogue,
 )
+from camelid.methods.prompts import terms_of
 from camelid.run.place import Json
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
 from camelid.stages.ghost_attention import Config, Dropped, Inputs, Outputs, Result
 from camelid.tokenization.chat import load_chat_format
 

@@ -22,8 +22,8 @@ from camelid.methods.rollout import Rollout, RolloutSettings, make_rollout, mini
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
 from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.tokenization.chat import load_chat_format

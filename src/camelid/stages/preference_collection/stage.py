@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from camelid.data.held_out import terms_of
 from camelid.data.records import Kind, Preference
 from camelid.formats.folder import load_transformer
 from camelid.inference.pairs import Variant
 from camelid.methods.preferences import Collector, describe
+from camelid.methods.prompts import terms_of
 from camelid.run.stage import StageContext
 from camelid.simulation.world import build_world
 from camelid.stages.preference_collection import Config, Inputs, Outputs, Result

@@ -8,12 +8,11 @@ import statistics
 
 import numpy as np
 
-from camelid.data.held_out import terms_of
 from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
 from camelid.methods.fine_tuning import fine_tune
-from camelid.methods.prompts import choose_prompts
+from camelid.methods.prompts import choose_prompts, terms_of
 from camelid.methods.rejection_sampling import (
     Sampler,
     finished_rewards,
@@ -21,8 +20,8 @@ from camelid.methods.rejection_sampling import (
     tune_temperature,
 )
 from camelid.run.files import hash_path
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
 from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.tokenization.chat import load_chat_format

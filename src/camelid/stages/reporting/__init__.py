@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from camelid.plan import Plan
 from camelid.run.item import Measure
 from camelid.run.place import Json, Place, StageFolder, StageInputs, StageOutputs, place
 from camelid.run.stage import NoSettings, StageKind
@@ -47,3 +48,9 @@ REPORTING = StageKind(
     run="camelid.stages.reporting.stage:run",
     shows=True,
 )
+
+
+def add_report(plan: Plan) -> None:
+    """Add the report of everything that a plan holds so far."""
+    everything = tuple(StageFolder(stage.name, "") for stage in plan.stages)
+    plan.add(REPORTING, NoSettings(), Inputs(stages=everything))

@@ -18,9 +18,9 @@ from camelid.inference.scoring import score
 from camelid.methods.reward_pairs import tokenise
 from camelid.model.reward_model import RewardModel
 from camelid.run.place import RewardModelFolder, Rows
-from camelid.run.seeds import derive_seed
 from camelid.run.stage import StageContext
 from camelid.runtime import Runtime
+from camelid.seeds import derive_seed
 from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, RewardModels, Trained
 from camelid.tokenization.chat import load_chat_format
 from camelid.train.fitting import fit
