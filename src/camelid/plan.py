@@ -99,6 +99,11 @@ class Plan:
                     field = option.removeprefix(prefix)
                     chosen.setdefault(stage.name, {})[field] = (f"--{option}", groups[option])
         for option in (option for option in groups if option not in known):
+            if option in self.options:
+                raise ConfigError(
+                    f"--{option} is an option of {self.name} that its file has fixed; name the "
+                    f"recipe to choose it: camelid run {self.name} --{option} ..."
+                )
             fields = [f"{s.kind.name}.{f}" for s in self.stages for f in flatten(s.config)]
             hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
             raise ConfigError(

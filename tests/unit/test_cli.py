@@ -190,7 +190,7 @@ def test_one_stage_wins_over_its_kind(world):
         assert world.config("v2/tuning") == Settings(epochs=8, packed=False)
 
 
-def test_options_of_the_recipe(world, tmp_path):
+def test_options_of_the_recipe(world, tmp_path, capsys):
     (tmp_path / "d").mkdir()
     assert main(["run", "toy", "--rounds", "3", "--data", "d", "--out", "x"]) == 0
     assert [row.name for row in world.seen[1:]] == ["v1/tuning", "v2/tuning", "v3/tuning"]

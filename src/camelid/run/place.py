@@ -160,12 +160,6 @@ class Json(Place, Generic[T]):
         write_json(self.path, to_json(value))
 
 
-@dataclass(frozen=True, slots=True)
-class _Declared:
-    name: str
-    optional: bool
-
-
 def place(name: str, *, optional: bool = False) -> Any:
     """Declare an output in a `StageOutputs` class; its annotation is the kind of place.
 
@@ -173,7 +167,7 @@ def place(name: str, *, optional: bool = False) -> Any:
         name: Path inside the stage's folder.
         optional: Whether a finished stage may lack it, as its settings decide.
     """
-    return _Declared(name, optional)
+    return name, optional
 
 
 class StageOutputs:
@@ -186,10 +180,10 @@ class StageOutputs:
 
     def __init__(self, stage: str, folder: Path | None = None) -> None:
         for field, hint in typing.get_type_hints(type(self)).items():
-            declared = getattr(type(self), field)
+            name, optional = getattr(type(self), field)
             kind, rows = typing.get_origin(hint) or hint, typing.get_args(hint)
             typed = {"kind": rows[0]} if rows else {}
-            setattr(self, field, kind(stage, declared.name, folder, declared.optional, **typed))
+            setattr(self, field, kind(stage, name, folder, optional, **typed))
 
     def places(self) -> list[Place]:
         """Return all of them, in the order of declaration."""

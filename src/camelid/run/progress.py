@@ -82,7 +82,8 @@ class RunProgress:
 
     def finished(self, name: str, seconds: float) -> None:
         """Say how long a stage took."""
-        self._say(f"{name}: finished in {duration(seconds)}  {self._described()}".rstrip())
+        shown = self._bar.tasks[-1].fields["metrics"]
+        self._say(f"{name}: finished in {duration(seconds)}  {shown}".rstrip())
 
     def failed(self, name: str) -> None:
         """Say that a stage was cut off."""
@@ -97,7 +98,9 @@ class RunProgress:
         self._bar.update(self._stage, completed=done, total=total, metrics=shown)
         if self._bar.disable and time.monotonic() - self._last >= _PLAIN_INTERVAL_SECONDS:
             self._last = time.monotonic()
-            self._say(f"{self._name}: {done:g}/{total:g}  {self._described()}")
+            remaining = self._bar.tasks[-1].time_remaining
+            left = f"  {duration(remaining)} left" if remaining else ""
+            self._say(f"{self._name}: {done:g}/{total:g}  {shown}{left}".rstrip())
 
     def note(self, text: str) -> None:
         """Print a line."""
@@ -105,12 +108,6 @@ class RunProgress:
 
     def _position(self, name: str) -> str:
         return f"[{self._names.index(name) + 1}/{len(self._names)}] {name}"
-
-    def _described(self) -> str:
-        """Return the metrics of the stage, and the time that is left for it."""
-        task = self._bar.tasks[-1]
-        left = f"{duration(task.time_remaining)} left" if task.time_remaining else ""
-        return "  ".join(part for part in (task.fields["metrics"], left) if part)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
