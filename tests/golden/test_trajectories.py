@@ -194,16 +194,21 @@ def losses(rows: Rows[MetricsRow]) -> dict[str, list[float]]:
     return found
 
 
-def clear(one: float, other: float, share: float = CLEAR) -> None:
-    """Check that rounding cannot decide between two scores."""
-    assert abs(one - other) > share * max(abs(one), abs(other)), "choose other settings or seeds"
+DOUBTS: list[tuple[float, float]] = []
+"""Decisions between two scores that rounding could turn; none may be stored."""
+
+
+def decide(one: float, other: float, share: float = CLEAR) -> None:
+    """Note a decision that is not clear."""
+    if abs(one - other) <= share * max(abs(one), abs(other)):
+        DOUBTS.append((one, other))
 
 
 def rate(pair: RewardPair, replies: Sequence[Reply], **watching: Any) -> Rewards:
-    """Stands in for `RewardPair.rate`: checks that no score lies on the boundary of the gate."""
+    """Stands in for `RewardPair.rate`: no score may lie on the boundary of the gate."""
     rated = RATE(pair, replies, **watching)
     for score in rated.safety:
-        clear(score, logit(pair.threshold), CLEAR_OF_GATE)
+        decide(score, logit(pair.threshold), CLEAR_OF_GATE)
     return rated
 
 
@@ -249,7 +254,7 @@ def of_rejection_sampling(outputs: Any, result: Any) -> dict[str, Any]:
             finished.setdefault(row.prompt_id, set()).add(row.reward)
     for rewards in finished.values():
         for second, best in pairwise(sorted(rewards)):
-            clear(second, best)
+            decide(second, best)
     return losses(outputs.metrics) | {
         "temperature": [result.temperature],
         "helpfulness": [row.helpfulness for row in samples],
@@ -269,7 +274,7 @@ def of_context_distillation(outputs: Any, result: Any) -> dict[str, Any]:
     for row in rows:
         for led in (row.generic, row.template):
             if led.text != row.original.text:
-                clear(led.score, row.original.score)
+                decide(led.score, row.original.score)
     return losses(outputs.metrics) | {
         "original": [row.original.score for row in rows],
         "generic": [row.generic.score for row in rows],
@@ -339,7 +344,9 @@ def trajectories(root: Path) -> dict[str, dict[str, list[float]]]:
             )
             result = stage.kind.runner()(stage.config, stage.inputs.at(root), outputs, context)
             if stage.name in TAKEN:
-                found[stage.name] = TAKEN[stage.name](outputs, result)
+                taken = TAKEN[stage.name](outputs, result)
+                found[stage.name] = taken | {"doubtful decisions": [len(DOUBTS)]}
+                DOUBTS.clear()
             if stage.name == "world_data":
                 texts = [row.messages[-1].content for row in outputs.demonstrations.read()]
                 for module in SAMPLERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,16 @@ class Workshop:
     run_seed: int = 1
     notes: list[str] = field(default_factory=list)
     updates: list[tuple[float, float]] = field(default_factory=list)
+    stop_after: int | None = None
+    """Updates after which the user presses Ctrl-C."""
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
     def update(self, done: float, total: float, **_: float) -> None:
         self.updates.append((done, total))
+        if self.stop_after is not None and len(self.updates) >= self.stop_after:
+            raise KeyboardInterrupt
 
     def context(self, name: str = "stage") -> Any:
         # Here, so that tests without torch stay so.
@@ -53,11 +58,24 @@ class Workshop:
         folder.mkdir(parents=True, exist_ok=True)
         return kind(name, folder)
 
-    def run(self, kind: Any, config: Any, inputs: Any, name: str | None = None) -> tuple[Any, Any]:
-        """Run a stage to its end; return its result and its outputs."""
+    def run(
+        self,
+        kind: Any,
+        config: Any,
+        inputs: Any,
+        name: str | None = None,
+        *,
+        read_from: Path | None = None,
+    ) -> tuple[Any, Any]:
+        """Run a stage to its end; return its result and its outputs.
+
+        `read_from` is the run directory of its inputs where it is another one.
+        """
         name = name or kind.name
+        shutil.rmtree(self.root / name, ignore_errors=True)
         outputs = self.outputs(kind.outputs, name)
-        bound = inputs.at(self.root)
+        bound = inputs.at(read_from or self.root)
+        self.updates.clear()
         result = kind.runner()(config, bound, outputs, self.context(name))
         assert isinstance(result, kind.result)
         for place in outputs.places():
