@@ -171,8 +171,8 @@ def test_a_fine_tuning_stopped_after_its_last_step_reports_the_same(
     assert first == second == planned("sft").result(finished)
     assert math.isfinite(first.fine_tuning.final_loss)
     for name in ("model", "epoch1"):
-        weights = [path / name / "model.safetensors" for path in (finished / "sft", tmp_path / "second")]
-        assert len({hash_file(path) for path in weights}) == 1
+        weights = Path(name) / "model.safetensors"
+        assert hash_file(finished / "sft" / weights) == hash_file(tmp_path / "second" / weights)
 
 
 def test_rejection_sampling_stopped_in_its_fine_tuning_does_not_sample_again(
@@ -227,7 +227,10 @@ def test_red_teaming_asks_what_nothing_was_trained_on(finished: Path) -> None:
     assert len(attacked) == 48
     assert not attacked & ids("v*/rejection_sampling/samples.jsonl", "prompt_id")
     prompts, demonstrations = (
-        [json.loads(line) for line in (finished / f"world_data/{name}.jsonl").read_text().splitlines()]
+        [
+            json.loads(line)
+            for line in (finished / f"world_data/{name}.jsonl").read_text().splitlines()
+        ]
         for name in ("prompts", "demonstrations")
     )
     attacks = {row["messages"][-1]["content"] for row in prompts if row["id"] in attacked}
@@ -242,9 +245,7 @@ def test_chat_answers_side_by_side(finished: Path) -> None:
     folders = {name: PLAN.models[name].at(finished).path for name in ("sft", "final")}
     tokenizer = finished / "tokenizer_training" / "tokenizer"
     runtime = open_runtime("auto", 1)
-    chat_loop(
-        "smoke", folders, tokenizer, runtime, read=lambda _: next(lines), write=said.append
-    )
+    chat_loop("smoke", folders, tokenizer, runtime, read=lambda _: next(lines), write=said.append)
     text = "".join(said)
     for name in folders:
         assert len(re.findall(rf"^{name}: ", text, re.MULTILINE)) == 2

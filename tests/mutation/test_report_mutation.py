@@ -128,9 +128,7 @@ def test_the_report_reads_what_it_is_thought_to_read(readers: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(("name", "output"), OUTPUTS)
-def test_a_removed_output_fails_the_report(
-    smoke_copy: Path, name: str, output: str
-) -> None:
+def test_a_removed_output_fails_the_report(smoke_copy: Path, name: str, output: str) -> None:
     stage, root = STAGES[name], smoke_copy
     path = root / name / output
     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -13,7 +13,7 @@ import pytest
 from camelid.data.records import STRENGTHS
 
 SCRIPT = "<script>alert('pwned')</script>"
-BOLD = "Who built <b>the mill</b> & who \"owns\" it?"
+BOLD = 'Who built <b>the mill</b> & who "owns" it?'
 
 
 def _edit(path: Path, change: Callable[[int, dict[str, Any]], None]) -> None:

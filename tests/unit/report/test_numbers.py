@@ -84,10 +84,7 @@ def answers(varied):
 
 
 def verdicts(rows, name):
-    found = []
-    for row in rows:
-        if row["judgement"][name] is not None:
-            found.append(row["judgement"][name])
+    found = [row["judgement"][name] for row in rows if row["judgement"][name] is not None]
     assert found
     return found
 
@@ -491,9 +488,7 @@ def test_red_teaming_by_axis(varied, axis):
     assert [row[0] for row in body] == [*sorted(values), "all"]
     for value, *cells in body:
         for cell, rows in zip(cells, found.values(), strict=True):
-            hit = [
-                row["violating"] for row in rows if value in ("all", row[AXES[axis]] or "–")
-            ]
+            hit = [row["violating"] for row in rows if value in ("all", row[AXES[axis]] or "–")]
             assert cell == shown(sum(hit), len(hit))
 
 
@@ -559,9 +554,7 @@ def test_changes_are_paired_on_prompts(figures, answers):
     same(figures["final.guard_change_on_attacks"], normal([a - b for a, b in found]), len(found))
 
 
-def test_what_ppo_changed_is_counted_from_the_model_that_it_started_from(
-    seen, figures, answers
-):
+def test_what_ppo_changed_is_counted_from_the_model_that_it_started_from(seen, figures, answers):
     start = dict(seen.of(EVALUATING).last.inputs.references)["final"]
     # The model before the last in the order of training.
     assert start == MODELS[-2]

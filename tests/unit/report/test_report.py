@@ -236,9 +236,7 @@ def test_an_unfinished_run_gives_a_report_of_what_is_missing(smoke_copy, remake_
     forget(smoke_copy, *names[count:])
     remake_report(smoke_copy)
     assert "Missing:" in (smoke_copy / "reporting/index.html").read_text(encoding="utf-8")
-    found = {
-        m["key"]: m for m in json.loads((smoke_copy / "reporting/summary.json").read_text())
-    }
+    found = {m["key"]: m for m in json.loads((smoke_copy / "reporting/summary.json").read_text())}
     assert ("v1.helpfulness_rm.accuracy" in found) == (count == 8)
     for entry in found.values():
         assert entry["value"] is not None or entry["reason"]
