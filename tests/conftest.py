@@ -34,7 +34,6 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run of the smoke recipe, made once a session; no test may change it."""
     from camelid.recipes import RECIPES
     from camelid.run.directory import RunDirectory
-    from camelid.run.files import hash_path
     from camelid.run.runner import execute
     from camelid.run.stage import RunSettings
     from camelid.runtime import open_runtime
@@ -51,9 +50,20 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         settings=plan.settings,
         runtime=open_runtime(plan.settings.precision, plan.settings.threads),
     )
-    before = hash_path(root)
+    before = _contents(root)
     yield root
-    assert hash_path(root) == before, "a test changed the run that all tests share"
+    assert _contents(root) == before, "a test changed the run that all tests share"
+
+
+def _contents(root: Path) -> dict[str, str]:
+    """Hash of every file of a run that says something of it."""
+    from camelid.run.files import hash_file
+
+    return {
+        str(path.relative_to(root)): hash_file(path)
+        for path in root.rglob("*")
+        if path.is_file() and path.name not in ("run.lock", ".hashes.json")
+    }
 
 
 @pytest.fixture(scope="session")

@@ -225,9 +225,8 @@ def test_show_lists_its_settings_beside_the_papers(finished, capsys):
     assert ("toy.longest", "3", "4,096 (Table 1)") in list(settings(toys()))
     for what in ("toys", str(finished)):
         assert cli._call(["show", what]) == 0
-        assert re.search(
-            r"^toy\.longest +3 +4,096 \(Table 1\)$", capsys.readouterr().out, re.MULTILINE
-        )
+        lines = capsys.readouterr().out.splitlines()
+        assert ["toy.longest", "3", "4,096", "(Table", "1)"] in [line.split() for line in lines]
 
 
 def test_list_names_it(capsys):

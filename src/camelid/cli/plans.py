@@ -68,7 +68,7 @@ def pick_model(plan: Plan, run: Path, name: str) -> Path:
         stages = {folder.stage: folder.path for folder in places.values() if folder.exists}
         if name in stages:
             return stages[name]
-        hint = suggestion(name, made)
+        hint = suggestion(name, [*made, *stages])
         raise MissingInputError(f"{run}: no model '{name}'.{hint} There are: {', '.join(made)}.")
     return made[name]
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from camelid.benchmarks import tables as benchmark_tables
+from camelid.benchmarks import report as benchmarks
 from camelid.benchmarks.aggregates import CATEGORIES, MMLU_CATEGORIES
-from camelid.benchmarks.tables import PAPER, TABLES, benchmark_table, by_task, grouped, scored
-from camelid.report import html
-from camelid.report.inputs import AbsentError, Run
+from camelid.benchmarks.report import benchmark_table, by_task, grouped
+from camelid.benchmarks.tables import PAPER, TABLES, scored
+from camelid.recipes import RECIPES
+from camelid.report.page import make_report
+from camelid.run.finished import FinishedRun
+from camelid.run.item import AbsentError
 
 
 def entry(value, n=100, items=100):
@@ -32,7 +36,7 @@ def evaluated(root, **tasks):
     folder.mkdir(parents=True)
     table = {"model": {"model": "final", "digest": "d"}, "tasks": tasks}
     (folder / "scores.json").write_text(json.dumps(table))
-    return Run(root)
+    return FinishedRun(root, RECIPES["smoke"]().stages)
 
 
 def test_tables_show_scores_with_errors_beside_the_papers(tmp_path):
@@ -68,21 +72,34 @@ def test_all_tables_are_filled_when_everything_was_evaluated(tmp_path):
     assert set(PAPER) == {task for _, tasks in TABLES.values() for task in tasks}
 
 
-def test_the_page_shows_benchmarks_and_the_index_links_them(run_directory):
-    run = evaluated(run_directory, **{"gsm8k@8": entry(0.25), "math@4": entry(0.05)})
-    sections = html.sections(run, 1)
-    assert sections[-1].anchor == "benchmarks"
-    index = {artefact.name: artefact for artefact in html.paper_index(sections)}
-    assert (index["Table 25"].status, index["Table 25"].anchor) == ("here", "#benchmark-25")
-    assert index["Table 3"].status == "here"
-    assert index["Table 4"].status == "cannot be regenerated"
-    assert index["Table 4"].anchor == "#benchmark-4"
-    assert "no model of this run was evaluated on mmlu" in index["Table 19"].note
-    (run_directory / "benchmarks" / "final" / "scores.json").unlink()
-    sections = html.sections(Run(run_directory), 1)
-    assert "benchmarks" not in [section.anchor for section in sections]
-    index = {artefact.name: artefact for artefact in html.paper_index(sections)}
-    assert "camelid evaluate RUN --data DIR --suite table25" in index["Table 25"].note
+def test_the_page_shows_benchmarks_and_the_index_links_them(smoke_copy, remake_report):
+    evaluated(smoke_copy, **{"gsm8k@8": entry(0.25), "math@4": entry(0.05)})
+    remake_report(smoke_copy)
+    page = (smoke_copy / "report/index.html").read_text(encoding="utf-8")
+    assert '<h2 id="benchmarks">Public benchmarks</h2>' in page
+    assert "25.0 ± 2.0" in page.partition('id="benchmark-25"')[2].partition("</article>")[0]
+    index = _index(page)
+    assert index["Table 25"] == '<a href="#benchmark-25">here</a>'
+    assert index["Table 3"] == '<a href="#grouped">here</a>'
+    assert index["Table 4"] == 'cannot be regenerated (<a href="#benchmark-4">stand-in</a>)'
+    assert index["Table 19"] == "not in this run"
+    assert "no model of this run was evaluated on mmlu" in page
+    assert (smoke_copy / "report/tables/benchmark-25.csv").is_file()
+
+
+def test_a_run_without_benchmarks_has_no_part_for_them(smoke_run):
+    page = (smoke_run / "report/index.html").read_text(encoding="utf-8")
+    assert '<h2 id="benchmarks">' not in page
+    assert _index(page)["Table 25"] == "not in this run"
+    report = make_report(FinishedRun(smoke_run, RECIPES["smoke"]().stages))
+    note = next(artefact.note for artefact in report.index() if artefact.name == "Table 25")
+    assert note == "to get it: camelid evaluate RUN --data DIR --suite table25"
+
+
+def _index(page):
+    """Artefact -> its cell in the index of the paper."""
+    cells = r'<td class="short">((?:Figure|Table) \d+)</td><td>.*?</td><td class="short">(.*?)</td>'
+    return dict(re.findall(cells, page))
 
 
 def test_a_note_marks_the_score_and_its_group(tmp_path):
@@ -96,5 +113,5 @@ def test_a_note_marks_the_score_and_its_group(tmp_path):
 
 def test_the_terminal_shows_tasks_groups_and_categories(tmp_path):
     run = evaluated(tmp_path, **{"gsm8k@8": entry(0.25), "math@4": entry(0.05)})
-    rows = scored(benchmark_tables.evaluated(run)["final"]).rows
+    rows = scored(benchmarks.evaluated(run)["final"]).rows
     assert rows[-1] == ("Table 3: Math", "15.0 ± 1.4", 200, 200, "")

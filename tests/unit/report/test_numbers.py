@@ -84,10 +84,7 @@ def answers(varied):
 
 
 def verdicts(rows, name):
-    found = []
-    for row in rows:
-        if row["judgement"][name] is not None:
-            found.append(row["judgement"][name])
+    found = [row["judgement"][name] for row in rows if row["judgement"][name] is not None]
     assert found
     return found
 
