@@ -32,14 +32,13 @@ _LARGEST_LOG_RATIO = 20.0
 
 
 class KLPenalty(NamedTuple):
-    """Three estimates of KL(policy || reference) at sampled tokens, nats, any shape.
+    """Two unbiased estimates of KL(policy || reference) at sampled tokens, nats, any shape.
 
-    k1 = log p - log q is unbiased and signed, and the one to subtract from the reward;
-    k2 = k1^2 / 2 is biased; k3 = exp(-k1) - 1 + k1 is unbiased, never negative: watch this one.
+    k1 = log p - log q is signed, and the one to subtract from the reward; k3 = exp(-k1) - 1 + k1 is
+    never negative: watch this one.
     """
 
     k1: Tensor
-    k2: Tensor
     k3: Tensor
 
 
@@ -204,17 +203,16 @@ def gated_reward(
     return torch.where(is_safety_B | (safety_B < boundary), safety_B, helpfulness_B)
 
 
-def whiten(values: Tensor, mask: Tensor | None = None, *, shift_mean: bool = True) -> Tensor:
-    """Scale to variance 1 and, with `shift_mean`, to mean 0 over the mask.
+def whiten(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scale to mean 0 and variance 1 over the mask.
 
     Args:
         values: rewards of the whole rollout batch of all ranks, shape (B,), or advantages, (B, A).
         mask: places that count, same shape, bool; all of them if None.
-        shift_mean: false puts the mean back after scaling.
 
     Returns:
         (values - mean) / sqrt(unbiased variance + 1e-8), same shape, 0 where masked. A single value
-        and equal values carry no information and give exactly 0 (their mean without `shift_mean`).
+        and equal values carry no information and give exactly 0.
 
     Source: arXiv 2307.09288, Section 3.2.3. Population, unbiased variance and the shift of the mean
         are choices; the paper only says "whiten".
@@ -229,8 +227,7 @@ def whiten(values: Tensor, mask: Tensor | None = None, *, shift_mean: bool = Tru
     equal = counted_N.min() == counted_N.max()
     mean = torch.where(equal, counted_N.min(), counted_N.mean())
     variance = (counted_N - mean).square().sum() / max(count - 1, 1)
-    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
-    return _masked(whitened if shift_mean else whitened + mean, mask)
+    return _masked((values - mean) * torch.rsqrt(variance + 1e-8), mask)
 
 
 def kl_penalty(logp: Tensor, ref_logp: Tensor) -> KLPenalty:
@@ -246,7 +243,7 @@ def kl_penalty(logp: Tensor, ref_logp: Tensor) -> KLPenalty:
     Source: arXiv 2307.09288, Section 3.2.3, equation 4; the estimator is a choice.
     """
     k1 = _full_precision(logp) - _full_precision(ref_logp)
-    return KLPenalty(k1=k1, k2=k1.square() / 2, k3=torch.expm1(-k1) + k1)
+    return KLPenalty(k1=k1, k3=torch.expm1(-k1) + k1)
 
 
 def token_rewards(scores_B: Tensor, k1_BA: Tensor, mask_BA: Tensor, beta: float) -> Tensor:
@@ -376,22 +373,3 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     if returns_N.numel() == 0 or bool(returns_N.min() == returns_N.max()):
         return returns_N.new_tensor(torch.nan)
     return 1 - (returns_N - values_N).var(correction=0) / returns_N.var(correction=0)
-
-
-def adaptive_kl_coefficient(beta: float, kl: float, target: float, horizon: float, n: int) -> float:
-    """Next coefficient of the KL penalty from a proportional controller.
-
-    Args:
-        beta: present coefficient, reward per nat.
-        kl: mean over replies of the summed k1, nats (a mean over tokens would depend on length).
-        target: wanted value of `kl`, nats.
-        horizon: number of replies over which a full correction is spread.
-        n: number of replies since the last call.
-
-    Returns:
-        beta (1 + e n / horizon) with e = clip(kl / target - 1, -0.2, 0.2).
-
-    Source: choice; the paper's coefficient is fixed. arXiv 1909.08593, Section 2.2.
-    """
-    error = min(max(kl / target - 1, -0.2), 0.2)
-    return beta * (1 + error * n / horizon)

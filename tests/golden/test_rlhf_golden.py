@@ -90,20 +90,6 @@ WHITENED = [
     [-1.273894071573, -1.427865860168, -0.986833503899, -1.173945475421, -1.310594653122],
     [1.525047669937, 1.506326446116, 1.462495577797],
 ]
-SHIFTED_BACK_REWARDS = [
-    [
-        -0.129872990418,
-        -0.094444667277,
-        -0.183015475128,
-        -0.147587151988,
-        -0.112158828848,
-        -0.076730505707,
-        -0.165301313558,
-        1.641543166603,
-    ],
-    [-0.112158828848, -0.200729636699, -0.041302182567, -0.129872990418, -0.980152745788],
-    [-0.094444667277, -0.059016344137, 3.395245162055],
-]
 POLICY_LOSS_TOKEN_MEAN = 0.022178707904
 POLICY_LOSS_SEQUENCE_MEAN = -0.126676518771
 VALUE_LOSS_TOKEN_MEAN = 0.664997080173
@@ -120,38 +106,6 @@ K1 = [
         -0.049999952,
     ],
     [-0.149999976, -0.350000024, 0.149999976, 0.649999976, -0.25, 0.25, 0.049999952, -0.149999976],
-]
-K2 = [
-    [
-        0.001249998,
-        0.011249997,
-        0.061250009,
-        0.011249997,
-        0.001250004,
-        0.03125,
-        0.03125,
-        0.001249998,
-    ],
-    [
-        0.001249998,
-        0.10124997,
-        0.101250023,
-        0.001250004,
-        0.011250014,
-        0.061250009,
-        0.011249997,
-        0.001249998,
-    ],
-    [
-        0.011249997,
-        0.061250009,
-        0.011249997,
-        0.211249977,
-        0.03125,
-        0.03125,
-        0.001249998,
-        0.011249997,
-    ],
 ]
 K3 = [
     [
@@ -188,7 +142,6 @@ K3 = [
 
 LLAMA2_LOGIT = [-2.944438963481, -1.815289961688, 0.847297803621, 0.0, -4.595119872712]
 LLAMA2_WHITENED = [-0.565517721158, -0.051768431163, 1.159677154673, 0.774166788608, -1.31655779096]
-ADAPTIVE = [0.099488, 0.099488, 0.099700241067, 0.100210706301]
 
 
 def double(values):
@@ -214,7 +167,7 @@ def check_kl_estimators(losses):
     for dtype in (torch.float64, torch.float32):
         penalty = losses.kl_penalty(double(LOGP).to(dtype), double(REFERENCE_LOGP).to(dtype))
         assert penalty.k1.dtype == dtype
-        for estimate, expected in ((penalty.k1, K1), (penalty.k2, K2), (penalty.k3, K3)):
+        for estimate, expected in ((penalty.k1, K1), (penalty.k3, K3)):
             # The expected numbers were made from log-probabilities in float32, rounded to 1.2e-7.
             assert_near(estimate, expected, 1e-6)
 
@@ -236,11 +189,6 @@ def check_whitened_advantages(losses):
     whitened = losses.whiten(advantages, mask())
     assert_near(whitened, padded(WHITENED))
     assert abs(whitened.sum().item()) < 1e-9
-
-
-def check_whitening_that_keeps_the_mean(losses):
-    whitened = losses.whiten(padded(REWARDS), mask(), shift_mean=False)
-    assert_near(whitened, padded(SHIFTED_BACK_REWARDS))
 
 
 def check_policy_loss(losses):
@@ -296,13 +244,6 @@ def check_llama2_reward(losses):
         assert_near(scores.sigmoid(), (0.05, 0.14, 0.7, 0.5, 0.01), 1e-6)
         assert_near(losses.whiten(scores), LLAMA2_WHITENED, 1e-6)
     assert math.isclose(losses.logit(0.15), -1.7346010554, abs_tol=1e-9)
-
-
-def check_adaptive_kl(losses):
-    beta = 0.1
-    for kl, expected in zip((3.0, 6.0, 6.5, 20.0), ADAPTIVE, strict=True):
-        beta = losses.adaptive_kl_coefficient(beta, kl, 6.0, 10_000, 256)
-        assert math.isclose(beta, expected, rel_tol=1e-9)
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]

@@ -149,7 +149,6 @@ MISTAKES = {
     ),
     "whiten: mask forgotten": ("counted_N = values[mask]", "counted_N = values.flatten()"),
     "whiten: biased": ("max(count - 1, 1)", "count"),
-    "whiten: shift inverted": ("whitened if shift_mean", "whitened if not shift_mean"),
     "whiten: variance for deviation": ("torch.rsqrt(variance + 1e-8)", "1 / (variance + 1e-8)"),
     "whiten: guard under the root dropped": ("rsqrt(variance + 1e-8)", "rsqrt(variance)"),
     "whiten: guard outside the root": (
@@ -272,15 +271,6 @@ MISTAKES = {
         "_full_precision(values[mask]), _full_precision(returns[mask])",
         "_full_precision(values), _full_precision(returns)",
     ),
-    "adaptive KL: error not clipped": (
-        "min(max(kl / target - 1, -0.2), 0.2)",
-        "kl / target - 1",
-    ),
-    "adaptive KL: error not clipped below": (
-        "min(max(kl / target - 1, -0.2), 0.2)",
-        "min(kl / target - 1, 0.2)",
-    ),
-    "adaptive KL: count of replies ignored": ("error * n / horizon", "error / horizon"),
 }
 
 

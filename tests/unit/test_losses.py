@@ -188,7 +188,6 @@ def check_whiten(losses):
     mean = np.where(HOLES, counted.mean(), 0.0)
     factor = 1 / np.sqrt(counted.var(ddof=1) + 1e-8)
     near(losses.whiten(with_nan(values, HOLES), HOLES), scaled - mean * factor)
-    near(losses.whiten(values, HOLES, shift_mean=False), scaled - mean * factor + mean)
     flat = values.flatten().numpy()
     near(losses.whiten(values.flatten()), (flat - flat.mean()) / np.sqrt(flat.var(ddof=1) + 1e-8))
     # Small enough for the 1e-8 under the root to show.
@@ -200,7 +199,6 @@ def check_whiten_without_variance(losses):
     for values in ([0.1], [0.1, 0.1, 0.1], [7.7] * 13):
         tensor = torch.tensor(values)
         assert losses.whiten(tensor).tolist() == [0.0] * len(values)
-        near(losses.whiten(tensor, shift_mean=False), tensor)
     nothing = torch.zeros(3, dtype=torch.bool)
     assert losses.whiten(torch.tensor([1.0, torch.nan, 2.0]), nothing).tolist() == [0.0] * 3
     one = torch.tensor([False, True, False])
@@ -212,7 +210,6 @@ def check_kl(losses):
     difference = logp.numpy() - reference.numpy()
     penalty = losses.kl_penalty(logp, reference)
     near(penalty.k1, difference)
-    near(penalty.k2, 0.5 * difference**2)
     near(penalty.k3, np.exp(-difference) - 1 + difference)
     # The estimators are right: exact expectations over a small vocabulary give the divergence.
     p, q = torch.softmax(random(4, seed=9), 0), torch.softmax(random(4, seed=10), 0)
@@ -332,12 +329,6 @@ def check_explained_variance(losses):
     near(losses.explained_variance(constant, returns, HOLES), 0.0)
     assert losses.explained_variance(values, constant, HOLES).isnan()
     assert losses.explained_variance(values, returns, torch.zeros(3, 7) > 0).isnan()
-
-
-def check_adaptive_kl(losses):
-    for kl, factor in ((0.0, -0.2), (5.4, -0.1), (6.0, 0.0), (6.6, 0.1), (60.0, 0.2)):
-        beta = losses.adaptive_kl_coefficient(0.05, kl, 6.0, 1000, 250)
-        assert beta == pytest.approx(0.05 * (1 + factor / 4), rel=1e-12)
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]

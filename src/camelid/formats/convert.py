@@ -15,11 +15,11 @@ from typing import Any, Literal
 import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
-from camelid.formats.folder import Checkpoint, read_folder
+from camelid.formats.folder import DOWNLOAD_AGAIN, Checkpoint, read_folder, read_object
 from camelid.formats.gguf import open_gguf, read_gguf, write_gguf
 from camelid.formats.huggingface import read_huggingface, write_huggingface
 from camelid.formats.meta import PARAMETERS, read_meta, write_meta
-from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, read_json, write_json
+from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, write_json
 from camelid.tokenization.chat import ChatFormat, chat_format_of
 from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.huggingface import (
@@ -58,10 +58,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _is_ours(path: Path) -> bool:
     """Tell a folder of a run from one of Hugging Face; both have a `config.json`."""
-    if not (path / "config.json").is_file():
-        return False
-    description = read_json(path / "config.json", "Get the folder again from where it came.")
-    return isinstance(description, dict) and "kind" in description
+    file = path / "config.json"
+    return file.is_file() and "kind" in read_object(file, DOWNLOAD_AGAIN)
 
 
 def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tokenizer:
@@ -143,13 +141,10 @@ def convert(
             ids = _special_ids(chat_format_of(whole), checkpoint, source)
             write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
             write_huggingface_tokenizer(whole, folder)
-            _set_padding(folder / CONFIG_FILE, vocabulary.tokens[ids["pad_token_id"]])
+            settings = read_object(folder / CONFIG_FILE, "This is an internal error.")
+            padding = {"pad_token": vocabulary.tokens[ids["pad_token_id"]]}
+            write_json(folder / CONFIG_FILE, settings | padding)
     return checkpoint
-
-
-def _set_padding(config_file: Path, token: str) -> None:
-    config = read_json(config_file, "This is an internal error.")
-    write_json(config_file, config | {"pad_token": token})
 
 
 def _special_ids(chat: ChatFormat, checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
@@ -174,8 +169,7 @@ def _special_ids(chat: ChatFormat, checkpoint: Checkpoint, source: Path) -> dict
 def _stated_ends(source: Path) -> list[int]:
     """Return the end tokens of a Hugging Face folder's `generation_config.json`."""
     file = source / "generation_config.json"
-    stated = read_json(file, "Remove the file.") if file.is_file() else {}
-    found = stated.get("eos_token_id") if isinstance(stated, dict) else None
+    found = read_object(file, "Remove the file.").get("eos_token_id") if file.is_file() else None
     return [i for i in (found if isinstance(found, list) else [found]) if type(i) is int]
 
 

@@ -9,6 +9,7 @@ Source: the released reference code (rule of the feed-forward width, division am
 from __future__ import annotations
 
 import dataclasses
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -58,31 +59,54 @@ class _Shard:
     """One `.pth` file, of whose tensors some rows are read at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._held = path, dict[str, Tensor]()
+        self._path, self._bytes = path, path.stat().st_size
         try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged:
-                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
-            found = self._open()
+            found: Any = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            records = _places_of_records(path)
         except Exception as error:  # noqa: BLE001  the reader of pickles raises anything on bad bytes
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path}: no readable checkpoint ({reason}).") from None
         named = isinstance(found, dict) and all(isinstance(key, str) for key in found)
         if not named or not all(isinstance(value, Tensor) for value in found.values()):
             raise CheckpointError(f"{path}: must hold tensors by name and nothing else.")
+        # Where the file starts in memory follows from the places of its records.
+        pointers = sorted({t.untyped_storage().data_ptr() for t in found.values()})
+        starts = {place - start for place, start in zip(pointers, records, strict=False)}
+        if len(pointers) != len(records) or len(starts) != 1:
+            raise CheckpointError(f"{path}: holds other data than its tensors. Save it again.")
+        self._places = {name: t.data_ptr() - min(starts) for name, t in found.items()}
         found.pop("rope.freqs", None)  # rotary frequencies are computed here
-        self.tensors = {name: tensor.to("meta") for name, tensor in found.items()}
-
-    def _open(self) -> Any:
-        return torch.load(self._path, map_location="cpu", mmap=True, weights_only=True)
+        # On the meta device: the pages of a mapping that stays count as used memory.
+        self.tensors = {
+            name: torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
+            for name, t in found.items()
+        }
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Return some rows; none where they lie outside."""
-        if name not in self._held:
-            # Opened anew for each tensor: the pages of a mapping that stays count as used memory.
-            self._held = {name: self._open()[name]}
-        return self._held[name][max(start, 0) : max(stop, 0)]
+        """Return some rows, mapped as long as they are held; none where they lie outside."""
+        tensor, place = self.tensors[name], self._places[name]
+        size = len(tensor)
+        part = tensor[min(max(start, 0), size) : min(max(stop, 0), size)]
+        numbers = torch.from_file(
+            str(self._path), size=self._bytes // tensor.itemsize, dtype=tensor.dtype
+        )
+        at = place // tensor.itemsize + part.storage_offset()
+        return numbers.as_strided(part.shape, part.stride(), at)
+
+
+def _places_of_records(path: Path) -> list[int]:
+    """Return where the numbers of a `.pth` file lie in it, and compare its checksums."""
+    places = []
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        for record in archive.infolist():
+            if record.filename.split("/")[1:-1] == ["data"]:
+                # The name and an extra field, whose lengths stand here, precede the numbers.
+                file.seek(record.header_offset + 26)
+                places.append(record.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))))
+    return sorted(places)
 
 
 def read_meta(directory: Path) -> Checkpoint:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from camelid.data.records import Message, Prompt
+from camelid.data.records import Message
 from camelid.formats.folder import load_transformer
-from camelid.inference.replies import sample_replies
+from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
 from camelid.runtime import Runtime
@@ -38,34 +38,27 @@ class _Speaker:
         `show` receives the reply in pieces of whole characters while it is sampled.
         """
         self.messages.append(Message(role="user", content=text))
-        room = self.model.config.context - min(
-            SAMPLING.max_new_tokens, self.model.config.context // 4
-        )
+        context = self.model.config.context
+        longest = min(SAMPLING.max_new_tokens, context // 4)
+        room = context - longest
         while len(self.chat.render_prompt(self.messages)) > room and len(self.messages) > 2:
             del self.messages[:2]
-        prompt = Prompt(
-            id="chat",
-            messages=tuple(self.messages),
-            category="chat",
-            is_safety=False,
-            source="terminal",
-            split="test",
-        )
+        prompt = tuple(self.chat.render_prompt(self.messages)[-room:])
         # The dialogue itself is the seed: the same words get the same answer.
         words = "\n".join(message.content for message in self.messages)
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big")
-        longest = self.model.config.context - room
         stream = StreamingDecoder(self.chat.tokenizer)
-        [reply] = sample_replies(
+        [reply] = generate(
             self.model,
-            self.chat,
-            [prompt],
+            [Request("0/chat", prompt)],
             replace(SAMPLING, max_new_tokens=longest),
+            end_id=self.chat.end_id,
             seed=seed,
             on_token=lambda token: show(stream.add(token)),
         )
         show(stream.finish())
-        self.messages.append(Message(role="assistant", content=reply.text))
+        text = self.chat.tokenizer.decode(reply.words).strip()
+        self.messages.append(Message(role="assistant", content=text))
 
 
 def _show(text: str) -> None:

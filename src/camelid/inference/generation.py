@@ -10,16 +10,17 @@ Source: choice (the paper names no engine); Section 3.2.3 asks for K samples a p
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from camelid.data.records import StopReason
 from camelid.errors import DataError
-from camelid.inference.drawing import draw, uniforms
 from camelid.inference.sampling import Sampling
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.padding import pad_right
@@ -52,6 +53,11 @@ class Completion:
     """Sampled tokens; the end token or stop string is included when `stop_reason` is `stop`."""
     stop_reason: StopReason
 
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The tokens without what ended them."""
+        return self.tokens[:-1] if self.stop_reason == "stop" else self.tokens
+
 
 @dataclass(slots=True)
 class _Row:
@@ -60,6 +66,44 @@ class _Row:
     temperature: float
     uniforms: list[float]
     generated: list[int]
+
+    @property
+    def position(self) -> int:
+        """Where the last token stands."""
+        return len(self.request.tokens) + len(self.generated) - 1
+
+
+def uniforms(seed: int, request: str, sample: int, count: int) -> list[float]:
+    """Return the random numbers of one reply: a function of the request, not of its neighbours."""
+    digest = hashlib.sha256(f"{seed}/{request}/{sample}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    numbers: list[float] = generator.random(count).tolist()
+    return numbers
+
+
+def draw(logits_SV: Tensor, uniform_S: Tensor, temperature_S: Tensor, top_p: float = 1.0) -> Tensor:
+    """Choose one token a row by the inverse of the cumulative distribution.
+
+    Args:
+        logits_SV: Raw logits.
+        uniform_S: One number in [0, 1) a row.
+        temperature_S: Divides the logits of its row; 0 takes the most probable token.
+        top_p: As in `Sampling`.
+    """
+    logits = logits_SV if logits_SV.dtype == torch.float64 else logits_SV.float()
+    greedy_S = temperature_S == 0
+    probabilities_SV = torch.softmax(logits / temperature_S.masked_fill(greedy_S, 1)[:, None], -1)
+    order = None
+    if top_p < 1:
+        probabilities_SV, order = probabilities_SV.sort(dim=-1, descending=True, stable=True)
+        before = probabilities_SV.cumsum(-1) - probabilities_SV
+        probabilities_SV = probabilities_SV.masked_fill(before > top_p, 0.0)
+    cumulative_SV = probabilities_SV.cumsum(-1)
+    wanted_S1 = uniform_S.to(cumulative_SV.dtype)[:, None] * cumulative_SV[:, -1:]
+    index_S1 = torch.searchsorted(cumulative_SV, wanted_S1, right=True)
+    index_S1 = index_S1.clamp(max=logits_SV.shape[-1] - 1)
+    drawn_S = (index_S1 if order is None else order.gather(-1, index_S1)).squeeze(-1)
+    return torch.where(greedy_S, logits_SV.argmax(-1), drawn_S)
 
 
 @torch.no_grad()
@@ -96,8 +140,9 @@ def generate(
                 f"prompt {request.id!r} has {len(request.tokens)} tokens; between 1 and "
                 f"{model.config.context - 1} needed. Shorten it or drop earlier turns."
             )
-    engine = _Engine(model, requests, sampling, end_id=end_id, seed=seed, slots=slots)
-    engine.on_token = on_token
+    engine = _Engine(
+        model, requests, sampling, end_id=end_id, seed=seed, slots=slots, on_token=on_token
+    )
     with compute(model):
         return engine.run()
 
@@ -121,38 +166,36 @@ class _Engine:
         end_id: int,
         seed: int,
         slots: int,
+        on_token: Callable[[int], None] | None,
     ) -> None:
         self.model, self.sampling, self.end_id, self.seed = model, sampling, end_id, seed
+        self.on_token = on_token
         # Similar lengths decode together, so that short rows do not pay for a long one's cache.
         self.queue = deque(sorted(requests, key=lambda request: -len(request.tokens)))
         self.order = {request.id: index for index, request in enumerate(requests)}
         if len(self.order) != len(requests):
             raise DataError("two generation requests share an id; ids must be unique.")
-        self.slots = min(slots, sum(request.samples for request in requests)) if requests else 0
+        count = min(slots, sum(request.samples for request in requests))
         longest = max((len(request.tokens) for request in requests), default=0)
         self.capacity = min(model.config.context, longest + sampling.max_new_tokens)
-        self.cache = KVCache(
-            model.config, self.slots, self.capacity, model.device, cache_type(model)
-        )
-        self.rows: list[_Row | None] = [None] * self.slots
-        self.lengths = [0] * self.slots
-        self.next_token = [0] * self.slots
+        self.cache = KVCache(model.config, count, self.capacity, model.device, cache_type(model))
+        self.rows: list[_Row | None] = [None] * count
         self.done: list[Completion] = []
-        self.on_token: Callable[[int], None] | None = None
 
     def run(self) -> list[Completion]:
-        while self.queue or any(row is not None for row in self.rows):
+        while self.queue or any(self.rows):
             self._refill()
-            if any(row is not None for row in self.rows):
+            if any(self.rows):
                 self._decode()
         return sorted(self.done, key=lambda c: (self.order[c.request_id], c.sample))
 
     def _refill(self) -> None:
-        """Prefill as many waiting prompts as fit in free slots, in one padded batch."""
+        """Prefill as many waiting prompts as fit in free slots, in padded batches of 32."""
         free = [index for index, row in enumerate(self.rows) if row is None]
         # Refilling a few rows at a time would prefill in tiny batches; wait for a quarter of the
         # slots.
-        if not self.queue or (len(free) < max(1, self.slots // 4) and len(free) < self.slots):
+        slots = len(self.rows)
+        if len(free) < max(1, slots // 4) and len(free) < slots:
             return
         taken: list[tuple[Request, list[int]]] = []
         while self.queue and free:
@@ -161,43 +204,34 @@ class _Engine:
             taken.append((request, free[:count]))
             free = free[count:]
             if count < request.samples:
-                rest = replace(
-                    request,
-                    samples=request.samples - count,
-                    first_sample=request.first_sample + count,
-                )
-                self.queue.appendleft(rest)
-        if not taken:
-            return
+                samples, first = request.samples - count, request.first_sample + count
+                self.queue.appendleft(replace(request, samples=samples, first_sample=first))
         for start in range(0, len(taken), 32):
             self._prefill(taken[start : start + 32])
 
     def _prefill(self, taken: list[tuple[Request, list[int]]]) -> None:
-        lengths = [len(request.tokens) for request, _ in taken]
         device = self.model.device
         # The cache has room for the rounded-up length: every prompt leaves room for a reply.
-        tokens, _ = pad_right([request.tokens for request, _ in taken], 0, device)
-        tokens = tokens[:, : self.capacity]
+        tokens, lengths_B = pad_right([request.tokens for request, _ in taken], 0, device)
         slots_B = torch.tensor([slots[0] for _, slots in taken], device=device)
-        hidden_BLD = self.model(tokens, step=CacheStep(self.cache, slots_B, None))
-        last = torch.tensor(lengths, device=device) - 1
-        logits_BV = self.model.logits(hidden_BLD[torch.arange(len(taken), device=device), last])
-        expanded: list[Tensor] = []
+        step = CacheStep(self.cache, slots_B, None)
+        hidden_BLD = self.model(tokens[:, : self.capacity], step=step)
+        every_B = torch.arange(len(taken), device=device)
+        logits_BV = self.model.logits(hidden_BLD[every_B, lengths_B - 1])
         filled: list[int] = []
-        for row, (request, slots) in enumerate(taken):
+        sources: list[int] = []
+        for index, (request, slots) in enumerate(taken):
             if len(slots) > 1:
-                self.cache.copy(slots[0], slots[1:], lengths[row])
-            for offset, slot in enumerate(slots):
-                sample = request.first_sample + offset
+                self.cache.copy(slots[0], slots[1:], len(request.tokens))
+            temperature = request.temperature
+            if temperature is None:
+                temperature = self.sampling.temperature
+            for sample, slot in enumerate(slots, request.first_sample):
                 numbers = uniforms(self.seed, request.id, sample, self.sampling.max_new_tokens)
-                temperature = request.temperature
-                if temperature is None:
-                    temperature = self.sampling.temperature
-                self.rows[slot] = _Row(request, sample, temperature, numbers.tolist(), [])
-                self.lengths[slot] = lengths[row]
-                expanded.append(logits_BV[row])
-                filled.append(slot)
-        self._take(torch.stack(expanded), filled)
+                self.rows[slot] = _Row(request, sample, temperature, numbers, [])
+            filled += slots
+            sources += [index] * len(slots)
+        self._take(logits_BV[sources], filled)
 
     def _take(self, logits_SV: Tensor, slots: list[int]) -> None:
         """Draw the next token of some slots and retire rows that end."""
@@ -210,42 +244,32 @@ class _Engine:
             row.generated.append(token)
             if self.on_token is not None:
                 self.on_token(token)
-            self.next_token[slot] = token
-            full = (
-                len(row.generated) == self.sampling.max_new_tokens
-                or self.lengths[slot] + 1 >= self.capacity
-            )
             ended = row.request.ended
             stopped = token == self.end_id or (ended is not None and ended(row.generated))
-            if stopped or full:
+            full = len(row.generated) == self.sampling.max_new_tokens
+            if stopped or full or row.position + 1 >= self.capacity:
                 reason: StopReason = "stop" if stopped else "length"
-                self.done.append(
-                    Completion(row.request.id, row.sample, tuple(row.generated), reason)
-                )
+                completion = Completion(row.request.id, row.sample, tuple(row.generated), reason)
+                self.done.append(completion)
                 self.rows[slot] = None
 
     def _decode(self) -> None:
         """Advance every slot by one token; slots that stand empty ride along and are ignored."""
         active = [index for index, row in enumerate(self.rows) if row is not None]
-        if not self.queue and len(active) <= self.slots // 2:
-            self._shrink(active)
-            active = list(range(self.slots))
+        if not self.queue and len(active) <= len(self.rows) // 2:
+            # No prompt waits: the tail does not decode empty rows.
+            self.cache.keep(active)
+            self.rows = [self.rows[slot] for slot in active]
+            active = list(range(len(active)))
         device = self.model.device
-        slots = list(range(self.slots))
-        positions = [self.lengths[s] if self.rows[s] is not None else 0 for s in slots]
-        limit = max(positions) + 1
-        tokens_S1 = torch.tensor(self.next_token, device=device)[:, None]
-        positions_S1 = torch.tensor(positions, device=device)[:, None]
-        step = CacheStep(self.cache, torch.arange(self.slots, device=device), limit)
-        hidden_S1D = self.model(tokens_S1, positions_BL=positions_S1, step=step)
-        for slot in active:
-            self.lengths[slot] += 1
+        positions = [row.position if row else 0 for row in self.rows]
+        tokens = [row.generated[-1] if row else 0 for row in self.rows]
+        step = CacheStep(
+            self.cache, torch.arange(len(self.rows), device=device), max(positions) + 1
+        )
+        hidden_S1D = self.model(
+            torch.tensor(tokens, device=device)[:, None],
+            positions_BL=torch.tensor(positions, device=device)[:, None],
+            step=step,
+        )
         self._take(self.model.logits(hidden_S1D[:, 0])[active], active)
-
-    def _shrink(self, active: list[int]) -> None:
-        """Drop the empty slots once no prompt waits: the tail does not decode empty rows."""
-        self.cache.keep(active)
-        self.rows = [self.rows[slot] for slot in active]
-        self.lengths = [self.lengths[slot] for slot in active]
-        self.next_token = [self.next_token[slot] for slot in active]
-        self.slots = len(active)

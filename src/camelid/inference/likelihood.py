@@ -113,7 +113,7 @@ def continuation_likelihoods(
     for index, sequence in enumerate(inputs):
         asked.setdefault(sequence, []).append(index)
     rows = _join(list(asked), row_tokens)
-    found: list[Likelihood | None] = [None] * len(pairs)
+    sums, greedy = [0.0] * len(pairs), [True] * len(pairs)
     for batch in length_batches([row.length for row in rows], batch_tokens):
         chosen = [rows[index] for index in batch]
         with compute(model):
@@ -133,15 +133,10 @@ def continuation_likelihoods(
                         owners.append(index)
         with compute(model):
             scored = _score(model, hidden_BLD.flatten(0, 1), states, targets)
-        sums: dict[int, Likelihood] = {}
-        for index, (log_probability, greedy) in zip(owners, scored, strict=True):
-            before = sums.get(index, Likelihood(0.0, True))
-            sums[index] = Likelihood(
-                before.log_probability + log_probability, before.greedy and greedy
-            )
-        for index, likelihood in sums.items():
-            found[index] = likelihood
-    return [likelihood for likelihood in found if likelihood is not None]
+        for index, (log_probability, best) in zip(owners, scored, strict=True):
+            sums[index] += log_probability
+            greedy[index] &= best
+    return list(map(Likelihood, sums, greedy))
 
 
 def _hidden(model: Transformer, rows: Sequence[_Row]) -> Tensor:

@@ -5,7 +5,7 @@ Token in, token out: rewards and log-probabilities read the sampled ids, never r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camelid.data.records import Prompt, StopReason
@@ -44,8 +44,6 @@ def sample_replies(
     seed: int,
     samples: int = 1,
     temperatures: Sequence[float] | None = None,
-    slots: int = 128,
-    on_token: Callable[[int], None] | None = None,
 ) -> list[Reply]:
     """Sample replies to prompts, `samples` each, in the order of the prompts.
 
@@ -53,7 +51,7 @@ def sample_replies(
 
     A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`;
     `Reply.prompt_cut` says how many); stages that must not lose any select prompts with
-    `fitting_prompts` before. `on_token` sees each token as it is sampled.
+    `fitting_prompts` before.
     """
     room = model.config.context - sampling.max_new_tokens
     whole = [chat.render_prompt(prompt.messages) for prompt in prompts]
@@ -67,27 +65,16 @@ def sample_replies(
         )
         for index, (prompt, ids) in enumerate(zip(prompts, rendered, strict=True))
     ]
-    completions = generate(
-        model,
-        requests,
-        sampling,
-        end_id=chat.end_id,
-        seed=seed,
-        slots=slots,
-        on_token=on_token,
-    )
     replies = []
-    for completion in completions:
+    for completion in generate(model, requests, sampling, end_id=chat.end_id, seed=seed):
         index = int(completion.request_id.split("/", 1)[0])
-        ended = completion.stop_reason == "stop"
-        words = completion.tokens[:-1] if ended else completion.tokens
         replies.append(
             Reply(
                 prompts[index],
                 completion.sample,
                 rendered[index],
                 completion.tokens,
-                chat.tokenizer.decode(words).strip(),
+                chat.tokenizer.decode(completion.words).strip(),
                 completion.stop_reason,
                 len(whole[index]) - len(rendered[index]),
             )

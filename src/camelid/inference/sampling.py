@@ -1,4 +1,4 @@
-"""Sampling settings and the one sampler that generation and log-probabilities share.
+"""Sampling settings.
 
 Source: arXiv 2307.09288, Section 3.2.3 (temperature); released reference code (temperature 0.6,
 top-p 0.9).

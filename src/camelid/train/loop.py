@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from camelid.errors import TrainingError
 from camelid.runtime import compute
-from camelid.train.optimizer import Schedule, parameters_by_owner, set_learning_rate
+from camelid.train.optimizer import Schedule
 
 
 class Batch(Protocol):
@@ -96,7 +96,9 @@ def train(
     Raises:
         TrainingError: The loss or the gradient is not finite; the weights are untouched.
     """
-    owners = parameters_by_owner(optimizer)
+    owners: dict[str, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        owners.setdefault(group["owner"], []).extend(group["params"])
     device = next(iter(owners.values()))[0].device
     for step in range(start + 1, steps + 1):
         micro_batches = next(batches)
@@ -113,7 +115,7 @@ def train(
             loss_total += loss.detach().double()
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double()
-        norms = [nn.utils.clip_grad_norm_(group, clip) for group in owners.values()]
+        norms = [nn.utils.clip_grad_norm_(owned, clip) for owned in owners.values()]
         # The one moment at which the host waits for the device.
         counted, loss_sum, *values = torch.stack(
             [value.double().to(device) for value in (total, loss_total, *norms, *sums.values())]
@@ -128,7 +130,8 @@ def train(
                 "Lower the learning rate or look at the batch."
             )
         learning_rate = schedule(step)
-        set_learning_rate(optimizer.param_groups, learning_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * group["factor"]
         optimizer.step()
         yield StepResult(
             step=step,

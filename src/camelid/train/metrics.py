@@ -16,14 +16,9 @@ from camelid.train.loop import StepResult
 T = TypeVar("T")
 
 
-def peak_memory_gib() -> float:
-    """Return the largest resident size of this process so far in GiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
-
-
 def metrics_row(result: StepResult) -> MetricsRow:
     """Return the row of one step; `mfu` is null because no peak of this machine was measured."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return MetricsRow(
         step=result.step,
         loss=result.loss,
@@ -32,7 +27,7 @@ def metrics_row(result: StepResult) -> MetricsRow:
         tokens=result.tokens,
         tokens_per_second=result.tokens / max(result.seconds, 1e-9),
         mfu=None,
-        peak_memory_gib=peak_memory_gib(),
+        peak_memory_gib=peak / (2**30 if sys.platform == "darwin" else 2**20),
         metrics=result.metrics,
     )
 

@@ -7,7 +7,7 @@ to 10 %), 3.2.2 (warm-up of 3 % of steps, at least 5), 3.2.3 (constant rate).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -77,17 +77,3 @@ def make_optimizer(
         eps=config.eps,
         fused=True,
     )
-
-
-def parameters_by_owner(optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters of each named module of `make_optimizer`."""
-    owners: dict[str, list[nn.Parameter]] = {}
-    for group in optimizer.param_groups:
-        owners.setdefault(group["owner"], []).extend(group["params"])
-    return owners
-
-
-def set_learning_rate(groups: Iterable[dict[str, Any]], learning_rate: float) -> None:
-    """Give every parameter group its factor times the learning rate."""
-    for group in groups:
-        group["lr"] = learning_rate * group["factor"]

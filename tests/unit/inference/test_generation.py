@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from camelid.errors import DataError
-from camelid.inference.drawing import draw, uniforms
-from camelid.inference.generation import Completion, Request, generate
+from camelid.inference.generation import Completion, Request, draw, generate, uniforms
 from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
