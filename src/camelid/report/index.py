@@ -31,6 +31,10 @@ class _Entry:
     closed: str | None = None
     """Why nobody can make it again."""
 
+    def __post_init__(self) -> None:
+        if sum(field is not None for field in (self.get, self.needs, self.closed)) != 1:
+            raise DataError(f"{self.shows!r} needs one of `get`, `needs` and `closed`.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artefact:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from camelid.data.annotation import Judge, Judgement, Pair
-from camelid.data.records import STRENGTHS, Preference, Prompt, Rating, SafetyLabel, Scale, Strength
+from camelid.data.records import STRENGTHS, Preference, Prompt, Rating, SafetyLabel, Scale
 from camelid.errors import DataError
 from camelid.seeds import derive_seed
 from camelid.simulation.config import AnnotatorConfig
@@ -70,11 +70,6 @@ class SimulatedAnnotator:
         mistaken = float(rng.random()) < self.config.safety_label_error
         return value, violating != mistaken
 
-    def _strength(self, difference: float) -> Strength:
-        config = self.config
-        smallest = (config.significantly_better, config.better, config.slightly_better)
-        return STRENGTHS[sum(difference < bound for bound in smallest)]
-
     def compare(self, pair: Pair) -> Preference:
         """Choose a reply, say how much better it is and, for safety, which replies are safe."""
         messages = [[message.role, message.content] for message in pair.prompt.messages]
@@ -84,6 +79,9 @@ class SimulatedAnnotator:
         first = (pair.reply_a, pair.model_a, pair.temperature_a, unsafe_a)
         second = (pair.reply_b, pair.model_b, pair.temperature_b, unsafe_b)
         chosen, rejected = (first, second) if value_a >= value_b else (second, first)
+        config = self.config
+        least = (config.significantly_better, config.better, config.slightly_better)
+        strength = STRENGTHS[sum(abs(value_a - value_b) < difference for difference in least)]
         content = (
             *(pair.kind, pair.round, pair.batch, pair.parent, messages),
             *(chosen[:3], rejected[:3]),
@@ -97,7 +95,7 @@ class SimulatedAnnotator:
             prompt=pair.prompt.messages,
             chosen=chosen[0],
             rejected=rejected[0],
-            strength=self._strength(abs(value_a - value_b)),
+            strength=strength,
             safety=_LABELS[chosen[3], rejected[3]] if pair.kind == "safety" else None,
             parent=pair.parent,
             annotator=f"{NAME} {self.config.seed}",

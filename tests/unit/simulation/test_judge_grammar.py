@@ -83,5 +83,5 @@ def test_any_task_is_each_task_tried():
 def test_no_pattern_is_compiled_for_a_subject_or_a_value():
     for subject in (*NAMES["person"], *NAMES["town"], *NAMES["creature"]):
         states_anything(f"{subject.lower()} is red", subject, "red")
-    kinds, attributes = len(grammar._PRONOUN), len(grammar._FACTS)
+    kinds, attributes = len(grammar._PRONOUNS), len(grammar._FACTS)
     assert grammar._fact_forms.cache_info().currsize <= kinds * attributes

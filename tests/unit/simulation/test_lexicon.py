@@ -16,8 +16,9 @@ from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon import read, texts
 from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES
 from camelid.simulation.lexicon.talks import TALKS, Talk
+from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
 from camelid.simulation.lexicon.templates import TEMPLATES, VECTORS
-from camelid.simulation.lexicon.words import CHOICES, OPTIONS, QUALITIES
+from camelid.simulation.lexicon.words import CHOICES, FIGURES, HOBBIES, OPTIONS, QUALITIES
 from camelid.simulation.prompts import REWRITES
 
 FILES = sorted(lexicon.FOLDER.glob("*.toml"))
@@ -77,6 +78,23 @@ def test_files_refer_to_each_other_rightly():
     assert set(OPTIONS) == set(QUALITIES) < set(CHOICES)
     most = WorldConfig(people=90, towns=80, creatures=70)
     assert [len(names) for names in NAMES.values()] == [most.people, most.towns, most.creatures]
+
+
+def test_no_term_and_no_template_is_of_two_kinds():
+    """What is held out of one kind would otherwise be held out of another too."""
+    groups = {(task.borderline, task.group) for task in BENIGN_TASKS}
+    groups |= {(task.risk, task.group) for task in HARM_TASKS}
+    terms = [group for _, group in groups]
+    terms += [name for names in (*NAMES.values(), *OPTIONS.values()) for name in names]
+    terms += [*FIGURES, *HOBBIES]
+    terms += [template for found in TEMPLATES.values() for template in found]
+    assert len(set(terms)) == len(terms)
+
+
+def test_the_usual_means_of_a_harmful_task_goes_first():
+    for task in HARM_TASKS:
+        assert task.means[0] in task.compliant
+        assert not any(means in task.compliant for means in task.means[1:])
 
 
 def test_settings_are_read_without_the_world():

@@ -5,10 +5,6 @@ from __future__ import annotations
 from camelid.simulation.lexicon import read, texts
 
 
-def _forms(key: str) -> tuple[tuple[str, str], ...]:
-    return tuple(read("words", key, dict[str, str]).items())
-
-
 def _pairs(firsts: tuple[str, ...], seconds: tuple[str, ...]) -> tuple[str, ...]:
     """Every first with every second.
 
@@ -29,11 +25,11 @@ TELLABLE = {"item": ITEMS, "colour": COLOURS, "things": COUNTED, "number": NUMBE
 TELLABLE |= {"kin": KIN, "trade": KIN_TRADES, "drink": DRINKS}
 """What users tell of, and what of it."""
 
-SUBJECTS = _forms("subjects")
+SUBJECTS = tuple(read("words", "subjects", dict[str, str]).items())
 """(singular, plural)."""
 VERBS = read("words", "verbs", tuple[tuple[str, str, str], ...])
 """(base form, present, past)."""
-OBJECTS = _forms("objects")
+OBJECTS = tuple(read("words", "objects", dict[str, str]).items())
 """(singular, plural)."""
 
 CHOICES = texts("words", "choices")
