@@ -187,11 +187,13 @@ class Execution:
         if record is None:
             return False
         folder = self._root / stage.name
-        if not (folder / RESULT).is_file():
-            raise CheckpointError(
-                f"Stage {stage.name} is recorded as finished, but {folder} is gone or damaged. "
-                f"Make it again with --redo {stage.name}"
-            )
+        places = [place.path for place in stage.outputs(folder).places() if not place.optional]
+        for path in (folder / RESULT, *places):
+            if not path.exists():
+                raise CheckpointError(
+                    f"Stage {stage.name} is recorded as finished, but {path} is gone. "
+                    f"Make it again with --redo {stage.name}"
+                )
         record.fingerprint.require(self._fingerprint(stage), stage.name, "finished")
         return True
 
