@@ -30,7 +30,7 @@ from camelid.run.item import Cell, Measure, StageReport, Table
 from camelid.run.place import Rows, StageInputs, StageOutputs, place
 from camelid.run.runner import execute
 from camelid.run.stage import NoInputs, StageContext, StageKind
-from camelid.runtime import Runtime
+from camelid.runtime import Runtime, open_runtime
 from camelid.settings import PaperValue
 from camelid.sources import world_data
 from camelid.stages.reporting import add_report
@@ -282,7 +282,7 @@ def test_it_joins_a_recipe_that_is_there(smoke_run, tmp_path, copy_run):
         name=plan.name,
         recipe=plan.description(),
         settings=plan.settings,
-        runtime=plans_runtime(root),
+        runtime=open_runtime(plan.settings.precision, 1),
         redo="toy",
     )
     before, after = (
@@ -294,12 +294,6 @@ def test_it_joins_a_recipe_that_is_there(smoke_run, tmp_path, copy_run):
     titles = [re.findall(r"<h3>(.*?) *(?:<span|</h3>)", page) for page in (before, after)]
     assert [title for title in titles[1] if title != "Frequent words"] == titles[0]
     assert ("toy.longest", "3", "4,096 (Table 1)") in list(settings(plan))
-
-
-def plans_runtime(root: Path) -> Runtime:
-    """The runtime that a run was made with, so that its stages count as done."""
-    manifest = json.loads((root / "run.json").read_text())
-    return Runtime(precision=manifest["precision"], threads=manifest["threads"])
 
 
 def test_a_stage_needs_an_earlier_one_for_what_it_reads():
