@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from camelid.errors import CheckpointError, MissingInputError
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.run.files import atomic_write_text, hash_file, read_json
+from camelid.run.files import hash_file, read_json, write_json
 from camelid.runtime import Runtime
 from camelid.settings import from_json
 
@@ -80,12 +79,9 @@ def save_model(model: Transformer | RewardModel, directory: Path) -> None:
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     save_file(state, weights)
     kind = "reward_model" if isinstance(model, RewardModel) else "transformer"
-    description = {
-        "kind": kind,
-        "sha256": hash_file(weights),
-        "model": dataclasses.asdict(model.config),
-    }
-    atomic_write_text(directory / "config.json", json.dumps(description, indent=2) + "\n")
+    shape = dataclasses.asdict(model.config)
+    description = {"kind": kind, "sha256": hash_file(weights), "model": shape}
+    write_json(directory / "config.json", description)
 
 
 def read_object(path: Path, advice: str) -> dict[str, Any]:

@@ -96,6 +96,29 @@ def test_any_split_into_micro_batches_gives_the_same_step() -> None:
         assert torch.allclose(model.weight, whole.weight, atol=1e-10, rtol=0)
 
 
+def test_the_gradient_is_that_of_the_mean_over_the_step() -> None:
+    """AdamW hides the size of a gradient, so it is looked at itself."""
+    model, data = make_model().double(), make_data()
+    inputs, targets = data.inputs.double(), data.targets.double()
+    errors = inputs @ model.weight.detach()[0] + model.bias.detach() - targets
+    expected = 2 * (inputs.T @ errors) / len(errors)
+    parts = zip(inputs.split([3, 21]), targets.split([3, 21]), strict=True)
+    [result] = train(
+        model,
+        SquaredError(),
+        iter([[Numbers(x, y) for x, y in parts]]),
+        make_optimizer({"model": (model, 1.0)}, CONFIG),
+        make_schedule(CONFIG, 1),
+        steps=1,
+        clip=1e9,
+    )
+    assert model.weight.grad is not None
+    assert torch.allclose(model.weight.grad[0], expected, atol=1e-10, rtol=0)
+    norm = math.hypot(float(expected.norm()), 2 * float(errors.mean()))
+    assert result.grad_norm == pytest.approx(norm, rel=1e-10)
+    assert result.metrics["absolute"] == pytest.approx(float(errors.abs().mean()), rel=1e-10)
+
+
 def test_three_tokens_of_loss_two_and_thirteen_of_loss_one_average_to_1_1875() -> None:
     model = make_model()
     optimizer = make_optimizer({"model": (model, 1.0)}, CONFIG)
