@@ -189,7 +189,7 @@ def losses(rows: Rows[MetricsRow]) -> dict[str, list[float]]:
     read = rows.read()[:STEPS]
     found = {"loss": [row.loss for row in read], "gradient": [row.grad_norm for row in read]}
     # Shares of pairs or actions beyond a boundary jump where one of them lies on it.
-    for name in read[0].metrics.keys() - {"accuracy", "clip_fraction"}:
+    for name in sorted(read[0].metrics.keys() - {"accuracy", "clip_fraction"}):
         found[name] = [row.metrics[name] for row in read]
     return found
 
