@@ -34,7 +34,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run of the smoke recipe, made once a session; no test may change it."""
     from camelid.recipes import RECIPES
     from camelid.run.directory import RunDirectory
-    from camelid.run.runner import execute
+    from camelid.run.runner import Execution
     from camelid.run.stage import RunSettings
     from camelid.runtime import open_runtime
 
@@ -42,14 +42,14 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     plan.settings = RunSettings(threads=1)
     plan.check()
     root = tmp_path_factory.mktemp("runs") / "smoke"
-    execute(
-        plan.stages,
-        RunDirectory(root),
+    Execution(
+        stages=plan.stages,
+        directory=RunDirectory(root),
         name=plan.name,
         recipe=plan.description(),
         settings=plan.settings,
         runtime=open_runtime(plan.settings.precision, plan.settings.threads),
-    )
+    ).perform_all()
     before = _contents(root)
     yield root
     assert _contents(root) == before, "a test changed the run that all tests share"
@@ -91,20 +91,19 @@ def remake_report() -> Callable[[Path], None]:
     """Makes the report of a run of the smoke recipe again."""
     from camelid.recipes import RECIPES
     from camelid.run.directory import RunDirectory
-    from camelid.run.runner import execute
+    from camelid.run.runner import Execution
     from camelid.run.stage import RunSettings
     from camelid.runtime import Runtime
 
     def remake(root: Path) -> None:
         plan = RECIPES["smoke"]()
-        execute(
-            plan.stages,
-            RunDirectory(root),
+        Execution(
+            stages=plan.stages,
+            directory=RunDirectory(root),
             name=plan.name,
             recipe=plan.description(),
             settings=RunSettings(threads=1),
             runtime=Runtime(),
-            only="reporting",
-        )
+        ).perform_only("reporting")
 
     return remake

@@ -12,7 +12,7 @@ import pytest
 from camelid.recipes import RECIPES
 from camelid.run.item import StageReport
 from camelid.run.stage import StageContext, StageKind
-from camelid.studies import STUDIES
+from camelid.studies.known import STUDIES
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "camelid"
 PLANS = [make() for make in {**RECIPES, **STUDIES}.values()]

@@ -28,7 +28,7 @@ from camelid.run.directory import RunDirectory
 from camelid.run.finished import FinishedRun, Found
 from camelid.run.item import Cell, Measure, StageReport, Table
 from camelid.run.place import Rows, StageInputs, StageOutputs, place
-from camelid.run.runner import execute
+from camelid.run.runner import Execution
 from camelid.run.stage import NoInputs, StageContext, StageKind
 from camelid.runtime import Runtime, open_runtime
 from camelid.settings import PaperValue
@@ -148,14 +148,14 @@ def lengths() -> Plan:
 
 
 def run_plan(plan: Plan, root: Path) -> Path:
-    execute(
-        plan.stages,
-        RunDirectory(root),
+    Execution(
+        stages=plan.stages,
+        directory=RunDirectory(root),
         name=plan.name,
         recipe=plan.description(),
         settings=plan.settings,
         runtime=Runtime(),
-    )
+    ).perform_all()
     return root
 
 
@@ -207,7 +207,7 @@ def test_its_table_is_a_csv_and_its_figure_in_the_summary(finished):
 
 
 def test_the_index_of_the_paper_has_it(finished):
-    report = make_report(plans.finished(finished))
+    report = make_report(FinishedRun(finished, plans.plan_of(finished).stages))
     entry = next(artefact for artefact in report.index() if artefact.name == "Figure 10")
     assert (entry.status, entry.anchor) == ("here", "#frequent-words")
     page = (finished / "report/index.html").read_text(encoding="utf-8")
@@ -218,7 +218,9 @@ def test_the_index_of_the_paper_has_it(finished):
 def test_the_pipeline_shows_what_it_reads(finished):
     from camelid.report.pipeline_graph import dependencies
 
-    assert dependencies(plans.finished(finished))["toy"] == {"world_data"}
+    assert dependencies(FinishedRun(finished, plans.plan_of(finished).stages))["toy"] == {
+        "world_data"
+    }
 
 
 def test_show_lists_its_settings_beside_the_papers(finished, capsys):
@@ -276,15 +278,14 @@ def test_it_joins_a_recipe_that_is_there(smoke_run, tmp_path, copy_run):
     add_report(plan)
     assert [stage.name for stage in plan.stages] == [*whole[:-1], "toy", whole[-1]]
     root = copy_run(smoke_run, tmp_path / "smoke")
-    execute(
-        plan.stages,
-        RunDirectory(root),
+    Execution(
+        stages=plan.stages,
+        directory=RunDirectory(root),
         name=plan.name,
         recipe=plan.description(),
         settings=plan.settings,
         runtime=open_runtime(plan.settings.precision, 1),
-        redo="toy",
-    )
+    ).perform_all(redo="toy")
     before, after = (
         (folder / "reporting/index.html").read_text(encoding="utf-8")
         for folder in (smoke_run, root)
@@ -312,6 +313,8 @@ def test_a_study_is_one_function(tmp_path, capsys):
     page = (root / "report/index.html").read_text(encoding="utf-8")
     assert 'id="frequent-words"' in page
     assert ("few.toy.longest", "1", "4,096 (Table 1)") in list(settings(lengths()))
-    assert [stage.part for stage in plans.finished(root).of(TOY).stages] == ["few", "many"]
+    assert [
+        stage.part for stage in FinishedRun(root, plans.plan_of(root).stages).of(TOY).stages
+    ] == ["few", "many"]
     assert cli._call(["study", "length", "--out", str(root)]) == 2
     assert "Did you mean 'lengths'?" in capsys.readouterr().err

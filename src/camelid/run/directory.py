@@ -109,8 +109,10 @@ class RunDirectory:
             file.truncate(0)
             file.write(f"pid {os.getpid()} on {socket.gethostname()}, started {now()}\n")
             file.flush()
-            yield
-            file.truncate(0)
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
     def read_manifest(self) -> Manifest:
         """Return the content of `run.json`.

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from camelid.run.directory import Manifest, RunDirectory, StageRecord
 from camelid.run.item import AbsentError
-from camelid.run.place import Rows
-from camelid.run.stage import C, I, O, PlannedStage, R, StageKind
+from camelid.run.place import Json, Rows
+from camelid.run.stage import RESULT, C, I, O, PlannedStage, R, StageKind
 
 T = TypeVar("T")
 
@@ -118,7 +118,9 @@ class FinishedRun:
             for stage in self.stages
             if stage.kind.name == kind.name and stage.name in self.manifest.stages
         )
-        for place in (place for stage in found for place in stage.outputs.places()):
-            if not place.optional and not place.exists:
-                raise place.missing()
+        for stage in found:
+            result: Json[Any] = Json(stage.name, RESULT, self.root / stage.name)
+            for place in (*stage.outputs.places(), result):
+                if not place.optional and not place.exists:
+                    raise place.missing()
         return Found(self, found)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import camelid
 from camelid.cli import main
-from camelid.cli.models import find_model
+from camelid.cli.evaluate import find_model
 from camelid.data.records import Message
 from camelid.errors import CamelidError
 from camelid.formats.convert import convert, read_checkpoint, read_tokenizer

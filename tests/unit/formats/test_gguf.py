@@ -8,9 +8,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from camelid.cli.models import find_model
 from gguf.quants import dequantize, quantize
 
+from camelid.cli.evaluate import find_model
 from camelid.errors import CheckpointError, MissingInputError
 from camelid.formats.folder import build, read_folder, save_model
 from camelid.formats.gguf import open_gguf, read_gguf, write_gguf

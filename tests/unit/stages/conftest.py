@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from camelid.run.seeds import derive_seed
 
 from camelid.inference.replies import Reply
 from camelid.inference.sampling import Sampling
 from camelid.recipes.pocket import SMOKE, Settings, _plan
 from camelid.run.stage import PlannedStage
+from camelid.seeds import derive_seed
 from camelid.simulation.config import WorldConfig
 from camelid.sources import tokenizer_training
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from camelid.cli import main
-from camelid.cli.plans import finished, read_plan
+from camelid.cli.plans import plan_of, read_plan
 from camelid.errors import ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.inference.generation import cache_type
@@ -173,7 +173,7 @@ def test_a_tiny_study_from_the_command_line(
     # Of its own accord a study computes in bf16 where the machine has it.
     command += ["--precision", "float32", "--threads", "1"]
     assert main(command) == 0
-    run = finished(out)
+    run = FinishedRun(out, plan_of(out).stages)
     assert f"Report: {run.of(REPORTING).last.outputs.page.path}" in capsys.readouterr().out
     variants = variants_of(tiny(name))
     _check_scores(run, variants)
