@@ -16,7 +16,7 @@ from camelid.run.directory import RECIPE, RunDirectory
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
 from camelid.run.progress import RunProgress
-from camelid.run.runner import Execution, check_stage
+from camelid.run.runner import REPORT, Execution, check_stage
 from camelid.run.stage import RunSettings
 from camelid.settings import suggestion
 from camelid.studies.known import STUDIES
@@ -150,7 +150,7 @@ def _print_end(plan: Plan, root: Path) -> None:
         if rows:
             print()
             print_rows(rows)
-        print(f"\nReport: {stage.outputs.page.path}")
+        print(f"\nReport: {root / REPORT / stage.outputs.page.name}")
         if "final" in plan.models:
             print(f"Next:   camelid chat {root}")
 

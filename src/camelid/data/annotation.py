@@ -6,9 +6,9 @@ Source: arXiv 2307.09288, Section 3.2.1 (comparisons) and 4.4 (ratings); the pro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from camelid.data.records import Kind, Preference, Prompt, Rating, Scale
+from camelid.data.records import Kind, Message, Preference, Prompt, Rating, Scale, StopReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,38 @@ class Judgement:
     """Whether the reply declines to answer, wholly or in part."""
     evasive: bool | None = None
     """Whether the reply says nothing to the point without declining."""
+
+
+PromptSet = Literal["helpful", "adversarial", "borderline", "dialogue"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgedReply:
+    """One reply of one model with what the reward models and the judge say of it."""
+
+    model: str
+    set: PromptSet
+    prompt_id: str
+    category: str
+    risk_category: str | None
+    attack_vector: str | None
+    attack_strength: str | None
+    turns: int
+    """User messages."""
+    prompt: tuple[Message, ...]
+    reply: str
+    reply_tokens: int
+    stop_reason: StopReason
+    helpfulness_rm: float
+    safety_rm: float
+    guard_rm: float
+    reward: float
+    """logit(R_c)."""
+    log_ratio: float | None
+    """Log-ratio of the whole reply to the model's start in nats, where it has one."""
+    judge: str
+    """Name of the judge."""
+    judgement: Judgement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

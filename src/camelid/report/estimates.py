@@ -7,10 +7,10 @@ One way to count serves every table and plot of rates. Source: choice; intervals
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
-from camelid.evaluation.statistics import Estimate, proportion
+from camelid.evaluation.statistics import Estimate
 from camelid.run.item import AbsentError, Cell, Measure
 
 K = TypeVar("K")
@@ -20,53 +20,11 @@ Figure = Estimate | tuple[float, int] | float
 """A figure with its interval, or with its count alone, or bare."""
 
 
-def shares(
-    rows: Iterable[T], by: Callable[[T], K], verdict: Callable[[T], bool | None]
-) -> dict[K, Estimate]:
-    """Return the share of rows with a verdict in each group, with its 95 % interval.
-
-    Args:
-        rows: What was judged.
-        by: The group of a row; groups stand in the order of their first rows.
-        verdict: None where the judge gave none: the row is left out, and a group of such rows too.
-    """
-    groups: dict[K, list[bool]] = {}
-    for row in rows:
-        found = verdict(row)
-        if found is not None:
-            groups.setdefault(by(row), []).append(found)
-    return {key: proportion(sum(found), len(found)) for key, found in groups.items()}
-
-
-def share(rows: Iterable[T], verdict: Callable[[T], bool | None], reason: str) -> Estimate:
-    """Return the share of all rows with a verdict (errors as `one`)."""
-    return one(shares(rows, lambda _: None, verdict), None, reason)
-
-
-def one(found: dict[K, Estimate], key: K, reason: str) -> Estimate:
-    """Return the share of one group.
-
-    Raises:
-        AbsentError: No row of the group has a verdict; the reason is given.
-    """
-    if key not in found:
-        raise AbsentError(reason)
-    return found[key]
-
-
 def percent(found: Estimate | None) -> Cell:
     """An estimated share in % with its 95 % interval, a dash where there is none."""
     if found is None:
         return None
     return f"{100 * found.value:.1f} ({max(0, 100 * found.low):.1f}–{100 * found.high:.1f})"
-
-
-def attempt(compute: Callable[[], T]) -> T | None:
-    """Return what a function computes, None where the run holds nothing to compute it from."""
-    try:
-        return compute()
-    except AbsentError:
-        return None
 
 
 def measure(

@@ -21,6 +21,7 @@ from camelid.run.item import (
     Content,
     Drawing,
     Measure,
+    NotApplicableError,
     Section,
     StageReport,
     Table,
@@ -121,7 +122,8 @@ def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) 
     limits: list[str] = []
 
     def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
-        drawn.extend(draw(item, found, missing) for item in reporter.items)
+        with_none = (draw(item, found, missing) for item in reporter.items)
+        drawn.extend(entry for entry in with_none if entry is not None)
         if missing is None:
             measures.extend(reporter.find_measures(found))
             notices.extend(reporter.find_notices(found))
@@ -149,14 +151,16 @@ GENERAL_LIMITS = (
 )
 
 
-def draw(item: AnyItem, found: Any, missing: str | None = None) -> Drawn:
-    """Draw one item; where the run holds nothing to draw, it says why."""
+def draw(item: AnyItem, found: Any, missing: str | None = None) -> Drawn | None:
+    """Draw one item; where the run holds nothing to draw, it says why; None does not apply."""
     if missing is not None:
         caption = item.caption if isinstance(item.caption, str) else ""
         return Drawn(item=item, caption=caption, missing=missing)
     caption = item.caption if isinstance(item.caption, str) else item.caption(found)
     try:
         return Drawn(item=item, caption=caption, content=item.draw(found))
+    except NotApplicableError:
+        return None
     except AbsentError as error:
         return Drawn(item=item, caption=caption, missing=str(error))
 

@@ -35,6 +35,10 @@ Card = Literal["Model Details", "Training Data", "Hardware and Software", "Evalu
 Cell = str | float | None
 
 
+class NotApplicableError(Exception):
+    """An item makes no sense for this plan: it is left off the page."""
+
+
 class AbsentError(Exception):
     """The run holds nothing to draw; the text is the reason shown."""
 

@@ -61,6 +61,10 @@ def add_variants(
     Returns:
         The variants' models by name.
     """
+    if len(variants) < 2:
+        raise ConfigError(
+            f"study {plan.name}: at least two variants needed, found {len(variants)}."
+        )
     text = plan.add(study_data.STUDY_DATA, data, NoInputs())
     trained = plan.add(
         tokenizer_training.TOKENIZER_TRAINING,

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from camelid.data.records import DistilledPair
+from camelid.evaluation.shares import share
 from camelid.report import figure
-from camelid.report.estimates import measure, share
+from camelid.report.estimates import measure
 from camelid.report.texts import cut
 from camelid.run.finished import Found
 from camelid.run.item import AbsentError, Drawing, Example, Measure, StageReport

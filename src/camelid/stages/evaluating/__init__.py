@@ -8,10 +8,9 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from camelid.data.annotation import Judge, Judgement
-from camelid.data.records import Message, Prompt, StopReason
+from camelid.data.annotation import Judge, JudgedReply
+from camelid.data.records import Prompt
 from camelid.errors import ConfigError
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
@@ -25,8 +24,6 @@ from camelid.run.place import (
 )
 from camelid.run.stage import StageKind
 from camelid.stages.reward_modeling import RewardModels
-
-PromptSet = Literal["helpful", "adversarial", "borderline", "dialogue"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,35 +64,6 @@ class Inputs(StageInputs):
     rewards: RewardModels
     guard: RewardModelFolder
     prompts: Rows[Prompt]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JudgedReply:
-    """One reply of one model with what the reward models and the judge say of it."""
-
-    model: str
-    set: PromptSet
-    prompt_id: str
-    category: str
-    risk_category: str | None
-    attack_vector: str | None
-    attack_strength: str | None
-    turns: int
-    """User messages."""
-    prompt: tuple[Message, ...]
-    reply: str
-    reply_tokens: int
-    stop_reason: StopReason
-    helpfulness_rm: float
-    safety_rm: float
-    guard_rm: float
-    reward: float
-    """logit(R_c)."""
-    log_ratio: float | None
-    """Log-ratio of the whole reply to the model's start in nats, where it has one."""
-    judge: str
-    """Name of the judge."""
-    judgement: Judgement
 
 
 class Outputs(StageOutputs):

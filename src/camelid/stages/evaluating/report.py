@@ -11,14 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from camelid.evaluation.statistics import Estimate
-from camelid.report import figure
-from camelid.report.estimates import attempt, measure, percent, shares
-from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
-from camelid.stages.evaluating import PromptSet, examples
-from camelid.stages.evaluating.figures import (
+from camelid.data.annotation import JudgedReply, PromptSet
+from camelid.evaluation.judged import (
     ORDINARY,
-    Seen,
     Value,
     Verdict,
     average,
@@ -27,8 +22,6 @@ from camelid.stages.evaluating.figures import (
     ended,
     exact,
     halved,
-    judge,
-    models,
     paired,
     rate,
     refusing,
@@ -36,8 +29,33 @@ from camelid.stages.evaluating.figures import (
     violating,
     wins,
 )
+from camelid.evaluation.shares import attempt, shares
+from camelid.evaluation.statistics import Estimate
+from camelid.report import figure
+from camelid.report import replies as texts_of
+from camelid.report.estimates import measure, percent
+from camelid.run.finished import Found
+from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
+from camelid.stages.evaluating import Config, Inputs, Outputs, Result
 
+Seen = Found[Config, Inputs, Outputs, Result]
 REPORT: StageReport[Seen] = StageReport()
+
+
+def models(seen: Seen) -> list[str]:
+    """Evaluated models, in the order of training."""
+    return [name for name, _ in seen.last.inputs.models]
+
+
+def judge(seen: Seen) -> str:
+    """Name of the judge."""
+    return seen.last.result.judge
+
+
+def answered(seen: Seen) -> list[JudgedReply]:
+    """Replies of all models to all sets."""
+    return seen.last.rows(seen.last.outputs.replies)
+
 
 _OPTIMISED = "Scored by the reward models that training optimised."
 
@@ -59,17 +77,18 @@ def model_changes(seen: Seen) -> Table:
         lambda row: row.guard_rm,
         lambda row: row.reply_tokens,
     )
-    rows: list[tuple[Cell, ...]] = []
+    rows = answered(seen)
+    body: list[tuple[Cell, ...]] = []
     for model in models(seen):
-        averages = (attempt(partial(average, seen, model, value)) for value in values)
-        texts = attempt(partial(distinct, seen, model))
-        rows.append(
+        averages = (attempt(partial(average, rows, model, value)) for value in values)
+        texts = attempt(partial(distinct, rows, model))
+        body.append(
             (
                 model,
-                percent(attempt(partial(rate, seen, model, "helpful", exact))),
-                None if model == "sft" else percent(attempt(partial(wins, seen, model))),
-                percent(attempt(partial(rate, seen, model, "adversarial", violating))),
-                percent(attempt(partial(rate, seen, model, "borderline", refusing))),
+                percent(attempt(partial(rate, rows, model, "helpful", exact))),
+                None if model == "sft" else percent(attempt(partial(wins, rows, model))),
+                percent(attempt(partial(rate, rows, model, "adversarial", violating))),
+                percent(attempt(partial(rate, rows, model, "borderline", refusing))),
                 *(None if found is None else found.value for found in averages),
                 None if texts is None else round(100 * texts[0], 1),
             )
@@ -77,14 +96,14 @@ def model_changes(seen: Seen) -> Table:
     columns = ("model", "exactly right %", "win rate against SFT %", "violations %",
                "false refusals %", "reward (logit)", "guard reward (logit)", "length (tokens)",
                "distinct replies %")  # fmt: skip
-    return Table(columns=columns, rows=rows)
+    return Table(columns=columns, rows=body)
 
 
 @REPORT.item("data", "System prompts", "Of the evaluated dialogues.", "Table 31")
 def system_prompts(seen: Seen) -> Table:
     """Table 31: the system prompts that the evaluated dialogues carry."""
     counts: Counter[str] = Counter()
-    for row in seen.last.rows(seen.last.outputs.replies):
+    for row in answered(seen):
         texts = [message.content for message in row.prompt if message.role == "system"]
         counts[texts[0] if texts else "(none)"] += 1
     return Table(columns=("system prompt", "evaluated replies"), rows=list(counts.most_common()))
@@ -95,7 +114,7 @@ def system_prompts(seen: Seen) -> Table:
 )
 def evaluation_prompts(seen: Seen) -> Table:
     """Table 32: this run's evaluation prompts by set, category and turns."""
-    rows = seen.last.rows(seen.last.outputs.replies)
+    rows = answered(seen)
     counts: dict[tuple[str, str], Counter[bool]] = {}
     for row in {(row.set, row.prompt_id): row for row in rows}.values():
         group = (row.set, row.risk_category or row.category)
@@ -116,7 +135,7 @@ def evaluation_prompts(seen: Seen) -> Table:
 def violations_by_category(seen: Seen) -> Table:
     """Violations of every chat model by risk category, on the same prompts."""
     chats = [model for model in models(seen) if model != "base"]
-    rows = [row for model in chats for row in replies(seen, model, "adversarial")]
+    rows = [row for model in chats for row in replies(answered(seen), model, "adversarial")]
     found = shares(rows, lambda row: (row.risk_category or "–", row.model), violating)
     body: list[tuple[Cell, ...]] = [
         (group, *(percent(found.get((group, model))) for model in chats))
@@ -151,17 +170,19 @@ def _lines(
 )
 def win_rates(seen: Seen) -> Drawing:
     """Figure 11: win rate against SFT by model version."""
+    rows = answered(seen)
     others = [model for model in models(seen) if model not in ("base", "sft")]
-    values = {model: attempt(partial(wins, seen, model)) for model in others}
+    values = {model: attempt(partial(wins, rows, model)) for model in others}
     return _lines("win rate against SFT (%)", [("helpful set", values)], half=True)
 
 
 def rates(seen: Seen, verdict: Verdict, label: str, *sets: PromptSet) -> Drawing:
     """Shares of a verdict by model version on several sets (Figure 33 for refusals)."""
+    rows = answered(seen)
     series = [
         (
             f"{name} set",
-            {model: attempt(partial(rate, seen, model, name, verdict)) for model in models(seen)},
+            {model: attempt(partial(rate, rows, model, name, verdict)) for model in models(seen)},
         )
         for name in sets
     ]
@@ -176,7 +197,7 @@ def reward_scatter(seen: Seen) -> Drawing:
         ("helpful", "helpfulness RM score", lambda row: row.helpfulness_rm),
     )
     found = [
-        paired(replies(seen, "final", name), replies(seen, "sft", name), value)
+        paired(replies(answered(seen), "final", name), replies(answered(seen), "sft", name), value)
         for name, _, value in panels
     ]
     with figure.figure(2, 3.8) as (axes, out):
@@ -196,7 +217,7 @@ def reward_ridge(seen: Seen) -> Drawing:
     edges = np.linspace(0, 1, 41)
     series = []
     for model in models(seen):
-        rows = replies(seen, model, *ORDINARY)
+        rows = replies(answered(seen), model, *ORDINARY)
         values = figure.scores([row.helpfulness_rm for row in rows])
         series.append((model, np.histogram(values, edges)[0] / len(values), np.median(values)))
     with figure.figure(height=0.9 + 0.55 * len(series)) as ((axes,), out):
@@ -235,14 +256,17 @@ def refusals(seen: Seen) -> Drawing:
 @REPORT.item("safety", "Requests now resisted", _judged, "Table 12")
 def resisted(seen: Seen) -> list[Example]:
     """Table 12: requests that SFT complied with and the final model does not."""
-    return examples.resisted(*(replies(seen, name, "adversarial") for name in ("sft", "final")))
+    return texts_of.resisted(
+        *(replies(answered(seen), name, "adversarial") for name in ("sft", "final"))
+    )
 
 
 @REPORT.item("safety", "Benign requests refused", _judged, "Table 41")
 def false_refusals(seen: Seen) -> list[Example]:
     """Table 41: benign requests that the final model refuses."""
-    return examples.false_refusals(
-        *(replies(seen, name, "borderline") for name in ("sft", "final"))
+    rows = answered(seen)
+    return texts_of.false_refusals(
+        *(replies(rows, name, "borderline") for name in ("sft", "final"))
     )
 
 
@@ -257,7 +281,7 @@ def samples(seen: Seen) -> list[Example]:
     """Prompts answered before and after."""
     stage = seen.last
     models_shown = ("base", "sft", *stage.inputs.rounds[-1:], "final")
-    return examples.samples(stage.rows(stage.outputs.replies), models_shown, stage.config.shown)
+    return texts_of.samples(answered(seen), models_shown, stage.config.shown)
 
 
 _CALLED = {"sft": "SFT", "final": "the final model"}
@@ -265,7 +289,7 @@ _CALLED = {"sft": "SFT", "final": "the final model"}
 
 @REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
-    named, rounds = judge(seen), seen.last.inputs.rounds
+    rows, named, rounds = answered(seen), judge(seen), seen.last.inputs.rounds
     guard, rewards = "guard reward model", "the optimised reward models"
     attacks: tuple[PromptSet, ...] = ("adversarial",)
 
@@ -273,57 +297,57 @@ def _measures(seen: Seen) -> Iterable[Measure]:
         return row, "SFT" if model == "sft" else model
 
     for model in ("base", "sft", "final"):
-        found = partial(rate, seen, model, "helpful", exact)
+        found = partial(rate, rows, model, "helpful", exact)
         head = headed("exactly right", model)
         yield measure(f"{model}.exact_helpfulness", "share", found, judge=named, headline=head)
     for model in (*rounds, "final"):
         head = headed("win rate against SFT", model)
-        found = partial(wins, seen, model)
+        found = partial(wins, rows, model)
         yield measure(f"{model}.win_rate_vs_sft", "share", found, judge=named, headline=head)
     for model in ("sft", *rounds, "final"):
         yield measure(
             f"{model}.violation_rate",
             "share",
-            partial(rate, seen, model, "adversarial", violating),
+            partial(rate, rows, model, "adversarial", violating),
             judge=named,
             headline=headed("violations", model) if model not in rounds[:-1] else None,
             safety=f"violations of {_CALLED[model]}" if model in _CALLED else None,
         )
-    found = partial(change, seen, attacks, violating, start="sft")
+    found = partial(change, rows, attacks, violating, start="sft")
     text = "change, paired on the prompts"
     yield measure("final.violation_rate_change", "share", found, judge=named, safety=text)
-    found, text = partial(halved, seen), "final minus half of SFT, paired; below 0: at least halved"
+    found, text = partial(halved, rows), "final minus half of SFT, paired; below 0: at least halved"
     yield measure("final.violation_halved_margin", "share", found, judge=named, safety=text)
-    found = partial(change, seen, attacks, lambda row: row.guard_rm, start="sft")
+    found = partial(change, rows, attacks, lambda row: row.guard_rm, start="sft")
     yield measure("final.guard_change_on_attacks", "logit", found, judge=guard)
     for model, called in _CALLED.items():
         yield measure(
             f"{model}.false_refusal_rate",
             "share",
-            partial(rate, seen, model, "borderline", refusing),
+            partial(rate, rows, model, "borderline", refusing),
             judge=named,
             headline=headed("false refusals", model),
             safety=f"false refusals of {called} on borderline prompts",
         )
     for model in _CALLED:
-        found = partial(average, seen, model, lambda row: row.reply_tokens)
+        found = partial(average, rows, model, lambda row: row.reply_tokens)
         head = headed("reply length in tokens", model)
         yield measure(f"{model}.reply_length", "tokens", found, headline=head)
-        texts = partial(distinct, seen, model)
+        texts = partial(distinct, rows, model)
         head = headed("distinct replies", model)
         yield measure(f"{model}.distinct_replies", "share", texts, headline=head)
-    yield measure("final.eos_share", "share", partial(ended, seen))
+    yield measure("final.eos_share", "share", partial(ended, rows))
     start = dict(seen.last.inputs.references)["final"]
     gains: tuple[tuple[str, Value, str], ...] = (
         ("reward", lambda row: row.reward, rewards),
         ("guard", lambda row: row.guard_rm, guard),
     )
     for name, value, scorer in gains:
-        found = partial(change, seen, ("dialogue", "helpful"), value, start=start)
+        found = partial(change, rows, ("dialogue", "helpful"), value, start=start)
         head = ("PPO's gain over its start (logit)", name)
         key = f"final.{name}_gain_over_start"
         yield measure(key, "logit", found, judge=scorer, headline=head)
-    found = partial(average, seen, "final", lambda row: row.log_ratio)
+    found = partial(average, rows, "final", lambda row: row.log_ratio)
     yield measure("final.mean_log_ratio", "nats a judged reply", found)
 
 

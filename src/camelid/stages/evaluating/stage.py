@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid.data.annotation import Judge
+from camelid.data.annotation import Judge, JudgedReply, PromptSet
 from camelid.data.records import Prompt
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer
@@ -18,7 +18,7 @@ from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.evaluating import Config, Inputs, JudgedReply, Outputs, PromptSet, Result
+from camelid.stages.evaluating import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.tokenization.chat import ChatFormat, load_chat_format
 

@@ -13,7 +13,7 @@ from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.report.model_table import model_table
 from camelid.run.finished import Finished, Found
-from camelid.run.item import AbsentError, Drawing, Measure, StageReport, Table
+from camelid.run.item import Drawing, Measure, NotApplicableError, StageReport, Table
 from camelid.stages.pretraining import Config, Inputs, Outputs, Result
 
 Seen = Found[Config, Inputs, Outputs, Result]
@@ -58,7 +58,7 @@ def training_loss(seen: Seen) -> Drawing:
 )
 def _model(seen: Seen) -> Table:
     if len(seen.stages) > 1:
-        raise AbsentError("this run holds several models")
+        raise NotApplicableError("this run holds several models")
     stage = seen.last
     return model_table(
         stage.config.model,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from camelid.report.estimates import percent, shares
+from camelid.evaluation.shares import shares
+from camelid.report.estimates import percent
 from camelid.run.finished import Finished, Found
 from camelid.run.item import Cell, StageReport, Table
 from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result

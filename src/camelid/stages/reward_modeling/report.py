@@ -11,9 +11,10 @@ from typing import get_args
 
 from camelid.data.records import STRENGTHS, Kind
 from camelid.evaluation.gate import PAPER_PRECISION, PAPER_RECALL, PAPER_THRESHOLD
+from camelid.evaluation.shares import attempt
 from camelid.evaluation.statistics import Estimate, proportion
 from camelid.report import figure
-from camelid.report.estimates import attempt, measure, percent
+from camelid.report.estimates import measure, percent
 from camelid.report.texts import cut
 from camelid.run.finished import Finished, Found
 from camelid.run.item import (

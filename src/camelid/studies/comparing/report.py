@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from camelid.evaluation.shares import share, shares
 from camelid.evaluation.statistics import Estimate, paired_difference
-from camelid.report.estimates import measure, percent, share, shares
+from camelid.report.estimates import measure, percent
 from camelid.report.texts import table_of
 from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Cell, Measure, StageReport, Table
+from camelid.run.item import Cell, Measure, NotApplicableError, StageReport, Table
 from camelid.run.stage import NoSettings
 from camelid.studies.comparing import AnswerRow, Inputs, Outputs, Result
 
@@ -100,7 +101,7 @@ def _asked(seen: Seen, *, long: bool, of_length: bool = True) -> Table:
     rows = _answers(seen)
     chosen = [row for row in rows if _is_long(row) == long]
     if not chosen or any(map(_is_long, rows)) != of_length:
-        raise AbsentError("this study varies something else")
+        raise NotApplicableError("this study varies something else")
     return comparison(chosen, list(seen.last.result.variants))
 
 

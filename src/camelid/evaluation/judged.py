@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from camelid.data.annotation import JudgedReply, PromptSet
+from camelid.evaluation.shares import share
 from camelid.evaluation.statistics import (
     Estimate,
     mean,
@@ -16,12 +18,10 @@ from camelid.evaluation.statistics import (
     proportion,
     win_rate,
 )
-from camelid.report.estimates import share
-from camelid.run.finished import Found
 from camelid.run.item import AbsentError
-from camelid.stages.evaluating import Config, Inputs, JudgedReply, Outputs, PromptSet, Result
 
-Seen = Found[Config, Inputs, Outputs, Result]
+Rows = Sequence[JudgedReply]
+"""Replies of all models to all sets."""
 Value = Callable[[JudgedReply], float | None]
 Verdict = Callable[[JudgedReply], bool | None]
 
@@ -48,23 +48,12 @@ def _score(row: JudgedReply) -> float | None:
     return row.judgement.score
 
 
-def models(seen: Seen) -> list[str]:
-    """Evaluated models, in the order of training."""
-    return [name for name, _ in seen.last.inputs.models]
-
-
-def judge(seen: Seen) -> str:
-    """Name of the judge."""
-    return seen.last.result.judge
-
-
-def replies(seen: Seen, model: str, *sets: PromptSet) -> list[JudgedReply]:
+def replies(rows: Rows, model: str, *sets: PromptSet) -> list[JudgedReply]:
     """Replies of one model in the first of `sets` that it answered.
 
     Raises:
         AbsentError: There is none.
     """
-    rows = seen.last.rows(seen.last.outputs.replies)
     for name in sets:
         if found := [row for row in rows if row.model == model and row.set == name]:
             return found
@@ -89,47 +78,47 @@ def paired(
     return [left[name] for name in common], [right[name] for name in common]
 
 
-def rate(seen: Seen, model: str, name: PromptSet, verdict: Verdict) -> Estimate:
+def rate(rows: Rows, model: str, name: PromptSet, verdict: Verdict) -> Estimate:
     """Share of a model's replies on one set with a verdict of the judge."""
-    rows = replies(seen, model, name)
-    return share(rows, verdict, f"the judge ({judge(seen)}) gives no such verdict on this set")
+    found = replies(rows, model, name)
+    return share(found, verdict, f"the judge ({found[0].judge}) gives no such verdict on this set")
 
 
-def wins(seen: Seen, model: str) -> Estimate:
+def wins(rows: Rows, model: str) -> Estimate:
     """Win rate against SFT by the judge's score on the same helpful prompts, ties half."""
-    a, b = (replies(seen, name, "helpful") for name in (model, "sft"))
+    a, b = (replies(rows, name, "helpful") for name in (model, "sft"))
     return win_rate(*paired(a, b, _score))
 
 
-def change(seen: Seen, sets: Sequence[PromptSet], value: Value, *, start: str) -> Estimate:
+def change(rows: Rows, sets: Sequence[PromptSet], value: Value, *, start: str) -> Estimate:
     """Paired difference between the final model and another one."""
-    rows = replies(seen, "final", *sets)
-    return paired_difference(*paired(rows, replies(seen, start, *sets), value))
+    final = replies(rows, "final", *sets)
+    return paired_difference(*paired(final, replies(rows, start, *sets), value))
 
 
-def halved(seen: Seen) -> Estimate:
+def halved(rows: Rows) -> Estimate:
     """Violations of the final model less half of those of SFT, paired on prompts."""
-    a, b = (replies(seen, name, "adversarial") for name in ("final", "sft"))
+    a, b = (replies(rows, name, "adversarial") for name in ("final", "sft"))
     left, right = paired(a, b, violating)
     return paired_difference(left, [0.5 * value for value in right])
 
 
-def average(seen: Seen, model: str, value: Value) -> Estimate:
+def average(rows: Rows, model: str, value: Value) -> Estimate:
     """Mean of a value over the replies to ordinary prompts."""
-    rows = replies(seen, model, *ORDINARY)
-    values = [float(found) for row in rows if (found := value(row)) is not None]
+    ordinary = replies(rows, model, *ORDINARY)
+    values = [float(found) for row in ordinary if (found := value(row)) is not None]
     if not values:
         raise AbsentError(f"no reply of {model} has this value")
     return mean(values)
 
 
-def distinct(seen: Seen, model: str) -> tuple[float, int]:
+def distinct(rows: Rows, model: str) -> tuple[float, int]:
     """Share of distinct reply strings: near 0 when one text answers every prompt."""
-    texts = [row.reply for row in replies(seen, model, *ORDINARY)]
+    texts = [row.reply for row in replies(rows, model, *ORDINARY)]
     return len(set(texts)) / len(texts), len(texts)
 
 
-def ended(seen: Seen) -> Estimate:
+def ended(rows: Rows) -> Estimate:
     """Share of the final model's replies that ended by themselves."""
-    rows = replies(seen, "final", *ORDINARY)
-    return proportion(sum(row.stop_reason == "stop" for row in rows), len(rows))
+    ordinary = replies(rows, "final", *ORDINARY)
+    return proportion(sum(row.stop_reason == "stop" for row in ordinary), len(ordinary))

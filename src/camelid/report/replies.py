@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
+from camelid.data.annotation import JudgedReply
 from camelid.report.texts import cut, last_user
 from camelid.run.item import AbsentError, Example
-from camelid.stages.evaluating import JudgedReply
 
 
 def _verdict(row: JudgedReply) -> str:
