@@ -248,7 +248,7 @@ def test_ghost_dialogues_are_dropped_by_reason(tiny_run, monkeypatch):
     kept, dropped = ghost_stage._sample(talker, ghosts, config, ["Avrel"], "ghost_attention")
     assert [d.messages[-1].content for d in kept] == ["I am Captain Orlo."]
     assert (dropped.empty_or_cut, dropped.without_expected, dropped.held_out) == (2, 1, 1)
-    # Cut prompts are counted apart for sampling and for the measurements.
+    # Those before training; the measurement after it counts from zero.
     assert (dropped.prompts_cut, talker.cut) == (3, 0)
     kept, dropped = ghost_stage._sample(
         talker, ghosts, replace(config, require_expected=False), [], "ghost_attention"
