@@ -62,9 +62,7 @@ def add_variants(
         The variants' models by name.
     """
     if len(variants) < 2:
-        raise ConfigError(
-            f"study {plan.name}: at least two variants needed, found {len(variants)}."
-        )
+        raise ConfigError(f"study {plan.name}: two variants needed, found {len(variants)}.")
     text = plan.add(study_data.STUDY_DATA, data, NoInputs())
     trained = plan.add(
         tokenizer_training.TOKENIZER_TRAINING,
