@@ -21,9 +21,27 @@ KINDS: dict[str, StageKind] = {
 }
 
 
+ROOMS = ("sources", "stages", "studies")
+"""Where stages live: each a module, or a package where it is large."""
+
+
 def test_every_stage_is_part_of_a_recipe_or_study():
-    folders = {path.parent.name for path in (SOURCE / "stages").glob("*/__init__.py")}
-    assert folders == set(KINDS)
+    declaring = {
+        path.parent.name if path.stem == "__init__" else path.stem
+        for room in ROOMS
+        for path in (SOURCE / room).rglob("*.py")
+        if any(
+            isinstance(node, ast.Call) and ast.unparse(node.func) == "StageKind"
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        )
+    }
+    assert declaring == set(KINDS)
+
+
+def is_own(path: Path, name: str) -> bool:
+    """Tell whether a file belongs to a stage."""
+    parts = path.relative_to(SOURCE).parts
+    return parts[0] in ROOMS and Path(parts[1]).stem == name
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -76,8 +94,8 @@ def test_no_path_of_a_stage_stands_outside_it(name):
     }
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
-        own = path.is_relative_to(SOURCE / "stages" / name)
-        stages = path.is_relative_to(SOURCE / "stages")
+        own = is_own(path, name)
+        stages = path.relative_to(SOURCE).parts[0] in ROOMS
         # Several stages may use one name, each for a file of its own.
         names = files - shared if stages else files
         found += [
