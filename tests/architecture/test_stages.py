@@ -21,9 +21,23 @@ KINDS: dict[str, StageKind] = {
 }
 
 
+ROOMS = [SOURCE / room for room in ("stages", "sources", "studies")]
+
+
+def home(kind: StageKind) -> Path:
+    """Return the module or folder that declares a stage."""
+    path = SOURCE.parent / kind.outputs.__module__.replace(".", "/")
+    return path if path.is_dir() else path.with_suffix(".py")
+
+
 def test_every_stage_is_part_of_a_recipe_or_study():
-    folders = {path.parent.name for path in (SOURCE / "stages").glob("*/__init__.py")}
-    assert folders == set(KINDS)
+    declaring = {
+        path.parent if path.name == "__init__.py" else path
+        for room in ROOMS
+        for path in room.rglob("*.py")
+        if " = StageKind(" in path.read_text(encoding="utf-8")
+    }
+    assert declaring == set(map(home, KINDS.values()))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -76,8 +90,8 @@ def test_no_path_of_a_stage_stands_outside_it(name):
     }
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
-        own = path.is_relative_to(SOURCE / "stages" / name)
-        stages = path.is_relative_to(SOURCE / "stages")
+        own = path.is_relative_to(home(KINDS[name]))
+        stages = any(map(path.is_relative_to, ROOMS))
         # Several stages may use one name, each for a file of its own.
         names = files - shared if stages else files
         found += [

@@ -17,8 +17,7 @@ from camelid.report.energy import Power, carbon_tonnes, energy_kwh, stated_power
 from camelid.report.pipeline_graph import dependencies, direct_edges
 from camelid.run.finished import FinishedRun
 from camelid.stages.evaluating import EVALUATING
-from camelid.stages.rejection_sampling import REJECTION_SAMPLING
-from camelid.stages.rejection_sampling import report as rejection_report
+from camelid.stages.rejection_sampling import REJECTION_SAMPLING, rewards_by_prompt
 
 Z = 1.959963984540054
 STRENGTHS = ("significantly_better", "better", "slightly_better", "negligibly_better")
@@ -375,7 +374,7 @@ def test_an_answer_that_was_cut_counts_as_zero(varied, seen):
     rows = lines(varied / "v2/rejection_sampling/samples.jsonl")
     assert {row["stop_reason"] for row in rows} == {"stop", "length"}
     stage = seen.of(REJECTION_SAMPLING).last
-    found = rejection_report._by_prompt(stage.rows(stage.outputs.samples))
+    found = rewards_by_prompt(stage.rows(stage.outputs.samples))
     for group, expected in zip(found, by_prompt(rows), strict=True):
         assert group == pytest.approx(expected)
 

@@ -12,6 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, MetricsRow
+from camelid.report.texts import statistics
+from camelid.run.finished import Found
+from camelid.run.item import StageReport, Table
 from camelid.run.place import (
     ModelFolder,
     Rows,
@@ -50,6 +53,21 @@ class Result:
     safety_dialogues: int
 
 
+Seen = Found[FineTuningConfig, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+@REPORT.item(
+    "run",
+    "Supervised fine-tuning",
+    "What was trained on; targets are the tokens of answers.",
+    anchor="supervised-fine-tuning",
+    folded=True,
+)
+def _statistics(seen: Seen) -> Table:
+    return statistics(seen.last.result)
+
+
 _SECTION = "Section 3.1"
 SFT = StageKind(
     name="sft",
@@ -58,7 +76,7 @@ SFT = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.stages.sft.stage:run",
-    report="camelid.stages.sft.report:REPORT",
+    report=REPORT,
     paper={
         "optimizer.learning_rate": PaperValue("2e-5", _SECTION),
         "optimizer.schedule": PaperValue("cosine", _SECTION),

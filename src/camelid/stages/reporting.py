@@ -5,12 +5,18 @@ Source: arXiv 2307.09288 as a whole; Table 52 for the model card. It reads only 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from camelid.benchmarks.report import REPORT as BENCHMARKS
+from camelid.benchmarks.report import evaluated
 from camelid.plan import Plan
+from camelid.report.cards import model_card, safety_report
+from camelid.report.page import make_report, render
+from camelid.run.finished import FinishedRun
 from camelid.run.item import Measure
 from camelid.run.place import Json, Place, StageFolder, StageInputs, StageOutputs, place
-from camelid.run.stage import NoSettings, StageKind
+from camelid.run.stage import NoSettings, StageContext, StageKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +45,34 @@ class Result:
     artefacts: dict[str, int]
 
 
+def run(_: NoSettings, __: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Write page, summary, cards and tables."""
+    seen = FinishedRun(context.root, context.stages)
+    report = make_report(seen, (BENCHMARKS, bool(evaluated(seen))))
+    outputs.tables.path.mkdir()
+    for drawn in report.drawn:
+        if drawn.table is not None:
+            drawn.table.write_csv(outputs.tables.path / f"{drawn.item.anchor}.csv")
+    outputs.summary.write(tuple(report.measures))
+    texts = {outputs.model_card: model_card(report), outputs.safety_report: safety_report(report)}
+    files = [outputs.summary.name, *(file.name for file in texts)]
+    for file, text in {**texts, outputs.page: render(report, files)}.items():
+        file.path.write_text(text, encoding="utf-8")
+    index = report.index()
+    return Result(
+        measures=sum(measure.value is not None for measure in report.measures),
+        measures_missing=sum(measure.value is None for measure in report.measures),
+        artefacts=dict(Counter(artefact.status for artefact in index)),
+    )
+
+
 REPORTING = StageKind(
     name="reporting",
     config=NoSettings,
     inputs=Inputs,
     outputs=Outputs,
     result=Result,
-    run="camelid.stages.reporting.stage:run",
+    run=run,
     shows=True,
 )
 
