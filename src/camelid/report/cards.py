@@ -66,7 +66,7 @@ def model_card(report: Report) -> str:
         "Ethical Considerations and Limitations": {
             "Limitations": "The model is small, knows little and can be wrong, biased or unsafe "
             "in ways that this evaluation does not reach. Programs tested it, in English. Read "
-            "safety_report.md before any use.",
+            "safety_report.md before any use."
         },
     }
     lines = [f"# Model card: {manifest.recipe}", "", "Fields of Table 52 of arXiv 2307.09288."]

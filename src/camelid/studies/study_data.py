@@ -56,10 +56,5 @@ def run(config: Config, _: NoInputs, outputs: Outputs, __: StageContext) -> Resu
 
 
 STUDY_DATA = StageKind(
-    name="study_data",
-    config=Config,
-    inputs=NoInputs,
-    outputs=Outputs,
-    result=Result,
-    run=run,
+    name="study_data", config=Config, inputs=NoInputs, outputs=Outputs, result=Result, run=run
 )

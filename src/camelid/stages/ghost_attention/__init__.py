@@ -138,10 +138,7 @@ def forgetting(seen: Seen) -> list[Example]:
         (row for row in rows if row.dialogue_id == lost[0].dialogue_id), key=lambda row: row.turn
     )
     answers = tuple(
-        (
-            f"turn {row.turn}, {row.when} training: {'held' if row.kept else 'lost'}",
-            row.reply,
-        )
+        (f"turn {row.turn}, {row.when} training: {'held' if row.kept else 'lost'}", row.reply)
         for when in WHEN
         for row in mine
         if row.when == when

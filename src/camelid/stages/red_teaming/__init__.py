@@ -19,14 +19,7 @@ from camelid.inference.sampling import Sampling
 from camelid.report.estimates import percent
 from camelid.run.finished import Finished, Found
 from camelid.run.item import Cell, StageReport, Table
-from camelid.run.place import (
-    ModelFolder,
-    Rows,
-    StageInputs,
-    StageOutputs,
-    TokenizerFolder,
-    place,
-)
+from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
 
 

@@ -24,15 +24,7 @@ from camelid.report import figure
 from camelid.report.estimates import measure, percent
 from camelid.report.texts import cut
 from camelid.run.finished import Finished, Found
-from camelid.run.item import (
-    AbsentError,
-    Cell,
-    Drawing,
-    Example,
-    Measure,
-    StageReport,
-    Table,
-)
+from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,

@@ -15,14 +15,7 @@ from camelid.data.records import Dialogue, MetricsRow
 from camelid.report.texts import statistics
 from camelid.run.finished import Found
 from camelid.run.item import StageReport, Table
-from camelid.run.place import (
-    ModelFolder,
-    Rows,
-    StageInputs,
-    StageOutputs,
-    TokenizerFolder,
-    place,
-)
+from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
 from camelid.train.config import FineTuned, FineTuningConfig
