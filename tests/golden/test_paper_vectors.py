@@ -11,7 +11,7 @@ import torch
 from camelid import losses
 from camelid.model.config import ModelConfig, ffn_width
 from camelid.recipes import llama2
-from camelid.report.energy import carbon_tonnes
+from camelid.report.energy import Power
 from camelid.train.config import OptimizerConfig
 from camelid.train.optimizer import cosine_with_warmup, warmup_steps
 
@@ -54,7 +54,7 @@ def test_recipe_has_the_parameters_of_the_release(name):
 
 def test_carbon_of_table_2():
     rows = [(184_320, 400), (368_640, 400), (1_038_336, 350), (1_720_320, 400)]
-    tonnes = [carbon_tonnes(hours, watts) for hours, watts in rows]
+    tonnes = [Power(watts=watts).carbon_kg(3600 * hours) / 1000 for hours, watts in rows]
     assert tonnes == pytest.approx([31.2238, 62.4476, 153.9074, 291.4222], abs=5e-5)
     # The table prints its rows cut to two places and the total of the exact ones.
     assert [math.floor(100 * row) / 100 for row in tonnes] == [31.22, 62.44, 153.90, 291.42]

@@ -6,14 +6,12 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import camelid
-import camelid.stages.reporting.stage
 from camelid.cli import main
 from camelid.cli import run as run_command
 from camelid.cli.parser import make_parsers
@@ -132,7 +130,8 @@ def world(tmp_path, monkeypatch) -> World:
     for name in list(RECIPES):
         monkeypatch.delitem(RECIPES, name)
     monkeypatch.setitem(RECIPES, "toy", made.toy)
-    monkeypatch.setattr(camelid.stages.reporting.stage, "run", made.report)
+    kind = replace(reporting.REPORTING, run=made.report)
+    monkeypatch.setattr(reporting, "REPORTING", kind)
     monkeypatch.setattr(runner, "hash_source", lambda: "source")
     return made
 

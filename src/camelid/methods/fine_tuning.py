@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from camelid.data.loader import batch_indices, steps_per_epoch
 from camelid.data.packing import pack
@@ -23,6 +24,13 @@ from camelid.train.fitting import fit
 from camelid.train.objectives import NextToken, TokenBatch, token_batches
 
 
+class Tuning(Protocol):
+    """What a stage that fine-tunes writes, among other files."""
+
+    model: ModelFolder
+    metrics: Rows[MetricsRow]
+
+
 def fine_tune(
     model: Transformer,
     chat: ChatFormat,
@@ -30,8 +38,7 @@ def fine_tune(
     config: FineTuningConfig,
     context: StageContext,
     *,
-    to: ModelFolder,
-    metrics: Rows[MetricsRow],
+    outputs: Tuning,
     first_epoch: Path | None = None,
 ) -> FineTuned:
     """Train a model on dialogues and write it.
@@ -42,8 +49,7 @@ def fine_tune(
         dialogues: What to learn; only messages marked for training count.
         config: Settings.
         context: The stage.
-        to: Where the model is written.
-        metrics: Where the metrics are written.
+        outputs: Where model and metrics are written.
         first_epoch: Where to keep the model after its first epoch.
 
     Returns:
@@ -80,13 +86,13 @@ def fine_tune(
         config.optimizer,
         steps=steps,
         context=context,
-        metrics=metrics,
+        metrics=outputs.metrics,
     ):
         if first_epoch is not None and result.step == min(per_epoch, steps):
             save_model(model, first_epoch)
-    save_model(model, to.path)
+    save_model(model, outputs.model.path)
     # From the file, not from memory: a resumed process saw only the last steps.
-    tail = [row.loss for row in metrics.read()[-max(1, steps // 10) :]]
+    tail = [row.loss for row in outputs.metrics.read()[-max(1, steps // 10) :]]
     return FineTuned(
         steps=steps,
         rows=len(rows),

@@ -46,11 +46,7 @@ class Talker:
             for identity, messages in dialogues.items()
         ]
         replies = sample_replies(
-            self.model,
-            self.chat,
-            prompts,
-            self.sampling,
-            seed=derive_seed(self.seed, salt),
+            self.model, self.chat, prompts, self.sampling, seed=derive_seed(self.seed, salt)
         )
         self.cut += sum(reply.prompt_cut > 0 for reply in replies)
         return {reply.prompt.id: reply for reply in replies}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,19 @@ from camelid.model.padding import pad_right
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.train.objectives import RolloutBatch
+
+
+class Models(NamedTuple):
+    """What scores a rollout."""
+
+    actor_critic: ActorCritic
+    """Policy and critic as they are now."""
+    reference: Transformer
+    """The policy's start, pi_0."""
+    rewards: RewardPair
+    """Reward models with their gate."""
+    guard: RewardModel
+    """Watches only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +70,12 @@ class Rollout:
     summary: RolloutSummary
 
 
-def make_rollout(
-    model: ActorCritic,
-    reference: Transformer,
-    rewards: RewardPair,
-    guard: RewardModel,
-    replies: Sequence[Reply],
-    *,
-    settings: RolloutSettings,
-) -> Rollout:
-    """Score replies and compute whitened advantages over the whole batch.
-
-    Args:
-        model: Policy and critic as they are now.
-        reference: The policy's start, pi_0.
-        rewards: Reward models with their gate.
-        guard: Watches only.
-        replies: One per row.
-        settings: Coefficients.
-    """
-    rated = rewards.rate(replies, watching=guard)
+def make_rollout(models: Models, replies: Sequence[Reply], settings: RolloutSettings) -> Rollout:
+    """Score replies, one a row, and compute whitened advantages over the whole batch."""
+    model = models.actor_critic
+    rated = models.rewards.rate(replies, watching=models.guard)
     own, base = action_log_probabilities(
-        (model.policy, reference),
+        (model.policy, models.reference),
         [reply.sequence for reply in replies],
         [len(reply.prompt_tokens) for reply in replies],
         temperature=settings.temperature,

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from camelid.errors import ConfigError
 from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
-from camelid.recipes.rounds import Rounds, Start, add_end, add_rounds, add_sft, round_names
+from camelid.recipes import rounds as shared
+from camelid.recipes.rounds import Start, add_end, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.simulation.annotators import SimulatedAnnotator
 from camelid.simulation.config import AnnotatorConfig, WorldConfig
@@ -54,21 +54,15 @@ def _tuning(learning_rate: float, *, epochs: int = 2, steps: int | None = None) 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class Settings(shared.Settings):
     """Settings of every stage of the pocket pipeline."""
 
     world: WorldConfig
     tokenizer_training: tokenizer_training.Config
     pretraining: pretraining.Config
-    sft: FineTuningConfig
     preference_collection: preference_collection.Config
-    reward_modeling: reward_modeling.Config
-    rejection_sampling: rejection_sampling.Config
-    red_teaming: red_teaming.Config
     context_distillation: context_distillation.Config
     ghost_attention: ghost_attention.Config
-    ppo: ppo.Config
-    evaluating: evaluating.Config
 
 
 POCKET = Settings(
@@ -254,8 +248,6 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
 
     The order of the last steps is Source: choice.
     """
-    if rounds < 1:
-        raise ConfigError(f"--rounds {rounds}: at least 1 round needed.")
     plan = Plan(name)
     world = plan.add(world_data.WORLD_DATA, use.world, NoInputs())
     trained = plan.add(
@@ -277,19 +269,7 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
         held_out=world.held_out,
         world=world.world,
     )
-    tuned = add_sft(plan, start, use.sft)
-    last = add_rounds(
-        plan,
-        start,
-        tuned,
-        Rounds(
-            number=rounds,
-            preferences=use.preference_collection,
-            reward_modeling=use.reward_modeling,
-            rejection_sampling=use.rejection_sampling,
-            red_teaming=use.red_teaming,
-        ),
-    )
+    last = add_rounds(plan, start, use, rounds)
     distilled = plan.add(
         context_distillation.CONTEXT_DISTILLATION,
         use.context_distillation,
@@ -315,17 +295,5 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
         ),
     )
     plan.models["ghost_attention"] = held.model
-    optimised = plan.add(
-        ppo.PPO,
-        use.ppo,
-        ppo.Inputs(
-            tokenizer=tokenizer,
-            policy=held.model,
-            rewards=last.rewards.models,
-            guard=last.rewards.guard_rm,
-            prompts=world.prompts,
-            ghost=held.dialogues,
-        ),
-    )
-    add_end(plan, start, last, use.evaluating, final=optimised.model, rounds=round_names(rounds))
+    add_end(plan, start, last, use, held.dialogues)
     return plan

@@ -1,20 +1,22 @@
-"""What recipes share: rounds of preferences, reward models and rejection sampling; the evaluation.
+"""What recipes share: SFT, rounds of preferences, reward models and samples; PPO, evaluation.
 
 Source: arXiv 2307.09288, Figure 4 and Section 3.2.3 (rounds).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from camelid.data.held_out import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
+from camelid.errors import ConfigError
 from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
 from camelid.simulation.config import WorldConfig
 from camelid.stages import (
     evaluating,
+    ppo,
     preference_collection,
     red_teaming,
     rejection_sampling,
@@ -37,62 +39,63 @@ class Start:
     world: Json[WorldConfig] | None = None
 
 
+class Comparisons(Protocol):
+    """Preferences to learn from: freshly collected, or those that a recipe has from the start."""
+
+    preferences: Rows[Preference]
+    test_preferences: Rows[Preference]
+    guard_preferences: Rows[Preference]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparisons:
-    """Preferences that a recipe has from the start, in place of collecting them."""
+class Settings:
+    """Settings of the stages that all recipes have."""
 
-    train: Rows[Preference]
-    test: Rows[Preference]
-    guard: Rows[Preference]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rounds:
-    """Settings of the stages of every round."""
-
-    number: int
-    preferences: preference_collection.Config | Comparisons
+    sft: FineTuningConfig
+    preference_collection: preference_collection.Config | Comparisons
     """How fresh preferences are collected each round, or those that there are."""
     reward_modeling: reward_modeling.Config
     rejection_sampling: rejection_sampling.Config
     red_teaming: red_teaming.Config
+    ppo: ppo.Config
+    evaluating: evaluating.Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastRound:
-    """What the last round leaves."""
+    """What the rounds leave."""
 
+    names: tuple[str, ...]
+    """Of all rounds: `v1`, `v2`, ..."""
     model: ModelFolder
     rewards: reward_modeling.Outputs
     bests: Rows[Dialogue]
 
 
-def add_sft(plan: Plan, start: Start, config: FineTuningConfig) -> sft.Outputs:
-    """Add supervised fine-tuning and name the models so far."""
+def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRound:
+    """Add supervised fine-tuning, then so many rounds V1, V2, ...
+
+    In each the two latest variants answer and the latest model is tuned.
+    """
+    if number < 1:
+        raise ConfigError(f"--rounds {number}: at least 1 round needed.")
     tuned = plan.add(
         sft.SFT,
-        config,
+        use.sft,
         sft.Inputs(tokenizer=start.tokenizer, base=start.base, demonstrations=start.demonstrations),
     )
     plan.tokenizer = start.tokenizer
     plan.models |= {"base": start.base, "sft": tuned.model}
-    return tuned
-
-
-def add_rounds(plan: Plan, start: Start, tuned: sft.Outputs, rounds: Rounds) -> LastRound:
-    """Add the rounds V1, V2, ...: the two latest variants answer, the latest model is tuned."""
     older, latest = tuned.epoch1, tuned.model
     collected: list[Comparisons] = []
     attacks: list[Rows[red_teaming.RedTeamRow]] = []
     bests: Rows[Dialogue] | None = None
-    for number in range(1, rounds.number + 1):
-        name = f"v{number}"
-        if isinstance(rounds.preferences, Comparisons):
-            collected = [rounds.preferences]
-        else:
-            asked = plan.add(
+    names = tuple(f"v{n}" for n in range(1, number + 1))
+    for now, name in enumerate(names, 1):
+        if isinstance(use.preference_collection, preference_collection.Config):
+            fresh = plan.add(
                 preference_collection.PREFERENCE_COLLECTION,
-                rounds.preferences,
+                use.preference_collection,
                 preference_collection.Inputs(
                     tokenizer=start.tokenizer,
                     prompts=start.prompts,
@@ -100,33 +103,29 @@ def add_rounds(plan: Plan, start: Start, tuned: sft.Outputs, rounds: Rounds) -> 
                     newer=latest,
                     held_out=start.held_out,
                     world=start.world,
-                    round=number,
+                    round=now,
                 ),
                 within=name,
             )
-            collected.append(
-                Comparisons(
-                    train=asked.preferences,
-                    test=asked.test_preferences,
-                    guard=asked.guard_preferences,
-                )
-            )
-        guards = collected if number == rounds.number else []
+            collected.append(fresh)
+        else:
+            collected = [use.preference_collection]
+        guards = collected if now == number else []
         rewards = plan.add(
             reward_modeling.REWARD_MODELING,
-            rounds.reward_modeling,
+            use.reward_modeling,
             reward_modeling.Inputs(
                 tokenizer=start.tokenizer,
                 chat_model=latest,
-                preferences=tuple(found.train for found in collected),
-                test_preferences=tuple(found.test for found in collected),
-                guard_preferences=tuple(found.guard for found in guards),
+                preferences=tuple(found.preferences for found in collected),
+                test_preferences=tuple(found.test_preferences for found in collected),
+                guard_preferences=tuple(found.guard_preferences for found in guards),
             ),
             within=name,
         )
         sampled = plan.add(
             rejection_sampling.REJECTION_SAMPLING,
-            rounds.rejection_sampling,
+            use.rejection_sampling,
             rejection_sampling.Inputs(
                 tokenizer=start.tokenizer,
                 base=start.base,
@@ -136,40 +135,32 @@ def add_rounds(plan: Plan, start: Start, tuned: sft.Outputs, rounds: Rounds) -> 
                 demonstrations=start.demonstrations,
                 earlier_bests=bests,
                 held_out=start.held_out,
-                round=number,
+                round=now,
             ),
             within=name,
         )
         attacked = plan.add(
             red_teaming.RED_TEAMING,
-            rounds.red_teaming,
+            use.red_teaming,
             red_teaming.Inputs(
                 tokenizer=start.tokenizer,
                 model=sampled.model,
                 prompts=start.prompts,
                 earlier=tuple(attacks),
-                round=number,
+                round=now,
             ),
             within=name,
         )
         attacks.append(attacked.attacks)
         older, latest, bests = latest, sampled.model, sampled.bests
         plan.models[name] = latest
-    if bests is None:
-        raise ValueError("at least one round")
-    return LastRound(model=latest, rewards=rewards, bests=bests)
+    return LastRound(names=names, model=latest, rewards=rewards, bests=sampled.bests)
 
 
 def add_end(
-    plan: Plan,
-    start: Start,
-    last: LastRound,
-    config: evaluating.Config,
-    *,
-    final: ModelFolder,
-    rounds: Sequence[str],
+    plan: Plan, start: Start, last: LastRound, use: Settings, ghost: Rows[Dialogue] | None = None
 ) -> None:
-    """Add the evaluation of all models, and the report.
+    """Add PPO from the newest model, the evaluation of all models, and the report.
 
     The last model is compared with the one it started from.
 
@@ -177,28 +168,34 @@ def add_end(
         plan: Where to add.
         start: Where the recipe began.
         last: The last round, whose reward models score.
-        config: Settings of the evaluation.
-        final: The last model.
-        rounds: Names of the models after each round.
+        use: Settings.
+        ghost: Dialogues of Ghost Attention, where the recipe has it.
     """
-    reference = list(plan.models)[-1]
-    plan.models["final"] = final
+    reference, policy = list(plan.models.items())[-1]
+    optimised = plan.add(
+        ppo.PPO,
+        use.ppo,
+        ppo.Inputs(
+            tokenizer=start.tokenizer,
+            policy=policy,
+            rewards=last.rewards.models,
+            guard=last.rewards.guard_rm,
+            prompts=start.prompts,
+            ghost=ghost,
+        ),
+    )
+    plan.models["final"] = optimised.model
     plan.add(
         evaluating.EVALUATING,
-        config,
+        use.evaluating,
         evaluating.Inputs(
             tokenizer=start.tokenizer,
             models=tuple(plan.models.items()),
             references=(("final", reference),),
-            rounds=tuple(rounds),
+            rounds=last.names,
             rewards=last.rewards.models,
             guard=last.rewards.guard_rm,
             prompts=start.prompts,
         ),
     )
     add_report(plan)
-
-
-def round_names(number: int) -> list[str]:
-    """Return `v1`, `v2`, ..."""
-    return [f"v{n}" for n in range(1, number + 1)]

@@ -14,15 +14,7 @@ from camelid.errors import ConfigError
 from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
 from camelid.plan import Plan
-from camelid.recipes.rounds import (
-    Comparisons,
-    Rounds,
-    Start,
-    add_end,
-    add_rounds,
-    add_sft,
-    round_names,
-)
+from camelid.recipes.rounds import Settings, Start, add_end, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.sources import public_data
 from camelid.sources import weights as weights_stage
@@ -72,38 +64,18 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: in
         demonstrations=public.demonstrations,
         prompts=public.prompts,
     )
-    tuned = add_sft(plan, start, _tuning(5e-5, epochs=1))
-    last = add_rounds(
-        plan,
-        start,
-        tuned,
-        Rounds(
-            number=rounds,
-            preferences=Comparisons(
-                train=public.preferences,
-                test=public.test_preferences,
-                guard=public.guard_preferences,
-            ),
-            reward_modeling=_REWARD_MODELING,
-            rejection_sampling=_REJECTION_SAMPLING,
-            red_teaming=red_teaming.Config(prompts=40, sampling=REPLY, judge=StandInJudge()),
+    use = Settings(
+        sft=_tuning(5e-5, epochs=1),
+        preference_collection=public,
+        reward_modeling=_REWARD_MODELING,
+        rejection_sampling=_REJECTION_SAMPLING,
+        red_teaming=red_teaming.Config(prompts=40, sampling=REPLY, judge=StandInJudge()),
+        ppo=_PPO,
+        evaluating=evaluating.Config(
+            sampling=REPLY, adversarial=60, dialogue=220, judge=StandInJudge()
         ),
     )
-    optimised = plan.add(
-        ppo.PPO,
-        _PPO,
-        ppo.Inputs(
-            tokenizer=given.tokenizer,
-            policy=last.model,
-            rewards=last.rewards.models,
-            guard=last.rewards.guard_rm,
-            prompts=public.prompts,
-        ),
-    )
-    evaluation = evaluating.Config(
-        sampling=REPLY, adversarial=60, dialogue=220, judge=StandInJudge()
-    )
-    add_end(plan, start, last, evaluation, final=optimised.model, rounds=round_names(rounds))
+    add_end(plan, start, add_rounds(plan, start, use, rounds), use)
     return plan
 
 

@@ -19,34 +19,17 @@ class Power:
 
     watts: float
     pue: float = 1.1
+    """Power usage effectiveness of the building, at least 1."""
     intensity: float = 0.385
+    """Carbon intensity in kg CO2eq per kWh."""
 
+    def kwh(self, seconds: float) -> float:
+        """Energy in kWh of so many measured seconds."""
+        return seconds / 3600 * self.watts / 1000 * self.pue
 
-def energy_kwh(seconds: float, watts: float, pue: float = 1.1) -> float:
-    """Energy in kWh.
-
-    Args:
-        seconds: Measured time in seconds.
-        watts: Stated power of the devices in watts.
-        pue: Power usage effectiveness of the building, at least 1.
-
-    Source: arXiv 2307.09288, Table 2 (caption).
-    """
-    return seconds / 3600 * watts / 1000 * pue
-
-
-def carbon_tonnes(hours: float, watts: float, pue: float = 1.1, intensity: float = 0.385) -> float:
-    """Carbon in tonnes of CO2 equivalent.
-
-    Args:
-        hours: Device hours.
-        watts: Stated power of one device in watts.
-        pue: Power usage effectiveness of the building.
-        intensity: Carbon intensity in kg CO2eq per kWh.
-
-    Source: arXiv 2307.09288, Table 2; formula of arXiv 2302.13971, Section 6.
-    """
-    return energy_kwh(hours * 3600, watts, pue) * intensity / 1000
+    def carbon_kg(self, seconds: float) -> float:
+        """Carbon in kg of CO2 equivalent of so many measured seconds."""
+        return self.kwh(seconds) * self.intensity
 
 
 def stated_power(manifest: Manifest) -> Power:

@@ -74,11 +74,7 @@ def index(here: Mapping[str, str], absent: Mapping[str, str]) -> list[Artefact]:
             note = f"{absent[name]}; {note}"
         found.append(
             Artefact(
-                name=name,
-                description=entry.shows,
-                status=status,
-                note=note,
-                anchor=here.get(name),
+                name=name, description=entry.shows, status=status, note=note, anchor=here.get(name)
             )
         )
     return found

@@ -47,8 +47,7 @@ def energy_and_carbon(run: FinishedRun) -> Table:
     total = [0.0, 0.0, 0.0]
     peak = 0.0
     for name, stage in run.trained.items():
-        used = energy.energy_kwh(stage.seconds, power.watts, power.pue)
-        costs = (stage.seconds, used, used * power.intensity)
+        costs = (stage.seconds, power.kwh(stage.seconds), power.carbon_kg(stage.seconds))
         total = [sum(pair) for pair in zip(total, costs, strict=True)]
         peak = max(peak, stage.peak_memory_gib)
         memory = stage.peak_memory_gib

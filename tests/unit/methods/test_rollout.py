@@ -14,7 +14,7 @@ from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.losses import log_probabilities, logit
-from camelid.methods.rollout import RolloutSettings, make_rollout, mini_batches
+from camelid.methods.rollout import Models, RolloutSettings, make_rollout, mini_batches
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
@@ -82,7 +82,7 @@ def scene():
     helpfulness, safety, guard = (make_reward_model(seed).double() for seed in (4, 5, 6))
     replies = make_replies()
     pair = RewardPair(helpfulness, safety, THRESHOLD)
-    rollout = make_rollout(model, reference, pair, guard, replies, settings=SETTINGS)
+    rollout = make_rollout(Models(model, reference, pair, guard), replies, SETTINGS)
     return SimpleNamespace(
         model=model, reference=reference, pair=pair, guard=guard, replies=replies, rollout=rollout
     )
@@ -177,14 +177,8 @@ def test_guard_only_watches(scene):
         values_L = scene.guard.values(torch.tensor([reply.sequence]))[0]
         scores.append(float(values_L[-1]))
     assert scene.rollout.summary.guard_reward == pytest.approx(sum(scores) / 7, rel=1e-6)
-    again = make_rollout(
-        scene.model,
-        scene.reference,
-        scene.pair,
-        make_reward_model(9).double(),
-        scene.replies,
-        settings=SETTINGS,
-    )
+    other = Models(scene.model, scene.reference, scene.pair, make_reward_model(9).double())
+    again = make_rollout(other, scene.replies, SETTINGS)
     assert torch.equal(again.advantages_BA, scene.rollout.advantages_BA)
     assert again.summary.guard_reward != scene.rollout.summary.guard_reward
 
@@ -287,14 +281,8 @@ def learn(longest, sign):
     def batches():
         for iteration in range(ITERATIONS):
             replies = sample_replies(policy, OneToken(), prompts, sampling, seed=iteration)
-            rollout = make_rollout(
-                model,
-                reference,
-                TableOfRewards(),
-                critic,
-                replies,
-                settings=settings,
-            )
+            models = Models(model, reference, TableOfRewards(), critic)
+            rollout = make_rollout(models, replies, settings)
             rollouts.append(rollout)
             for group in mini_batches(rollout, ROWS // 2, ROWS // 4):
                 yield [

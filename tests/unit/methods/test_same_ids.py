@@ -82,8 +82,7 @@ def fine_tuning_row(chat, monkeypatch, workshop):
             [dialogue],
             config,
             workshop.context(),
-            to=outputs.model,
-            metrics=outputs.metrics,
+            outputs=outputs,
         )
     [batch] = seen
     length = int((batch.documents_BL[0] >= 0).sum())
@@ -196,8 +195,7 @@ def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, workshop, policy
             dialogues,
             config,
             workshop.context(),
-            to=outputs.model,
-            metrics=outputs.metrics,
+            outputs=outputs,
         )
 
     if policy == "error":

@@ -13,12 +13,11 @@ import pytest
 
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.recipes import RECIPES
-from camelid.report.energy import Power, carbon_tonnes, energy_kwh, stated_power
+from camelid.report.energy import Power, stated_power
 from camelid.report.pipeline_graph import dependencies, direct_edges
 from camelid.run.finished import FinishedRun
 from camelid.stages.evaluating import EVALUATING
-from camelid.stages.rejection_sampling import REJECTION_SAMPLING
-from camelid.stages.rejection_sampling import report as rejection_report
+from camelid.stages.rejection_sampling import REJECTION_SAMPLING, rewards_by_prompt
 
 Z = 1.959963984540054
 STRENGTHS = ("significantly_better", "better", "slightly_better", "negligibly_better")
@@ -113,10 +112,11 @@ def test_carbon_is_table_2():
     }
     total = 0.0
     for hours, watts, tonnes in sizes.values():
-        assert carbon_tonnes(hours, watts) == pytest.approx(tonnes, abs=5e-5)
-        total += carbon_tonnes(hours, watts)
+        carbon = Power(watts=watts).carbon_kg(3600 * hours) / 1000
+        assert carbon == pytest.approx(tonnes, abs=5e-5)
+        total += carbon
     assert total == pytest.approx(539.0010, abs=5e-5)
-    assert energy_kwh(3600, 1000, 1.5) == pytest.approx(1.5)
+    assert Power(watts=1000, pue=1.5).kwh(3600) == pytest.approx(1.5)
 
 
 def test_expectations_over_subsets_equal_the_plain_average():
@@ -375,7 +375,7 @@ def test_an_answer_that_was_cut_counts_as_zero(varied, seen):
     rows = lines(varied / "v2/rejection_sampling/samples.jsonl")
     assert {row["stop_reason"] for row in rows} == {"stop", "length"}
     stage = seen.of(REJECTION_SAMPLING).last
-    found = rejection_report._by_prompt(stage.rows(stage.outputs.samples))
+    found = rewards_by_prompt(stage.rows(stage.outputs.samples))
     for group, expected in zip(found, by_prompt(rows), strict=True):
         assert group == pytest.approx(expected)
 

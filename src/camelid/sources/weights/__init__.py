@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.model.config import ModelConfig
+from camelid.report.model_table import model_table
+from camelid.run.finished import Found
+from camelid.run.item import StageReport, Table
 from camelid.run.place import ModelFolder, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import NoInputs, StageKind
 from camelid.tokenization.vocabulary import ChatFormatName
@@ -50,6 +53,20 @@ class Result:
     model: ModelConfig
 
 
+Seen = Found[Config, NoInputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+def _caption(seen: Seen) -> str:
+    result = seen.last.result
+    return f"Given weights: {result.name} ({result.file}), licence {result.license}."
+
+
+@REPORT.item("run", "The model", _caption, "Table 1", card="Model Details")
+def _model(seen: Seen) -> Table:
+    return model_table(seen.last.result.model)
+
+
 WEIGHTS = StageKind(
     name="weights",
     config=Config,
@@ -57,5 +74,5 @@ WEIGHTS = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.sources.weights.stage:run",
-    report="camelid.sources.weights.report:REPORT",
+    report=REPORT,
 )

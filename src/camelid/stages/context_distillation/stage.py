@@ -59,15 +59,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     outputs.dialogues.write(dialogues)
     tuned = None
     if dialogues:
-        tuned = fine_tune(
-            model,
-            chat,
-            dialogues,
-            config.fine_tuning,
-            context,
-            to=outputs.model,
-            metrics=outputs.metrics,
-        )
+        tuned = fine_tune(model, chat, dialogues, config.fine_tuning, context, outputs=outputs)
     else:
         outputs.metrics.write([])
         context.progress.note("no distilled answer scored above its original; nothing is trained")

@@ -64,12 +64,7 @@ def _judged(seen: Seen, text: str = "") -> str:
     return f"Judge: {judge(seen)}. {text}Brackets and bars: 95 % intervals."
 
 
-@REPORT.item(
-    "results",
-    "Models on the same held-out prompts",
-    _judged,
-    card="Evaluation Results",
-)
+@REPORT.item("results", "Models on the same held-out prompts", _judged, card="Evaluation Results")
 def model_changes(seen: Seen) -> Table:
     """What each model version does on the same held-out prompts."""
     values: tuple[Value, ...] = (
@@ -126,11 +121,7 @@ def evaluation_prompts(seen: Seen) -> Table:
 
 
 @REPORT.item(
-    "safety",
-    "Violations by risk category",
-    _judged,
-    stands_for=("Figure 19",),
-    safety=True,
+    "safety", "Violations by risk category", _judged, stands_for=("Figure 19",), safety=True
 )
 def violations_by_category(seen: Seen) -> Table:
     """Violations of every chat model by risk category, on the same prompts."""

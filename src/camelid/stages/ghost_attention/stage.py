@@ -83,13 +83,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     bests.sort(key=lambda d: derive_seed(context.seed, d.id))
     mixed_in = bests[: round(config.bests_per_dialogue * len(dialogues))]
     tuned = fine_tune(
-        model,
-        chat,
-        dialogues + mixed_in,
-        config.fine_tuning,
-        context,
-        to=outputs.model,
-        metrics=outputs.metrics,
+        model, chat, dialogues + mixed_in, config.fine_tuning, context, outputs=outputs
     )
     outputs.recall.write([*work.recall.read_some(), *measure_recall(talker, test, "after")])
     return Result(

@@ -7,7 +7,6 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -15,13 +14,10 @@ from camelid.data.records import Prompt, RolloutSummary, Split
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.replies import Reply, fitting_prompts, sample_replies
-from camelid.inference.rewards import RewardPair
 from camelid.methods.ghost_attention import as_ppo_prompts
 from camelid.methods.prompts import Chosen, choose_prompts
-from camelid.methods.rollout import Rollout, RolloutSettings, make_rollout, mini_batches
+from camelid.methods.rollout import Models, Rollout, RolloutSettings, make_rollout, mini_batches
 from camelid.model.actor_critic import ActorCritic
-from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import Transformer
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
@@ -30,14 +26,6 @@ from camelid.tokenization.chat import load_chat_format
 from camelid.train.fitting import Fitting, Module
 from camelid.train.metrics import RowsFile
 from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch
-
-
-@dataclass(frozen=True, slots=True)
-class _Models:
-    actor_critic: ActorCritic
-    reference: Transformer
-    rewards: RewardPair
-    guard: RewardModel
 
 
 class _Session:
@@ -50,7 +38,7 @@ class _Session:
         policy = load_transformer(inputs.policy.path, runtime)
         critic = load_reward_model(inputs.rewards.helpfulness.path, runtime)
         torch.nn.init.zeros_(critic.head.weight)
-        self.models = _Models(
+        self.models = Models(
             ActorCritic(policy, critic),
             load_transformer(inputs.policy.path, runtime).requires_grad_(False),
             load_rewards(inputs.rewards, runtime),
@@ -95,17 +83,9 @@ class _Session:
 
     def rollout(self, iteration: int) -> Rollout:
         """Sample, score and prepare one batch."""
-        models = self.models
         seed = derive_seed(self.context.seed, "rollout", iteration)
         replies = self.sample(self.prompts_of(iteration), seed)
-        return make_rollout(
-            models.actor_critic,
-            models.reference,
-            models.rewards,
-            models.guard,
-            replies,
-            settings=self.settings,
-        )
+        return make_rollout(self.models, replies, self.settings)
 
     def validate(self) -> tuple[float, float]:
         """Return the mean reward and guard reward on the validation prompts."""

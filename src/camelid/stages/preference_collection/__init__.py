@@ -9,11 +9,14 @@ replies that are cut or name a held-out term. Who annotates is handed in by the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from camelid.data.annotation import Annotator
 from camelid.data.held_out import HeldOut
-from camelid.data.records import Preference, PreferenceStatistics, Prompt
+from camelid.data.records import STRENGTHS, Preference, PreferenceStatistics, Prompt
+from camelid.run.finished import Found
+from camelid.run.item import Cell, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -80,6 +83,67 @@ class Result:
     counts: dict[str, int]
 
 
+Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+PAPER = ("the paper (Meta)", 1_418_091, 3.9, 798.5, 31.4, 234.1)
+
+
+@REPORT.item(
+    "data",
+    "Preferences",
+    lambda seen: f"By {annotators(seen)}.",
+    "Table 6",
+    "Table 26",
+    "Figure 25",
+    card="Training Data",
+)
+def preference_statistics(seen: Seen) -> Table:
+    """Tables 6 and 26 and Figure 25: comparisons by round with the shares of the strengths."""
+    rows: list[tuple[Cell, ...]] = []
+    for stage in seen.stages:
+        found = stage.result.statistics
+        shares = (
+            f"{100 * found.strength.get(strength, 0) / max(1, found.comparisons):.0f} %"
+            for strength in STRENGTHS
+        )
+        rows.append(
+            (
+                stage.part,
+                found.comparisons,
+                found.turns_per_dialogue,
+                found.tokens_per_example,
+                found.tokens_in_prompt,
+                found.tokens_in_response,
+                *shares,
+            )
+        )
+    rows.append((*PAPER, *([None] * len(STRENGTHS))))
+    names = ("data", "comparisons", "turns per dialogue", "tokens per example",
+             "tokens in prompt", "tokens in response")  # fmt: skip
+    return Table(columns=(*names, *STRENGTHS), rows=rows)
+
+
+def annotators(seen: Seen) -> str:
+    """Who labelled, as a phrase."""
+    names = {
+        row.annotator
+        for stage in seen.stages
+        for row in stage.rows(stage.outputs.preferences)
+        if not row.simulated
+    }
+    return ", ".join(sorted(names)) or "simulated annotators"
+
+
+@REPORT.notices
+def _notices(seen: Seen) -> Iterable[str]:
+    if annotators(seen) == "simulated annotators":
+        yield (
+            "The annotators are simulated: programs that see the exact judge's score through noise "
+            "and bias. No person labelled, rated or attacked anything here."
+        )
+
+
 PREFERENCE_COLLECTION = StageKind(
     name="preference_collection",
     config=Config,
@@ -87,5 +151,5 @@ PREFERENCE_COLLECTION = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.stages.preference_collection.stage:run",
-    report="camelid.stages.preference_collection.report:REPORT",
+    report=REPORT,
 )

@@ -7,11 +7,19 @@ from its neighbours (masking within a row is not specified in the paper: Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from camelid.data.records import MetricsRow
 from camelid.data.rendered import Order
 from camelid.model.config import ModelConfig
+from camelid.report import figure
+from camelid.report.estimates import measure
+from camelid.report.model_table import model_table
+from camelid.run.finished import Finished, Found
+from camelid.run.item import Drawing, Measure, NotApplicableError, StageReport, Table
 from camelid.run.place import (
     Corpus,
     ModelFolder,
@@ -88,6 +96,69 @@ class Result:
     padding_share: float
 
 
+Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+def _millions(
+    stage: Finished[Config, Inputs, Outputs, Result], steps: Iterable[int]
+) -> list[float]:
+    """Tokens seen after each step, in millions."""
+    a_step = stage.result.tokens / stage.result.steps
+    return [step * a_step / 1e6 for step in steps]
+
+
+@REPORT.item("run", "Pretraining", "Loss of each step, and on the validation corpus.", "Figure 5")
+def training_loss(seen: Seen) -> Drawing:
+    """Figure 5: training perplexity against tokens."""
+    several = len(seen.stages) > 1
+    with figure.figure(height=3) as ((axes,), out):
+        for index, stage in enumerate(seen.stages):
+            checked = stage.rows(stage.outputs.validation)
+            if not several:
+                rows = stage.rows(stage.outputs.metrics)
+                tokens = _millions(stage, (row.step for row in rows))
+                axes.plot(tokens, np.exp([row.loss for row in rows]), label="training")
+            axes.plot(
+                _millions(stage, (row.step for row in checked)),
+                np.exp([row.loss for row in checked]),
+                "o-" if several else "o",
+                color=figure.colour(index if several else 1),
+                label=stage.part if several else "validation",
+            )
+        kind = "validation perplexity" if several else "perplexity"
+        axes.set(yscale="log", xlabel="training tokens (millions)", ylabel=f"{kind} (a token)")
+        figure.plain_numbers(axes.yaxis)
+        figure.legend(axes)
+    return out[0]
+
+
+@REPORT.item(
+    "run", "The model", "Settings and result of pretraining.", "Table 1", card="Model Details"
+)
+def _model(seen: Seen) -> Table:
+    if len(seen.stages) > 1:
+        raise NotApplicableError("this run holds several models")
+    stage = seen.last
+    return model_table(
+        stage.config.model,
+        tokens=stage.result.tokens,
+        learning_rate=stage.config.optimizer.learning_rate,
+    )
+
+
+@REPORT.measures
+def _measures(seen: Seen) -> Iterable[Measure]:
+    if len(seen.stages) == 1:
+        result = seen.last.result
+        yield measure(
+            "pretraining.validation_perplexity",
+            "perplexity",
+            lambda: (result.validation_perplexity, result.validation_tokens),
+            headline=("validation perplexity", "pretraining"),
+        )
+
+
 _BASE = "Section 2.2"
 PRETRAINING = StageKind(
     name="pretraining",
@@ -96,7 +167,7 @@ PRETRAINING = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.stages.pretraining.stage:run",
-    report="camelid.stages.pretraining.report:REPORT",
+    report=REPORT,
     paper={
         **paper_optimizer("3e-4 (7B, 13B), 1.5e-4 (34B, 70B)", _BASE),
         "optimizer.schedule": PaperValue("cosine", _BASE),

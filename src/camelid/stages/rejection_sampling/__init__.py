@@ -7,10 +7,18 @@ steps. The sampling temperature is tuned anew each round on some of the prompts.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from camelid.data.held_out import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
+from camelid.methods.best_of import expected_max, expected_median
+from camelid.report import figure
+from camelid.run.finished import Found
+from camelid.run.item import Drawing, StageReport
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -92,6 +100,69 @@ class Result:
     mean_median_reward: float | None
 
 
+Seen = Found[Config, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+@REPORT.item(
+    "rlhf",
+    "Best and median of N",
+    "Scored by that round's reward models. Mean over all subsets of N samples; a "
+    "cut answer counts as 0.",
+    "Figure 7",
+)
+def best_of_n(seen: Seen) -> Drawing:
+    """Figure 7: mean of the best and of the median reward of N samples a prompt."""
+    with figure.figure(height=3.2) as ((axes,), out):
+        for i, stage in enumerate(seen.stages):
+            samples = stage.rows(stage.outputs.samples)
+            groups = rewards_by_prompt(samples)
+            counts = _counts(groups)
+            for style, compute, label in (
+                ("o-", expected_max, "best"),
+                ("s--", expected_median, "median"),
+            ):
+                values = [np.mean([compute(g, n) for g in groups]) for n in counts]
+                axes.plot(
+                    counts, values, style, color=figure.colour(i), label=f"{stage.part} {label}"
+                )
+        axes.set(xlabel="samples a prompt, N", ylabel="mean reward R_c (0 to 1)")
+        figure.legend(axes)
+    return out[0]
+
+
+def rewards_by_prompt(rows: Sequence[Sample | TuningRow]) -> list[list[float]]:
+    """Rewards R_c by prompt; an answer that was cut cannot win and counts as 0."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    scores = figure.scores([row.reward for row in rows]).tolist()
+    for row, score in zip(rows, scores, strict=True):
+        groups[row.prompt_id].append(score if row.stop_reason == "stop" else 0.0)
+    return list(groups.values())
+
+
+def _counts(groups: Iterable[Sequence[float]]) -> range:
+    return range(1, min(len(values) for values in groups) + 1)
+
+
+@REPORT.item(
+    "rlhf", "Best of N by temperature", "Scored by the last round's reward models.", "Figure 8"
+)
+def temperatures(seen: Seen) -> Drawing:
+    """Figure 8: mean best reward against N for each temperature."""
+    by_temperature: dict[float, list[TuningRow]] = defaultdict(list)
+    for row in seen.last.rows(seen.last.outputs.tuning):
+        by_temperature[row.temperature].append(row)
+    with figure.figure(height=3.2) as ((axes,), out):
+        for i, (temperature, rows) in enumerate(sorted(by_temperature.items())):
+            groups = rewards_by_prompt(rows)
+            counts = _counts(groups)
+            values = [np.mean([expected_max(g, n) for g in groups]) for n in counts]
+            axes.plot(counts, values, "o-", color=figure.colour(i), label=f"T = {temperature:g}")
+        axes.set(xlabel="samples a prompt, N", ylabel="mean best reward R_c (0 to 1)")
+        figure.legend(axes)
+    return out[0]
+
+
 _SECTION = "Section 3.2.3"
 REJECTION_SAMPLING = StageKind(
     name="rejection_sampling",
@@ -100,7 +171,7 @@ REJECTION_SAMPLING = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.stages.rejection_sampling.stage:run",
-    report="camelid.stages.rejection_sampling.report:REPORT",
+    report=REPORT,
     paper={
         "samples": PaperValue("10 to 100 explored, K not stated", _SECTION),
         "temperatures": PaperValue("1.2 to 1.3 best, re-tuned", _SECTION),

@@ -98,8 +98,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         demonstrations + bests,
         config.fine_tuning,
         context,
-        to=outputs.model,
-        metrics=outputs.metrics,
+        outputs=outputs,
     )
     rewards_by_prompt = finished_rewards(samples)
     return Result(

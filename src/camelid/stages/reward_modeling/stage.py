@@ -139,10 +139,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     models, guard = [outputs.helpfulness_rm, outputs.safety_rm], None
     if inputs.guard_preferences:
         guard = trainer.train(
-            _read(inputs.guard_preferences),
-            0.0,
-            to=outputs.guard_rm,
-            metrics=outputs.metrics_guard,
+            _read(inputs.guard_preferences), 0.0, to=outputs.guard_rm, metrics=outputs.metrics_guard
         )
         models.append(outputs.guard_rm)
     rows, too_long = _test(trainer, _read(inputs.test_preferences), models)

@@ -12,14 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, MetricsRow
-from camelid.run.place import (
-    ModelFolder,
-    Rows,
-    StageInputs,
-    StageOutputs,
-    TokenizerFolder,
-    place,
-)
+from camelid.report.texts import statistics
+from camelid.run.finished import Found
+from camelid.run.item import StageReport, Table
+from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
 from camelid.train.config import FineTuned, FineTuningConfig
@@ -50,6 +46,21 @@ class Result:
     safety_dialogues: int
 
 
+Seen = Found[FineTuningConfig, Inputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+@REPORT.item(
+    "run",
+    "Supervised fine-tuning",
+    "What was trained on; targets are the tokens of answers.",
+    anchor="supervised-fine-tuning",
+    folded=True,
+)
+def _statistics(seen: Seen) -> Table:
+    return statistics(seen.last.result)
+
+
 _SECTION = "Section 3.1"
 SFT = StageKind(
     name="sft",
@@ -58,7 +69,7 @@ SFT = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.stages.sft.stage:run",
-    report="camelid.stages.sft.report:REPORT",
+    report=REPORT,
     paper={
         "optimizer.learning_rate": PaperValue("2e-5", _SECTION),
         "optimizer.schedule": PaperValue("cosine", _SECTION),

@@ -21,16 +21,7 @@ def run(
     model = load_transformer(inputs.base.path, context.runtime)
     # Kept in the work folder: a resumed process may begin after the first epoch.
     first = context.work / outputs.epoch1.name
-    tuned = fine_tune(
-        model,
-        chat,
-        dialogues,
-        config,
-        context,
-        to=outputs.model,
-        metrics=outputs.metrics,
-        first_epoch=first,
-    )
+    tuned = fine_tune(model, chat, dialogues, config, context, outputs=outputs, first_epoch=first)
     shutil.copytree(first, outputs.epoch1.path)
     safety = sum(dialogue.is_safety for dialogue in dialogues)
     return Result(fine_tuning=tuned, safety_dialogues=safety)

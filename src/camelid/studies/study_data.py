@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from camelid.data.records import Question
 from camelid.run.place import Corpus, Rows, StageOutputs, place
-from camelid.run.stage import NoInputs, StageKind
+from camelid.run.stage import NoInputs, StageContext, StageKind
 from camelid.simulation.config import WorldConfig
+from camelid.simulation.long_texts import mixed_corpus
+from camelid.simulation.questions import questions
+from camelid.simulation.setting import build_setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +44,17 @@ class Result:
     questions: int
 
 
+def run(config: Config, _: NoInputs, outputs: Outputs, __: StageContext) -> Result:
+    """Write the corpora and the questions."""
+    setting = build_setting(config.world)
+    sizes = {"train": config.world.documents, "validation": config.world.validation_documents}
+    for part, corpus in (("train", outputs.corpus), ("validation", outputs.validation)):
+        corpus.write(mixed_corpus(setting, config.long_share, sizes[part], part))
+    asked = list(questions(setting, config.questions, long=config.long_share > 0))
+    outputs.questions.write(asked)
+    return Result(documents=sizes["train"], questions=len(asked))
+
+
 STUDY_DATA = StageKind(
-    name="study_data",
-    config=Config,
-    inputs=NoInputs,
-    outputs=Outputs,
-    result=Result,
-    run="camelid.studies.study_data.stage:run",
+    name="study_data", config=Config, inputs=NoInputs, outputs=Outputs, result=Result, run=run
 )

@@ -7,10 +7,11 @@ pretraining corpus.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from camelid.run.place import Corpus, StageInputs, StageOutputs, TokenizerFolder, place
-from camelid.run.stage import StageKind
+from camelid.run.stage import StageContext, StageKind
 from camelid.settings import PaperValue
 
 
@@ -47,12 +48,31 @@ class Result:
     words_per_token: float
 
 
+def run(config: Config, inputs: Inputs, outputs: Outputs, _: StageContext) -> Result:
+    """Train SentencePiece on the corpus."""
+    from camelid.tokenization.chat import load_chat_format
+    from camelid.tokenization.training import train_sentencepiece
+
+    trained = train_sentencepiece(
+        inputs.corpus.path, outputs.tokenizer.path, vocabulary_size=config.vocabulary_size
+    )
+    tokenizer = load_chat_format(outputs.tokenizer.path).tokenizer
+    sample = list(itertools.islice(inputs.corpus.documents(), 2000))
+    tokens = max(1, sum(map(len, tokenizer.encode_batch(sample))))
+    return Result(
+        **trained._asdict(),
+        vocabulary_size=tokenizer.vocabulary_size,
+        characters_per_token=sum(map(len, sample)) / tokens,
+        words_per_token=sum(len(text.split()) for text in sample) / tokens,
+    )
+
+
 TOKENIZER_TRAINING = StageKind(
     name="tokenizer_training",
     config=Config,
     inputs=Inputs,
     outputs=Outputs,
     result=Result,
-    run="camelid.sources.tokenizer_training.stage:run",
+    run=run,
     paper={"vocabulary_size": PaperValue("32,000", "Section 2.2")},
 )

@@ -1,0 +1,103 @@
+"""The pocket world's data: texts, demonstrations, prompts and Ghost dialogues.
+
+Written once for a run. Everything is made by `camelid.simulation` from a seed; nothing here is real
+or comes from people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from camelid.data.held_out import HeldOut
+from camelid.data.prompts import check_disjoint
+from camelid.data.records import Dialogue, GhostDialogue, Prompt
+from camelid.report.texts import demonstrations, statistics
+from camelid.run.finished import Found
+from camelid.run.item import Example, StageReport, Table
+from camelid.run.place import Corpus, Json, Rows, StageOutputs, place
+from camelid.run.stage import NoInputs, StageContext, StageKind
+from camelid.simulation.config import WorldConfig
+from camelid.simulation.world import build_world
+
+
+class Outputs(StageOutputs):
+    """What the stage writes."""
+
+    world: Json[WorldConfig] = place("world.json")
+    corpus: Corpus = place("corpus.txt")
+    validation: Corpus = place("corpus_validation.txt")
+    demonstrations: Rows[Dialogue] = place("demonstrations.jsonl")
+    prompts: Rows[Prompt] = place("prompts.jsonl")
+    ghost_dialogues: Rows[GhostDialogue] = place("ghost_dialogues.jsonl")
+    held_out: Json[HeldOut] = place("held_out.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """Counts of the world as it is."""
+
+    entities: int
+    facts: int
+    templates: int
+    word_types: int
+    distinct_prompts: int
+    documents: int
+    demonstrations: int
+    prompts_by_split: dict[str, int]
+    prompts_by_category: dict[str, int]
+    held_out_terms: int
+    held_out_templates: int
+
+
+def run(config: WorldConfig, _: NoInputs, outputs: Outputs, __: StageContext) -> Result:
+    """Write texts, demonstrations, prompts and Ghost dialogues."""
+    world = build_world(config)
+    outputs.world.write(config)
+    outputs.corpus.write(world.corpus())
+    outputs.validation.write(world.validation_corpus())
+    prompts = world.prompts()
+    check_disjoint(prompts)
+    outputs.demonstrations.write(world.demonstrations())
+    outputs.prompts.write(prompts)
+    outputs.ghost_dialogues.write(world.ghost_dialogues())
+    outputs.held_out.write(
+        HeldOut(terms=tuple(world.held_out_terms()), templates=tuple(world.held_out_templates()))
+    )
+    return Result(**world.statistics())
+
+
+Seen = Found[WorldConfig, NoInputs, Outputs, Result]
+REPORT: StageReport[Seen] = StageReport()
+
+
+@REPORT.item("data", "Two demonstrations", "Of those that the world wrote.", "Table 5")
+def _demonstrations(seen: Seen) -> list[Example]:
+    return demonstrations(seen.last.rows(seen.last.outputs.demonstrations))
+
+
+@REPORT.item(
+    "data",
+    "The pocket world",
+    "Counted in what was written; a program wrote all of it.",
+    card="Training Data",
+    anchor="pocket-world",
+    folded=True,
+)
+def _statistics(seen: Seen) -> Table:
+    return statistics(seen.last.result)
+
+
+@REPORT.limits
+def _limits(_: Seen) -> list[str]:
+    return ["A program wrote all texts for this run; they say nothing of the real world."]
+
+
+WORLD_DATA = StageKind(
+    name="world_data",
+    config=WorldConfig,
+    inputs=NoInputs,
+    outputs=Outputs,
+    result=Result,
+    run=run,
+    report=REPORT,
+)
