@@ -21,13 +21,13 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
+from camelid.stages.weights import find_weights
 from lm_eval.models.huggingface import HFLM
 
 from camelid.benchmarks.evaluating import make_task
 from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
 from camelid.model.transformer import Transformer
-from camelid.stages.weights import find_weights
 from camelid.tokenization.tokenizer import Tokenizer
 
 TASKS = {"piqa": 16, "hellaswag": 10, "arc_challenge": 16, "mmlu_miscellaneous": 10}
