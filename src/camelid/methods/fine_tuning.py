@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from camelid.data.loader import batch_indices, steps_per_epoch
-from camelid.data.packing import pack
+from camelid.data.loader import batch_indices, pack, steps_per_epoch
 from camelid.data.records import Dialogue, MetricsRow
 from camelid.data.rendered import Rendered
 from camelid.errors import DataError

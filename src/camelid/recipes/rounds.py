@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder

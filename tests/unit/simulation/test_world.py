@@ -10,8 +10,7 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
-from camelid.data.rows import parse_record
+from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
 from camelid.errors import ConfigError
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, GhostDialogue, Prompt
 from camelid.run.place import Corpus, Json, Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageKind

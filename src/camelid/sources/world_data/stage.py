@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from camelid.data.held_out import HeldOut
-from camelid.data.prompts import check_disjoint
+from camelid.data.prompts import HeldOut, check_disjoint
 from camelid.run.stage import NoInputs, StageContext
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.world import build_world

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, DistilledPair, MetricsRow, Prompt
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (

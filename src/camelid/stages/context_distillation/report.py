@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from camelid.data.records import DistilledPair
-from camelid.evaluation.shares import share
+from camelid.evaluation.statistics import share
 from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.report.texts import cut

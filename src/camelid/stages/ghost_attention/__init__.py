@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, GhostDialogue, MetricsRow, RecallRow
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (

@@ -10,8 +10,7 @@ from functools import partial
 from typing import get_args
 
 from camelid.data.records import RecallRow, When
-from camelid.evaluation.shares import one, shares
-from camelid.evaluation.statistics import Estimate
+from camelid.evaluation.statistics import Estimate, one, shares
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
 from camelid.run.item import Cell, Example, Measure, StageReport, Table

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.annotation import Annotator
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Preference, PreferenceStatistics, Prompt
 from camelid.run.place import (
     Json,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from camelid.evaluation.shares import shares
+from camelid.evaluation.statistics import shares
 from camelid.report.estimates import percent
 from camelid.run.finished import Finished, Found
 from camelid.run.item import Cell, StageReport, Table

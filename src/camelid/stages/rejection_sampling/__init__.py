@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
 from camelid.run.place import (
     Json,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from camelid.evaluation.shares import share, shares
-from camelid.evaluation.statistics import Estimate, paired_difference
+from camelid.evaluation.statistics import Estimate, paired_difference, share, shares
 from camelid.report.estimates import measure, percent
 from camelid.report.texts import table_of
 from camelid.run.finished import Found
