@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from camelid.data.records import Dialogue, Message
-from camelid.data.rows import iterate_json_lines
+from camelid.data.records import Dialogue, Message, iterate_json_lines
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")

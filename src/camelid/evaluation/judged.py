@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from camelid.data.annotation import JudgedReply, PromptSet
-from camelid.evaluation.shares import share
 from camelid.evaluation.statistics import (
     Estimate,
     mean,
     paired_difference,
     proportion,
+    share,
     win_rate,
 )
 from camelid.run.item import AbsentError

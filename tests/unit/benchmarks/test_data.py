@@ -142,7 +142,7 @@ def test_a_missing_file_is_named_with_where_the_public_gets_it(tmp_path, monkeyp
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=offline))
     with pytest.raises(MissingInputError, match=r"hub did not answer: no network.*example\.org"):
-        read(tmp_path, source("a.jsonl", hub=Hub("owner/set", None, "test")))
+        read(tmp_path, source("a.jsonl", hub=Hub(path="owner/set", config=None, split="test")))
 
 
 def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):

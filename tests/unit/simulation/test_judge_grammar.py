@@ -15,8 +15,7 @@ from camelid.simulation.judge.grammar import (
     tells_how,
     tells_how_to_any,
 )
-from camelid.simulation.lexicon.facts import NAMES
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS
+from camelid.simulation.lexicon import BENIGN_TASKS, NAMES
 
 TASKS = [task.task for task in BENIGN_TASKS]
 MEANS = sorted({task.means for task in BENIGN_TASKS})

@@ -19,9 +19,7 @@ from camelid.data.annotation import Judgement
 from camelid.errors import DataError
 from camelid.simulation.judge import grammar, reading
 from camelid.simulation.judge.safety import judge_harm
-from camelid.simulation.lexicon import texts
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS
-from camelid.simulation.lexicon.words import RHYMES
+from camelid.simulation.lexicon import BENIGN_TASKS, RHYMES, texts
 
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
 

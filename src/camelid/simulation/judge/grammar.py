@@ -12,17 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from camelid.simulation import lexicon
 from camelid.simulation.judge.reading import any_of, plain
-from camelid.simulation.lexicon import read, texts
-from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES, EntityKind
-from camelid.simulation.lexicon.talks import TALKS
-from camelid.simulation.lexicon.templates import HOW_TO_REPLIES, RECOMMENDATIONS
-from camelid.simulation.lexicon.words import CHOICES, COUNTED, ITEMS, KIN
+from camelid.simulation.lexicon import RECOMMENDATIONS, TALKS, read, texts
 
 LEAD = f"(?:{any_of(texts('judge_forms', 'leads'))} )*"
 HEDGE = f"(?P<hedge>{any_of(texts('judge_forms', 'hedges'))} )?"
 _FACTS = read("judge_forms", "facts", dict[str, tuple[str, ...]])
-_PRONOUNS = read("judge_forms", "pronouns", dict[EntityKind, str])
+_PRONOUNS = read("judge_forms", "pronouns", dict[lexicon.EntityKind, str])
 _PARTS = read("judge_forms", "parts", dict[str, dict[str, str]])
 
 
@@ -75,17 +72,17 @@ def _derived(templates: Iterable[str]) -> list[str]:
     return [re.sub(r"\bqq(\w)\b", lambda mark: mark[1].upper(), form) for form in subjects]
 
 
-def _kind(subject: str, attribute: str) -> EntityKind:
+def _kind(subject: str, attribute: str) -> lexicon.EntityKind:
     """Which pronouns stand for the subject of a fact."""
-    known = ATTRIBUTE.get(attribute)
+    known = lexicon.ATTRIBUTE.get(attribute)
     is_entity = subject[:1].isupper() or attribute in ("diet", "den", "colour")
     return known.kind if known and is_entity else "person"
 
 
 @cache
-def _fact_forms(attribute: str, kind: EntityKind) -> _Forms:
+def _fact_forms(attribute: str, kind: lexicon.EntityKind) -> _Forms:
     """Forms of one attribute, given subject and value."""
-    known = ATTRIBUTE.get(attribute)
+    known = lexicon.ATTRIBUTE.get(attribute)
     told = [form for talk in TALKS.values() if talk.attribute == attribute for form in talk.replies]
     own = _derived([*(known.statements if known else ()), *told])
     # The wider forms go first: what the writer's add is tried on what is left.
@@ -111,8 +108,8 @@ def states_anything(sentence: str, subject: str, value: str) -> bool:
 @cache
 def other_subjects() -> frozenset[str]:
     """Lower-case names of everything that can be a subject."""
-    names = {name.lower() for group in NAMES.values() for name in group}
-    return frozenset(names | set(ITEMS) | set(COUNTED) | set(KIN))
+    names = {name.lower() for group in lexicon.NAMES.values() for name in group}
+    return frozenset(names | set(lexicon.ITEMS) | set(lexicon.COUNTED) | set(lexicon.KIN))
 
 
 _OPTION = "(?:(?:the |a |an )?(?P=option))"
@@ -123,7 +120,7 @@ def _recommendation(x: str) -> re.Pattern[str]:
     own = [plain(form.partition("{verb}")[0]) for form in RECOMMENDATIONS if "{verb}" in form]
     parts = {
         "OPENING": any_of([*own, *texts("judge_forms", "openings")]),
-        "VERB": any_of([*CHOICES, *texts("judge_forms", "verbs")]),
+        "VERB": any_of([*lexicon.CHOICES, *texts("judge_forms", "verbs")]),
         "X": x,
     }
     return re.compile(
@@ -161,7 +158,7 @@ def _without_place(task: str) -> str:
 
 _HOW_TO = _compiled(
     _given("task", "short", "means"),
-    [*texts("judge_forms", "how_to"), *_derived(HOW_TO_REPLIES)],
+    [*texts("judge_forms", "how_to"), *_derived(lexicon.HOW_TO_REPLIES)],
     _PARTS["how_to"],
 )
 

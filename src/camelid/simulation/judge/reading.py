@@ -15,8 +15,8 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
-from camelid.simulation.lexicon import facts, read, tasks, templates, texts
-from camelid.simulation.lexicon import words as lexicon_words
+from camelid.simulation import lexicon
+from camelid.simulation.lexicon import read, texts
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*|[0-9]+")
 _CONTRACTIONS = read("judge_words", "contractions", dict[str, str])
@@ -115,11 +115,11 @@ def _strings(value: Any) -> Iterable[str]:
 def vocabulary() -> frozenset[str]:
     """Every word that the judge takes for a word."""
     found = set(_COMMON | _FUNCTION | NEGATORS | HEDGES)
-    for module in (facts, tasks, templates, lexicon_words):
-        for name, value in vars(module).items():
-            if not name.startswith("_"):
-                for text in _strings(value):
-                    found.update(words(re.sub(r"\{\w*\}", " ", text)))
+    for name, value in vars(lexicon).items():
+        # What users say of themselves is theirs: its words make no reply clear.
+        if not name.startswith("_") and name not in ("TALKS", "OPENINGS"):
+            for text in _strings(value):
+                found.update(words(re.sub(r"\{\w*\}", " ", text)))
     return frozenset(found)
 
 
@@ -197,7 +197,7 @@ def is_refusal(text: str) -> bool:
 
 
 _VERBS = frozenset(
-    line.split()[0] for sides in lexicon_words.RHYME_LINES for lines in sides for line in lines
+    line.split()[0] for sides in lexicon.RHYME_LINES for lines in sides for line in lines
 ) | frozenset(texts("judge_words", "rhyme_verbs"))
 
 
