@@ -27,6 +27,7 @@ from camelid.benchmarks.evaluating import make_task
 from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.inference.models import NamedModel
 from camelid.model.transformer import Transformer
+from camelid.runtime import open_runtime
 from camelid.sources.weights.stage import find_weights
 from camelid.tokenization.tokenizer import Tokenizer
 
@@ -62,7 +63,10 @@ def ours(loaded: tuple[Transformer, Tokenizer], requests: list[Any]) -> list[tup
 def main(data: Path, rounds: int) -> None:
     """Print one line a task, and one for all."""
     path = find_weights(None)
-    loaded, theirs = NamedModel(name="smollm2", path=path).load(), peer(path)
+    loaded, theirs = (
+        NamedModel(name="smollm2", path=path).load(open_runtime("float32", None)),
+        peer(path),
+    )
     totals = [[0.0, 0.0] for _ in range(rounds)]
     for name, count in TASKS.items():
         task, _ = make_task(name, 0 if "mmlu" not in name else 5, data)

@@ -32,13 +32,14 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run of the smoke recipe, made once a session; no test may change it."""
+    from camelid.plan import make_plan
     from camelid.recipes import RECIPES
     from camelid.run.directory import RunDirectory
     from camelid.run.runner import Execution
     from camelid.run.stage import RunSettings
     from camelid.runtime import open_runtime
 
-    plan = RECIPES["smoke"]()
+    plan = make_plan(RECIPES["smoke"], {}, "--")
     plan.settings = RunSettings(threads=1)
     plan.check()
     root = tmp_path_factory.mktemp("runs") / "smoke"

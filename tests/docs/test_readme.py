@@ -90,6 +90,8 @@ def check(words: list[str]) -> None:
         CamelidError: It would be refused.
     """
     known, rest = parse(words)
+    if known.command == "run" and known.file is not None:
+        return
     if known.command in ("run", "study"):
         recipes = RECIPES if known.command == "run" else STUDIES
         name = known.recipe if known.command == "run" else known.study

@@ -110,7 +110,7 @@ def test_a_second_run_finds_everything_done(finished: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "started" not in done.stdout
     assert "camelid chat" in done.stdout
-    assert str(finished / "reporting" / "index.html") in done.stdout
+    assert str(finished / "report" / "index.html") in done.stdout
     assert (finished / "run.json").read_text() == manifest
 
 

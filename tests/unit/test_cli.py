@@ -140,7 +140,7 @@ def test_run_ends_with_the_figures_and_the_next_command(world, capsys):
     assert main(["run", "toy"]) == 0
     out = capsys.readouterr().out
     assert "\nhelpful: sft  60.0 %\n" in out
-    assert "Report: runs/toy/reporting/index.html\nNext:   camelid chat runs/toy\n" in out
+    assert "Report: runs/toy/report/index.html\nNext:   camelid chat runs/toy\n" in out
     assert main(["run", "toy"]) == 0
     assert [row.name for row in world.seen] == ["sft", "v1/tuning", "v2/tuning"]
 

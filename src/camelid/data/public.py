@@ -100,8 +100,11 @@ def conversation(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
+_SALT = "public_data" + "/"
+
+
 def _order(identifier: str) -> bytes:
-    return hashlib.sha256(f"public_data/{identifier}".encode()).digest()
+    return hashlib.sha256(f"{_SALT}{identifier}".encode()).digest()
 
 
 def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:

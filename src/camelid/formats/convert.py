@@ -19,6 +19,7 @@ from camelid.formats.folder import DOWNLOAD_AGAIN, Checkpoint, read_folder, read
 from camelid.formats.gguf import open_gguf, read_gguf, write_gguf
 from camelid.formats.huggingface import read_huggingface, write_huggingface
 from camelid.formats.meta import PARAMETERS, read_meta, write_meta
+from camelid.run.directory import MANIFEST
 from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, write_json
 from camelid.tokenization.chat import ChatFormat, chat_format_of
 from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
@@ -33,8 +34,6 @@ from camelid.tokenization.tokenizer import Tokenizer, tokenizer_from_vocabulary
 from camelid.tokenization.vocabulary import CONTROL, UNKNOWN, ChatFormatName
 
 Format = Literal["hf", "meta", "gguf"]
-_TOKENIZER_PLACES = ("tokenizer", "tokenizer_training/tokenizer", "weights/tokenizer")
-"""Where a run keeps its tokenizer."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -51,7 +50,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not (path / "config.json").is_file():
         raise MissingInputError(
             f"{path}: no model here. Needed a GGUF file, or a folder with config.json (Hugging "
-            f"Face, or a model of a run such as RUN/ppo/model) or {PARAMETERS} (Meta)."
+            f"Face, or a model of a run) or {PARAMETERS} (Meta)."
         )
     return read_folder(path) if _is_ours(path) else read_huggingface(path)
 
@@ -83,14 +82,16 @@ def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tok
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
     above = path.absolute().parents[:4] if _is_ours(path) else []
-    inside_run = [up / place for up in above for place in _TOKENIZER_PLACES]
+    # A run has one tokenizer, in a folder of the stage that made it.
+    runs = [up for up in above if (up / MANIFEST).is_file()]
+    inside_run = [file.parent for up in runs for file in sorted(up.glob(f"*/*/{TOKENIZER_FILE}"))]
     beside = [path.absolute().parent] if (path / PARAMETERS).is_file() else []
     for folder in (path, *inside_run, *beside):
         if (folder / MODEL_FILE).is_file() or (folder / TOKENIZER_FILE).is_file():
             return read_huggingface_tokenizer(folder, chat_format)
     raise MissingInputError(
         f"{path}: no tokenizer here or in its run. Name it: --tokenizer PATH of `camelid convert`, "
-        "--from_weights.weights.tokenizer PATH of `camelid run`."
+        "--weights.tokenizer PATH of `camelid run`."
     )
 
 

@@ -49,6 +49,7 @@ class RewardModel(nn.Module):
 
     @precision.setter
     def precision(self, value: Compute) -> None:
+        """Set it on the trunk."""
         self.trunk.precision = value
 
     @classmethod

@@ -1,4 +1,4 @@
-"""`model_card.md` and `safety_report.md`, filled from a run.
+"""The model card and the safety report, filled from a run.
 
 Source: arXiv 2307.09288, A.7, Table 52 (the fields of the card) and Section 4 (the order of the
 safety report).
@@ -66,7 +66,7 @@ def model_card(report: Report) -> str:
         "Ethical Considerations and Limitations": {
             "Limitations": "The model is small, knows little and can be wrong, biased or unsafe "
             "in ways that this evaluation does not reach. Programs tested it, in English. Read "
-            "safety_report.md before any use."
+            f"{report.safety_report} before any use.",
         },
     }
     lines = [f"# Model card: {manifest.recipe}", "", "Fields of Table 52 of arXiv 2307.09288."]

@@ -79,6 +79,10 @@ class Report:
     notices: Sequence[str]
     """What a reader must know first."""
     limits: Sequence[str]
+    model_card: str
+    """Name of that file beside the page."""
+    safety_report: str
+    """Name of that file beside the page."""
 
     def sections(self) -> Iterator[tuple[Section, str, list[Drawn]]]:
         """Yield anchor, title and items of every part of the page that has some."""
@@ -89,7 +93,7 @@ class Report:
 
     def index(self) -> list[index.Artefact]:
         """Return where this report stands on each artefact of the paper."""
-        here = {"Table 52": "model_card.md"}
+        here = {"Table 52": self.model_card} if self.model_card else {}
         absent: dict[str, str] = {}
         for drawn in self.drawn:
             for name in (*drawn.item.paper, *drawn.item.stands_for):
@@ -105,12 +109,19 @@ class Report:
         return {measure.key: measure.shown for measure in self.measures}
 
 
-def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) -> Report:
+def make_report(
+    run: FinishedRun,
+    *more: tuple[StageReport[FinishedRun], bool],
+    model_card: str = "",
+    safety_report: str = "",
+) -> Report:
     """Draw every item of a run's stages.
 
     Args:
         run: The run.
         more: What else is shown of the run and whether there is any of it.
+        model_card: Name of that file, where there is one.
+        safety_report: Name of that file, where there is one.
 
     Raises:
         MissingInputError: A finished stage lacks an output that it should hold.
@@ -139,7 +150,15 @@ def make_report(run: FinishedRun, *more: tuple[StageReport[FinishedRun], bool]) 
         if present:
             add(reporter, run, None)
     limits = [*notices, *limits, *GENERAL_LIMITS]
-    return Report(run=run, drawn=drawn, measures=measures, notices=notices, limits=limits)
+    return Report(
+        run=run,
+        drawn=drawn,
+        measures=measures,
+        notices=notices,
+        limits=limits,
+        model_card=model_card,
+        safety_report=safety_report,
+    )
 
 
 GENERAL_LIMITS = (

@@ -162,7 +162,7 @@ class Execution:
         for place in stage.inputs.at(self._root).places():
             if place.exists:
                 inputs[place.label] = hash_path(place.path, self._hashes.hash_file)
-            elif must_exist and not place.optional:
+            elif must_exist:
                 raise MissingInputError(f"Stage {stage.name} cannot start: {place.missing()}")
             else:
                 inputs[place.label] = None

@@ -42,7 +42,8 @@ SVG_PARTS = {"g", "path", "clippath", "use", "defs", "marker", "rect", "svg"}
 
 
 def report_of(root):
-    return make_report(FinishedRun(root, RECIPES["smoke"]().stages))
+    names = {"model_card": "model_card.md", "safety_report": "safety_report.md"}
+    return make_report(FinishedRun(root, RECIPES["smoke"]().stages), **names)
 
 
 def forget(root, *names):
@@ -269,7 +270,7 @@ def test_a_judge_without_exact_verdicts_leaves_gaps_not_zeros(smoke_copy):
     asked = [r for r in rows if (r["model"], r["set"]) == ("final", "dialogue")]
     assert found["final.reward_gain_over_start"].n == len(asked)
     assert found["final.violation_rate"].judge == name
-    assert name in report.judges
+    assert any(name in text for text in report.limits)
 
 
 def test_a_malformed_line_is_named(smoke_copy):

@@ -57,7 +57,7 @@ class DataOutputs(StageOutputs):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftInputs(StageInputs):
     rows: Corpus
-    notes: Json[Count]
+    notes: Json[Count] | None = None
     wired: str = "a"
 
 
@@ -92,6 +92,7 @@ class Toy:
         self.calls: list[str] = []
         self.stop: BaseException | None = None
         self.wired = "a"
+        self.needs_notes = False
         self.forgets = False
         kinds = {"config": NoSettings, "result": NoSettings}
         self.data_kind = StageKind(
@@ -147,7 +148,8 @@ class Toy:
     def stages(self, recipe: Recipe) -> list[PlannedStage]:
         data = PlannedStage("data", self.data_kind, NoSettings(), NoInputs())
         made = data.outputs()
-        inputs = SftInputs(rows=made.rows, notes=made.notes, wired=self.wired)
+        notes = made.notes if self.needs_notes else None
+        inputs = SftInputs(rows=made.rows, notes=notes, wired=self.wired)
         sft = PlannedStage("v1/sft", self.sft_kind, recipe.sft, inputs)
         everything = ReportInputs(stages=(StageFolder("data", ""), StageFolder("v1/sft", "")))
         report = PlannedStage("reporting", self.report_kind, NoSettings(), everything)
@@ -220,12 +222,11 @@ def test_a_run_records_what_it_did(run):
     assert record["energy_kwh"] == pytest.approx(record["seconds"] * 100 * 1.1 / 3.6e6, rel=0.05)
     assert record["co2_kg"] == pytest.approx(record["energy_kwh"] * 0.385)
     assert record["started"] <= record["finished"]
-    assert record["fingerprint"]["inputs"].keys() == {"data/rows.txt", "data/notes.json"}
+    assert record["fingerprint"]["inputs"].keys() == {"data/rows.txt"}
     # An optional output that the stage did not make.
-    assert record["fingerprint"]["inputs"]["data/notes.json"] is None
     assert record["fingerprint"]["wiring"] == {
         "rows": "data/rows.txt",
-        "notes": "data/notes.json",
+        "notes": None,
         "wired": "a",
     }
     assert run.result("v1/sft") == {"resumed_at": 0, "seed": derive_seed(0, "v1/sft")}
@@ -375,13 +376,21 @@ def test_an_unknown_stage_names_the_nearest(run, choice):
 
 
 def test_a_missing_input_names_its_stage(run):
-    run(until="data")
-    (run.root / "data" / "rows.txt").unlink()
+    # An optional output, which the settings of its stage decided against.
+    run.toy.needs_notes = True
     with pytest.raises(
         MissingInputError,
-        match=r"Stage v1/sft cannot start: .*rows\.txt does not exist; stage data makes it",
+        match=r"Stage v1/sft cannot start: .*notes\.json does not exist; stage data makes it",
     ):
         run()
+
+
+def test_a_lost_output_is_noticed_before_anything_runs(run):
+    run(until="data")
+    (run.root / "data" / "rows.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"data is recorded .*rows\.txt is gone.*--redo data"):
+        run()
+    assert not (run.root / "v1").exists()
 
 
 def test_a_lost_folder_is_noticed(run):
