@@ -87,7 +87,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, _: StageContext) -> Re
     return Result(words=len(counts))
 
 
-# stages/toy/report.py
+# What the report shows of it
 
 Seen = Found[Config, Inputs, Outputs, Result]
 REPORT: StageReport[Seen] = StageReport()

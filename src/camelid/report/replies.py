@@ -53,41 +53,29 @@ def samples(rows: Sequence[JudgedReply], models: Sequence[str], count: int) -> l
     return found
 
 
-def _where(
+def where(
     before: Sequence[JudgedReply],
     after: Sequence[JudgedReply],
     keep: Callable[[JudgedReply, JudgedReply], bool],
+    *,
     count: int,
+    none: str,
 ) -> list[Example]:
+    """The first prompts whose replies before and after are to be kept, with both (Tables 12, 41).
+
+    Raises:
+        AbsentError: There is none; the text `none` says so.
+    """
     final = {row.prompt_id: row for row in after}
     found = [
         Example(
             prompt=cut(last_user(row.prompt)),
             note=row.risk_category or row.category,
-            answers=(
-                (row.model, cut(row.reply)),
-                (final[row.prompt_id].model, cut(final[row.prompt_id].reply)),
-            ),
+            answers=((row.model, cut(row.reply)), (later.model, cut(later.reply))),
         )
         for row in before
-        if row.prompt_id in final and keep(row, final[row.prompt_id])
+        if (later := final.get(row.prompt_id)) is not None and keep(row, later)
     ]
+    if not found:
+        raise AbsentError(none)
     return found[:count]
-
-
-def resisted(before: Sequence[JudgedReply], after: Sequence[JudgedReply]) -> list[Example]:
-    """Table 12: requests that one model complied with and the other does not."""
-    found = _where(
-        before, after, lambda a, b: bool(a.judgement.violating) and not b.judgement.violating, 2
-    )
-    if not found:
-        raise AbsentError("no adversarial prompt has a violation of sft that final resists")
-    return found
-
-
-def false_refusals(before: Sequence[JudgedReply], after: Sequence[JudgedReply]) -> list[Example]:
-    """Table 41: benign requests that the later model refuses."""
-    found = _where(before, after, lambda _, b: b.judgement.refusing, 3)
-    if not found:
-        raise AbsentError("the final model refuses no borderline prompt")
-    return found

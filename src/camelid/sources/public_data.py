@@ -15,7 +15,7 @@ from pathlib import Path
 
 from camelid.data.public import PAIR_USES, Collection, PublicDataConfig, Size, check_uses
 from camelid.data.records import Dialogue, Preference, Prompt
-from camelid.data.sources import ADVBENCH, DOLLY, HH_RLHF, find_public_files
+from camelid.data.sources import ADVBENCH, DOLLY, HH_RLHF, Excluded, find_public_files
 from camelid.errors import MissingInputError
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.files import hash_file
@@ -41,15 +41,6 @@ class Outputs(StageOutputs):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
-    """One row that could not be read."""
-
-    file: str
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """Statistics of everything read and left out."""
 
@@ -63,7 +54,7 @@ class Result:
     longest_prompt: int
     longest_demonstration: int
     excluded_by_reason: dict[str, int]
-    excluded: tuple[LeftOut, ...]
+    excluded: tuple[Excluded, ...]
     files: dict[str, str]
     """Folder and name of each file to the hash of its content."""
 
@@ -105,9 +96,7 @@ def run(config: PublicDataConfig, _: NoInputs, outputs: Outputs, context: StageC
         longest_prompt=config.longest_prompt,
         longest_demonstration=config.longest_demonstration,
         excluded_by_reason=dict(Counter(row.reason for row in collection.excluded)),
-        excluded=tuple(
-            LeftOut(file=row.file, line=row.line, reason=row.reason) for row in collection.excluded
-        ),
+        excluded=tuple(collection.excluded),
         files={f"{path.parent.name}/{path.name}": hash_file(path) for path in files.paths()},
     )
 

@@ -1,1 +1,1 @@
-"""One package a stage of the paper: its settings, inputs, outputs, run and report items."""
+"""One module or package a stage of the paper: settings, inputs, outputs, report items, run."""

@@ -48,11 +48,12 @@ class Result:
 def run(_: NoSettings, __: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Write page, summary, cards and tables."""
     seen = FinishedRun(context.root, context.stages)
-    names = {
-        "model_card": outputs.model_card.name,
-        "safety_report": outputs.safety_report.name,
-    }
-    report = make_report(seen, (BENCHMARKS, bool(evaluated(seen))), **names)
+    report = make_report(
+        seen,
+        (BENCHMARKS, bool(evaluated(seen))),
+        model_card=outputs.model_card.name,
+        safety_report=outputs.safety_report.name,
+    )
     outputs.tables.path.mkdir()
     for drawn in report.drawn:
         if drawn.table is not None:

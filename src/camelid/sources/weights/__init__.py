@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.model.config import ModelConfig
-from camelid.report.model_table import model_table
+from camelid.report.texts import model_table
 from camelid.run.finished import Found
 from camelid.run.item import StageReport, Table
 from camelid.run.place import ModelFolder, StageOutputs, TokenizerFolder, place

@@ -246,17 +246,26 @@ def refusals(seen: Seen) -> Drawing:
 @REPORT.item("safety", "Requests now resisted", _judged, "Table 12")
 def resisted(seen: Seen) -> list[Example]:
     """Table 12: requests that SFT complied with and the final model does not."""
-    return texts_of.resisted(
-        *(replies(answered(seen), name, "adversarial") for name in ("sft", "final"))
+    start, end = (replies(answered(seen), name, "adversarial") for name in ("sft", "final"))
+    return texts_of.where(
+        start,
+        end,
+        lambda before, after: bool(violating(before)) and not violating(after),
+        count=2,
+        none="no adversarial prompt has a violation of sft that final resists",
     )
 
 
 @REPORT.item("safety", "Benign requests refused", _judged, "Table 41")
 def false_refusals(seen: Seen) -> list[Example]:
     """Table 41: benign requests that the final model refuses."""
-    rows = answered(seen)
-    return texts_of.false_refusals(
-        *(replies(rows, name, "borderline") for name in ("sft", "final"))
+    start, end = (replies(answered(seen), name, "borderline") for name in ("sft", "final"))
+    return texts_of.where(
+        start,
+        end,
+        lambda _, after: bool(refusing(after)),
+        count=3,
+        none="the final model refuses no borderline prompt",
     )
 
 

@@ -48,11 +48,8 @@ class _Session:
         room = policy.config.context - config.sampling.max_new_tokens
         self.prompts, self.too_long = self._choose(prompts, "ppo", room)
         self.validation = self._choose(prompts, "validation", room)[0][: config.validation_prompts]
-        self.ghosts: list[Prompt] = []
-        self.ghosts_too_long = 0
-        if inputs.ghost is not None:
-            ghosts = as_ppo_prompts(inputs.ghost.read_some())
-            self.ghosts, self.ghosts_too_long = fitting_prompts(self.chat, ghosts, room)
+        ghosts = [] if inputs.ghost is None else as_ppo_prompts(inputs.ghost.read_some())
+        self.ghosts, self.ghosts_too_long = fitting_prompts(self.chat, ghosts, room)
         if not self.prompts or not self.validation:
             raise DataError(f"{context.name}: prompts of the splits 'ppo' and 'validation' needed.")
         self.settings = RolloutSettings(

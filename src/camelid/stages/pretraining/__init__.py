@@ -17,7 +17,7 @@ from camelid.data.rendered import Order
 from camelid.model.config import ModelConfig
 from camelid.report import figure
 from camelid.report.estimates import measure
-from camelid.report.model_table import model_table
+from camelid.report.texts import model_table
 from camelid.run.finished import Finished, Found
 from camelid.run.item import Drawing, Measure, NotApplicableError, StageReport, Table
 from camelid.run.place import (

@@ -135,23 +135,24 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     training = oversample_newest(preferences, factor)
     helpful = helpfulness_mix(training, context.seed, config.helpfulness_share)
     safe = safety_mix(training, context.seed, config.safety_share)
-    helpfulness = trainer.train(
-        helpful, 0.0, to=outputs.helpfulness_rm, metrics=outputs.metrics_helpfulness
-    )
-    safety = trainer.train(
-        safe, config.safety_auxiliary, to=outputs.safety_rm, metrics=outputs.metrics_safety
-    )
-    models, guard = [outputs.helpfulness_rm, outputs.safety_rm], None
+    tasks = [
+        (outputs.helpfulness_rm, outputs.metrics_helpfulness, helpful, 0.0),
+        (outputs.safety_rm, outputs.metrics_safety, safe, config.safety_auxiliary),
+    ]
     if inputs.guard_preferences:
-        guard = trainer.train(
-            _read(inputs.guard_preferences), 0.0, to=outputs.guard_rm, metrics=outputs.metrics_guard
-        )
-        models.append(outputs.guard_rm)
-    rows, too_long = _test(trainer, _read(inputs.test_preferences), models)
-    outputs.test_scores.write(rows)
-    outputs.gate.write(tune_gate(rows, config.gate_precision))
+        own = _read(inputs.guard_preferences)
+        tasks.append((outputs.guard_rm, outputs.metrics_guard, own, 0.0))
+    trained = [
+        trainer.train(mix, extra, to=to, metrics=metrics) for to, metrics, mix, extra in tasks
+    ]
+    scores, too_long = _test(trainer, _read(inputs.test_preferences), [to for to, *_ in tasks])
+    outputs.test_scores.write(scores)
+    outputs.gate.write(tune_gate(scores, config.gate_precision))
     return Result(
-        helpfulness_rm=helpfulness, safety_rm=safety, guard_rm=guard, test_too_long=too_long
+        helpfulness_rm=trained[0],
+        safety_rm=trained[1],
+        guard_rm=trained[2] if inputs.guard_preferences else None,
+        test_too_long=too_long,
     )
 
 
