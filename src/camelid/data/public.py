@@ -11,6 +11,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.data.prompts import assign_split, check_disjoint
@@ -18,10 +19,9 @@ from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Sp
 from camelid.data.sources import (
     ADVBENCH,
     HH_RLHF,
-    Comparison,
+    HH_SUBSETS,
     Excluded,
     Goal,
-    PublicFiles,
     read_advbench,
     read_comparisons,
     read_dolly,
@@ -90,7 +90,6 @@ PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "t
 Use = PairUse | PromptUse
 PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
 PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)
-ANNOTATOR = "Anthropic HH-RLHF, human"
 T = TypeVar("T")
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
@@ -109,36 +108,16 @@ def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:
     return sorted(items, key=lambda item: _order(key(item)))[:count]
 
 
-def _kind(row: Comparison) -> Kind:
-    return "safety" if row.subset.startswith("harmless") else "helpfulness"
-
-
 def _length(messages: Sequence[Message], *replies: str) -> int:
     return sum(len(m.content) for m in messages) + max(map(len, replies), default=0)
 
 
-def _preference(row: Comparison) -> Preference:
-    return Preference(
-        id=row.id,
-        kind=_kind(row),
-        round=1,
-        batch=1,
-        category=row.subset,
-        prompt=row.prompt,
-        chosen=row.chosen,
-        rejected=row.rejected,
-        strength=None,
-        annotator=ANNOTATOR,
-        simulated=False,
-    )
-
-
-def _prompt(row: Comparison, split: Split) -> Prompt:
+def _prompt(row: Preference, split: Split) -> Prompt:
     return Prompt(
         id=row.id,
         messages=row.prompt,
-        category=row.subset,
-        is_safety=_kind(row) == "safety",
+        category=row.category,
+        is_safety=row.kind == "safety",
         source=HH_RLHF,
         split=split,
     )
@@ -161,16 +140,16 @@ def _attack(goal: Goal, split: Split) -> Prompt:
 class Collection:
     """Reads all files and divides the rows among their uses."""
 
-    def __init__(self, config: PublicDataConfig, files: PublicFiles) -> None:
+    def __init__(self, config: PublicDataConfig, files: dict[str, Path]) -> None:
         self.config = config
         self.excluded: list[Excluded] = []
         self.rows_used: dict[str, int] = {}
         self.sizes: dict[str, Size] = {}
-        self.rows: list[Comparison] = []
-        for subset, path in files.comparisons.items():
-            self.rows += self._read(read_comparisons(path, subset), subset)
-        self.dolly: list[Dialogue] = self._read(read_dolly(files.dolly), "dolly")
-        self.goals: list[Goal] = self._read(read_advbench(files.advbench), "advbench")
+        self.rows: list[Preference] = []
+        for subset in HH_SUBSETS:
+            self.rows += self._read(read_comparisons(files[subset], subset), subset)
+        self.dolly: list[Dialogue] = self._read(read_dolly(files["dolly"]), "dolly")
+        self.goals: list[Goal] = self._read(read_advbench(files["advbench"]), "advbench")
         self.uses = self._assign()
 
     def _read(self, rows: Any, name: str) -> list[Any]:
@@ -184,7 +163,7 @@ class Collection:
         counts: Counts = getattr(self.config, use)
         return counts
 
-    def fits(self, row: Comparison) -> bool:
+    def fits(self, row: Preference) -> bool:
         """Return whether a whole comparison is short enough."""
         return _length(row.prompt, row.chosen, row.rejected) <= self.config.longest_characters
 
@@ -199,7 +178,7 @@ class Collection:
         for row in self.rows:
             key = conversation(row.prompt[0].content)
             # A conversation in both kinds counts as safety, of which there is less.
-            kinds[key] = "safety" if kinds.get(key) == "safety" else _kind(row)
+            kinds[key] = "safety" if kinds.get(key) == "safety" else row.kind
             if self.fits(row):
                 pairs.add(key)
         uses: dict[str, Use] = {}
@@ -211,23 +190,23 @@ class Collection:
                 uses[key] = assign_split(key, shares)
         return uses
 
-    def _of(self, use: Use, kind: Kind) -> list[Comparison]:
+    def _of(self, use: Use, kind: Kind) -> list[Preference]:
         return [
             row
             for row in self.rows
-            if _kind(row) == kind and self.uses.get(conversation(row.prompt[0].content)) == use
+            if row.kind == kind and self.uses.get(conversation(row.prompt[0].content)) == use
         ]
 
     def preferences(self, use: PairUse) -> list[Preference]:
         """Return the comparisons of one use, both kinds."""
-        found: list[Comparison] = []
+        found: list[Preference] = []
         for kind in KINDS:
             count = getattr(self.wanted(use), kind)
             rows = [row for row in self._of(use, kind) if self.fits(row)]
             chosen = _take(rows, lambda row: row.id, count)
             self._note(f"{use}.{kind}", len(chosen), count)
             found += chosen
-        return [_preference(row) for row in _take(found, lambda row: row.id, len(found))]
+        return _take(found, lambda row: row.id, len(found))
 
     def prompts(self) -> list[Prompt]:
         """Return the prompts of all splits, one of each conversation, and the attacks."""
@@ -271,7 +250,7 @@ class Collection:
     def too_long(self) -> dict[str, int]:
         """Return how many rows of each source are too long."""
         longest = self.config.longest_demonstration
-        found = Counter(row.subset for row in self.rows if not self.fits(row))
+        found = Counter(row.category for row in self.rows if not self.fits(row))
         return {**found, "dolly": sum(_length(d.messages) > longest for d in self.dolly)}
 
 

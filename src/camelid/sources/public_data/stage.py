@@ -53,5 +53,5 @@ def run(config: PublicDataConfig, _: NoInputs, outputs: Outputs, context: StageC
         excluded=tuple(
             LeftOut(file=row.file, line=row.line, reason=row.reason) for row in collection.excluded
         ),
-        files={f"{path.parent.name}/{path.name}": hash_file(path) for path in files.paths()},
+        files={f"{path.parent.name}/{path.name}": hash_file(path) for path in files.values()},
     )
