@@ -9,7 +9,7 @@ import hashlib
 import re
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -90,7 +90,7 @@ PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "t
 Use = PairUse | PromptUse
 PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
 PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)
-T = TypeVar("T")
+T = TypeVar("T", Preference, Prompt, Dialogue, Goal)
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 
@@ -99,13 +99,13 @@ def conversation(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def _order(identifier: str) -> bytes:
-    return hashlib.sha256(f"public_data/{identifier}".encode()).digest()
-
-
-def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:
+def _take(items: Iterable[T], count: int) -> list[T]:
     """Return the first `count` in the order of their hashed ids."""
-    return sorted(items, key=lambda item: _order(key(item)))[:count]
+
+    def order(item: T) -> bytes:
+        return hashlib.sha256(f"public_data/{item.id}".encode()).digest()
+
+    return sorted(items, key=order)[:count]
 
 
 def _length(messages: Sequence[Message], *replies: str) -> int:
@@ -203,10 +203,10 @@ class Collection:
         for kind in KINDS:
             count = getattr(self.wanted(use), kind)
             rows = [row for row in self._of(use, kind) if self.fits(row)]
-            chosen = _take(rows, lambda row: row.id, count)
+            chosen = _take(rows, count)
             self._note(f"{use}.{kind}", len(chosen), count)
             found += chosen
-        return _take(found, lambda row: row.id, len(found))
+        return _take(found, len(found))
 
     def prompts(self) -> list[Prompt]:
         """Return the prompts of all splits, one of each conversation, and the attacks."""
@@ -217,25 +217,25 @@ class Collection:
                 count = getattr(self.wanted(use), kind)
                 rows = {
                     conversation(row.prompt[0].content): row
-                    for row in _take(self._of(use, kind), lambda row: row.id, len(self.rows))
+                    for row in _take(self._of(use, kind), len(self.rows))
                     if _length(row.prompt) <= self.config.longest_prompt
                 }
-                chosen = _take(rows.values(), lambda row: row.id, count)
+                chosen = _take(rows.values(), count)
                 self._note(f"{use}.{kind}", len(chosen), count)
                 found += [_prompt(row, use) for row in chosen]
             if sum(attacks.values()):
                 goals = [g for g in self.goals if assign_split(g.text, attacks) == use]
-                taken = _take(goals, lambda goal: goal.id, attacks[use])
+                taken = _take(goals, attacks[use])
                 self._note(f"{use}.attacks", len(taken), attacks[use])
                 found += [_attack(goal, use) for goal in taken]
         # Mixed, so that the first n of a split hold every kind.
-        return _take(found, lambda prompt: prompt.id, len(found))
+        return _take(found, len(found))
 
     def demonstrations(self) -> list[Dialogue]:
         """Return the dialogues of Dolly."""
         longest = self.config.longest_demonstration
         fitting = [d for d in self.dolly if _length(d.messages) <= longest]
-        chosen = _take(fitting, lambda d: d.id, self.config.demonstrations)
+        chosen = _take(fitting, self.config.demonstrations)
         self._note("demonstrations", len(chosen), self.config.demonstrations)
         return chosen
 
