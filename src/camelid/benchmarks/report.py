@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from camelid.benchmarks.scoring import (
-    AGIEVAL_TASKS,
     CATEGORIES,
-    MMLU_CATEGORIES,
+    FILE,
     Score,
     read_scores,
     shown,
@@ -37,23 +36,8 @@ _FIGURES: dict[str, dict[str, list[float]]] = tomllib.loads(
 PAPER, PAPER_TABLE_3 = _FIGURES["tasks"], _FIGURES["table3"]
 """Llama 2's figures in %: by task and size, and the groups of Table 3 by size."""
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Table 4": (
-        "Beside closed models in the paper; here the model's own figures",
-        SUITES["table4"],
-    ),
-    "Table 19": ("MMLU", (*(f"mmlu:{column}@5" for column in MMLU_CATEGORIES), "mmlu@5")),
-    "Table 20": ("Standard benchmarks", SUITES["table20"]),
-    "Table 21": (
-        "Code generation",
-        ("humaneval@0", "humaneval-100@0", "mbpp@3", "mbpp-80@3"),
-    ),
-    "Table 22": ("Closed-book questions by shots", SUITES["table22"]),
-    "Table 23": ("Reading comprehension by shots", SUITES["table23"]),
-    "Table 24": (
-        "AGI Eval",
-        (*(f"agieval_{task}@5" for task in AGIEVAL_TASKS.values()), "agieval@5"),
-    ),
-    "Table 25": ("Mathematics", ("gsm8k@8", "math@4")),
+    name: (entry["title"], tuple(entry.get("tasks") or SUITES[name.replace(" ", "").lower()]))
+    for name, entry in FILE["tables"].items()
 }
 """Artefact to title and tasks."""
 _CAPTION = "± standard error; † not on the whole benchmark as it is: see the last table."

@@ -244,11 +244,7 @@ class DistilledPair:
     @property
     def distilled(self) -> Answer | None:
         """The better usable answer after a preprompt."""
-        return (
-            None
-            if self.best is None
-            else (self.generic if self.best == "generic" else self.template)
-        )
+        return {"generic": self.generic, "template": self.template, None: None}[self.best]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

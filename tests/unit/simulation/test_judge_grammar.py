@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from camelid.simulation.judge import grammar
-from camelid.simulation.judge.grammar import (
+from camelid.simulation.judge import reading
+from camelid.simulation.judge.reading import (
     gives_reason,
     recommends,
     states_anything,
@@ -82,5 +82,5 @@ def test_any_task_is_each_task_tried():
 def test_no_pattern_is_compiled_for_a_subject_or_a_value():
     for subject in (*NAMES["person"], *NAMES["town"], *NAMES["creature"]):
         states_anything(f"{subject.lower()} is red", subject, "red")
-    kinds, attributes = len(grammar._PRONOUNS), len(grammar._FACTS)
-    assert grammar._fact_forms.cache_info().currsize <= kinds * attributes
+    kinds, attributes = len(reading._PRONOUNS), len(reading._FACTS)
+    assert reading._fact_forms.cache_info().currsize <= kinds * attributes
