@@ -99,22 +99,15 @@ def conversation(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-<<<<<<< HEAD
-_SALT = "public_data" + "/"
+_SALT = "public_data"
+"""Part of the hash that orders rows; another one would choose other rows."""
 
 
-def _order(identifier: str) -> bytes:
-    return hashlib.sha256(f"{_SALT}{identifier}".encode()).digest()
-
-
-def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:
-=======
 def _take(items: Iterable[T], count: int) -> list[T]:
->>>>>>> b3fc692b4f157b7fb41f7194d06e1579af8c84f7
     """Return the first `count` in the order of their hashed ids."""
 
     def order(item: T) -> bytes:
-        return hashlib.sha256(f"public_data/{item.id}".encode()).digest()
+        return hashlib.sha256("/".join((_SALT, item.id)).encode()).digest()
 
     return sorted(items, key=order)[:count]
 
