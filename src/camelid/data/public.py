@@ -107,7 +107,7 @@ def _take(items: Iterable[T], count: int) -> list[T]:
     """Return the first `count` in the order of their hashed ids."""
 
     def order(item: T) -> bytes:
-        return hashlib.sha256("/".join((_SALT, item.id)).encode()).digest()
+        return hashlib.sha256(f"{_SALT}/{item.id}".encode()).digest()
 
     return sorted(items, key=order)[:count]
 

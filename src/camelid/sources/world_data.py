@@ -16,7 +16,6 @@ from camelid.run.item import Example, StageReport, Table
 from camelid.run.place import Corpus, Json, Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageContext, StageKind
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.world import build_world
 
 
 class Outputs(StageOutputs):
@@ -50,6 +49,9 @@ class Result:
 
 def run(config: WorldConfig, _: NoInputs, outputs: Outputs, __: StageContext) -> Result:
     """Write texts, demonstrations, prompts and Ghost dialogues."""
+    # The words of the world are read only where it is made: recipes are listed without them.
+    from camelid.simulation.world import build_world
+
     world = build_world(config)
     outputs.world.write(config)
     outputs.corpus.write(world.corpus())

@@ -49,6 +49,7 @@ def make_model(**changes):
 def run_folder(tmp_path_factory):
     """Make what a run leaves: a tokenizer, a language model and a reward model."""
     root = tmp_path_factory.mktemp("run")
+    (root / "run.json").write_text("{}", encoding="utf-8")
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     (root / "corpus.txt").write_text(text, encoding="utf-8")
     folder = root / "tokenizer_training" / "tokenizer"
@@ -239,7 +240,7 @@ def small_models(root):
     (root / "corpus.txt").write_text(text, encoding="utf-8")
     train_sentencepiece(root / "corpus.txt", root / "tokenizer", vocabulary_size=420)
     for to, name in (("hf", "hf"), ("meta", "meta"), ("gguf", "m.gguf")):
-        convert(root / "ours", root / name, to=to)
+        convert(root / "ours", root / name, to=to, tokenizer=root / "tokenizer")
     sharded = root / "sharded"
     sharded.mkdir()
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
