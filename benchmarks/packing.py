@@ -17,7 +17,7 @@ import time
 import numpy as np
 import torch
 
-from camelid.data.packing import PackedRows, pack
+from camelid.data.loader import PackedRows, pack
 from camelid.data.rendered import Rendered
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer

@@ -207,7 +207,7 @@ def whiten(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scale to mean 0 and variance 1 over the mask.
 
     Args:
-        values: rewards of the whole rollout batch of all ranks, shape (B,), or advantages, (B, A).
+        values: rewards of the whole rollout batch, shape (B,), or advantages, (B, A).
         mask: places that count, same shape, bool; all of them if None.
 
     Returns:
@@ -270,7 +270,7 @@ def token_rewards(scores_B: Tensor, k1_BA: Tensor, mask_BA: Tensor, beta: float)
 def generalised_advantages(
     rewards_BA: Tensor, values_BA: Tensor, mask_BA: Tensor, gamma: float = 1.0, lam: float = 0.95
 ) -> Advantages:
-    """Generalised advantage estimation over the actions of each row.
+    """Generalised advantage estimation (GAE) over the actions of each row.
 
     An action before a hole (text that the policy did not write) is followed by the first action
     after it. The state after the last action is worth 0, however the reply ended.

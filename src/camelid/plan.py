@@ -61,13 +61,30 @@ class Plan:
         name = f"{within}/{kind.name}" if within else kind.name
         known = [stage.name for stage in self.stages]
         if name in known:
-            raise ConfigError(f"plan {self.name}: stage '{name}' is there already.")
+            raise ConfigError(
+                f"plan {self.name}: stage '{name}' is there already; name a round or variant that "
+                "it belongs to (`within`)."
+            )
+        if self.stages and self.stages[-1].kind.shows:
+            raise ConfigError(f"plan {self.name}: {name} comes after the report; add that last.")
         for place in inputs.places():
             if place.stage not in known:
                 raise ConfigError(f"plan {self.name}: {name} reads {place.label}, made by nothing.")
         stage = PlannedStage(name, kind, config, inputs)
         self.stages.append(stage)
         return stage.outputs()
+
+    def outputs(self, stage: str, kind: StageKind[C, I, O, R]) -> O:
+        """Return the places of a stage that is there, by its name.
+
+        Raises:
+            ConfigError: No stage of this kind has the name.
+        """
+        for planned in self.stages:
+            if planned.name == stage and planned.kind is kind:
+                return kind.outputs(stage)
+        names = [planned.name for planned in self.stages if planned.kind is kind]
+        raise ConfigError(f"plan {self.name}: no {kind.name} '{stage}'. There are: {names}.")
 
     def require(self, check: Callable[[Plan], None]) -> None:
         """Add a check of the settings of several stages; it raises a `ConfigError`."""
@@ -104,7 +121,13 @@ class Plan:
                     f"--{option} is an option of {self.name} that its file has fixed; name the "
                     f"recipe to choose it: camelid run {self.name} --{option} ..."
                 )
-            fields = [f"{s.kind.name}.{f}" for s in self.stages for f in flatten(s.config)]
+            # Those of one round or variant too, so that a hint does not change them all.
+            own = any(option.startswith(f"{s.dotted.partition('.')[0]}.") for s in self.stages)
+            fields = [
+                f"{s.dotted if own else s.kind.name}.{f}"
+                for s in self.stages
+                for f in flatten(s.config)
+            ]
             hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
             raise ConfigError(
                 f"--{option} is no option and no setting of {self.name}."

@@ -40,12 +40,12 @@ class Place(NamedTuple):
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hub:
     """One split of a data set on the hub."""
 
     path: str
-    config: str | None
+    config: str | None = None
     split: str
 
 

@@ -19,11 +19,11 @@ import datasets
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate as run_harness
 
-from camelid.benchmarks import aggregates
-from camelid.benchmarks.aggregates import Score
+from camelid.benchmarks import scoring
 from camelid.benchmarks.data import Place, few_shot_column, read
 from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.benchmarks.items import Item
+from camelid.benchmarks.scoring import Score
 from camelid.benchmarks.suites import BENCHMARKS, Benchmark, tasks_of
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.inference.models import NamedModel
@@ -80,7 +80,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     notes = [f"test file {test}"] if "subset" in test.parent.name else []
     if name == "math" and any(item["answer"].startswith("The answer is $") for item in shown):
         notes.append("examples without solutions")
-    choice = benchmark.kind != "generation"
+    choice = benchmark.answer in ("choice", "context_choice")
     config: dict[str, Any] = {
         "task": f"{name}@{shots}",
         "custom_dataset": lambda **_: {
@@ -93,8 +93,8 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
         "num_fewshot": len(shown),
         "description": benchmark.description,
         "output_type": "multiple_choice" if choice else "generate_until",
-        "doc_to_text": "query" if benchmark.kind != "context_choice" else "gold",
-        "doc_to_target": "gold" if benchmark.kind == "choice" else "answer",
+        "doc_to_text": "query" if benchmark.answer != "context_choice" else "gold",
+        "doc_to_target": "gold" if benchmark.answer == "choice" else "answer",
         "metric_list": [
             {"metric": benchmark.metric, "aggregation": "mean", "higher_is_better": True}
         ],
@@ -104,7 +104,9 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     else:
         config |= {
             "target_delimiter": "" if found[0]["query"].endswith("\n") else " ",
-            "process_results": partial(_score, benchmark),
+            "process_results": lambda item, answers: {
+                benchmark.metric: benchmark.score(item, answers[0])
+            },
             "repeats": benchmark.samples,
             "filter_list": [
                 {
@@ -129,17 +131,13 @@ def _file(places: Sequence[Place]) -> str:
     return places[0].where.rpartition(", ")[0]
 
 
-def _score(benchmark: Benchmark, item: Item, answers: Sequence[Sequence[str]]) -> dict[str, float]:
-    if benchmark.score is None:
-        raise ConfigError(f"{benchmark.metric}: a generated answer needs a score.")
-    return {benchmark.metric: benchmark.score(item, answers[0])}
-
-
-def _items(benchmark: Benchmark, places: Sequence[Place], ids: range | None) -> list[Item]:
+def _items(
+    benchmark: Benchmark, places: Sequence[Place], ids: tuple[int, int] | None
+) -> list[Item]:
     found = []
     for row, where in places:
         try:
-            if ids is None or row["task_id"] in ids:
+            if ids is None or row["task_id"] in range(*ids):
                 found.append(benchmark.item(row))
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
@@ -234,7 +232,7 @@ def evaluate(
             bootstrap_iters=0,
         )
         values = [float(sample[about["metric"]]) for sample in result["samples"][key]]
-        score = aggregates.score(values, about["items"])
+        score = scoring.score(values, about["items"])
         if score.n < score.items:
             about["note"] = "; ".join(filter(None, [about["note"], "a random part of the items"]))
         score = score._replace(note=about["note"])
@@ -242,10 +240,8 @@ def evaluate(
         about |= score._asdict() | cut
         table["tasks"][key] = about
         write_json(path, table)
-        line = (
-            f"{key}: {aggregates.shown(score)} {about['metric']}, {score.n} of {score.items} items"
-        )
+        line = f"{key}: {scoring.shown(score)} {about['metric']}, {score.n} of {score.items} items"
         say(line + (f", {cut['unfinished']} answers cut" if cut["unfinished"] else ""))
     if not table["tasks"]:
         raise MissingInputError(missing[0])
-    return aggregates.with_groups(aggregates.read_scores(table))
+    return scoring.with_groups(scoring.read_scores(table))

@@ -22,7 +22,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from camelid.data.rows import iterate_json_lines
+from camelid.data.records import iterate_json_lines
 from camelid.errors import ConfigError, DataError
 from camelid.inference.generation import Request, generate
 from camelid.inference.likelihood import Pair, continuation_likelihoods

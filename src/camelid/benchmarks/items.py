@@ -10,8 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from camelid.benchmarks import answers
-from camelid.benchmarks.aggregates import pass_at_k
+from camelid.benchmarks import scoring
 from camelid.benchmarks.code_execution import run_program
 from camelid.benchmarks.data import Row
 
@@ -193,14 +192,14 @@ def quac(row: Row) -> Item:
 
 def gsm8k(row: Row) -> Item:
     """GSM8K."""
-    number = answers.number(row["answer"])
+    number = scoring.number(row["answer"])
     return _open(f"Question: {row['question']}\nAnswer:", row["answer"], [number])
 
 
 def math(row: Row) -> Item:
     """MATH."""
     solution = row.get("solution") or f"The answer is ${row['answer']}$."
-    final = str(row["answer"]) if "answer" in row else answers.final_answer(solution)
+    final = str(row["answer"]) if "answer" in row else scoring.final_answer(solution)
     return _open(f"Problem:\n{row['problem']}\n\nSolution:", solution, [final])
 
 
@@ -233,39 +232,8 @@ def mbpp(row: Row) -> Item:
     return {**item, "tests": f"{row.get('test_setup_code') or ''}\n{tests}\n", "program": ""}
 
 
-def exact_match(item: Item, found: Sequence[str]) -> float:
-    """Exact match."""
-    return answers.exact_match(found[0], item["answers"])
-
-
-def bbh_answer(item: Item, found: Sequence[str]) -> float:
-    """The first line is the answer."""
-    return float(found[0].strip().rstrip(".") == item["answers"][0].rstrip("."))
-
-
-def quac_f1(item: Item, found: Sequence[str]) -> float:
-    """QuAC's F1."""
-    return answers.quac_f1(found[0], item["answers"])
-
-
-def last_number(item: Item, found: Sequence[str]) -> float:
-    """The last number is right."""
-    return float(answers.number(found[0]) == item["answers"][0])
-
-
-def final_answer(item: Item, found: Sequence[str]) -> float:
-    """The final answer is right."""
-    wanted = answers.normalize_latex(item["answers"][0])
-    return float(answers.normalize_latex(answers.final_answer(found[0])) == wanted)
-
-
-def chain_answer(item: Item, found: Sequence[str]) -> float:
-    """What follows "the answer is" is right."""
-    return float(answers.chain_answer(found[0]) == item["answers"][0].rstrip("."))
-
-
 def passed_share(item: Item, found: Sequence[str], *, k: int) -> float:
     """Estimate of pass@k, each program run in the sandbox."""
     programs = [f"{item['program']}{completion}\n{item['tests']}" for completion in found]
     passed = {program: run_program(program).passed for program in dict.fromkeys(programs)}
-    return pass_at_k(len(found), sum(passed[program] for program in programs), k)
+    return scoring.pass_at_k(len(found), sum(passed[program] for program in programs), k)

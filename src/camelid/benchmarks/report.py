@@ -1,15 +1,26 @@
 """What a run shows of the public benchmarks that its models were evaluated on.
 
-Source: arXiv 2307.09288, Tables 3, 4 (the model's own column) and 19-25.
+Source: arXiv 2307.09288, Tables 3, 4 (the model's own column) and 19-25; Llama 2's figures beside
+ours are quoted from it.
 """
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from camelid.benchmarks.aggregates import CATEGORIES, Score, read_scores, shown, table3, with_groups
-from camelid.benchmarks.tables import PAPER, PAPER_TABLE_3, SIZES, TABLES
+from camelid.benchmarks.scoring import (
+    CATEGORIES,
+    FILE,
+    Score,
+    read_scores,
+    shown,
+    table3,
+    with_groups,
+)
+from camelid.benchmarks.suites import SUITES
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
 from camelid.run.item import AbsentError, Cell, StageReport, Table
@@ -17,9 +28,18 @@ from camelid.run.item import AbsentError, Cell, StageReport, Table
 FOLDER = "benchmarks"
 """Where a run keeps the scores of its models: a folder a model."""
 SCORES = "scores.json"
-
-
 REPORT: StageReport[FinishedRun] = StageReport()
+SIZES = ("7B", "13B", "34B", "70B")
+_FIGURES: dict[str, dict[str, list[float]]] = tomllib.loads(
+    Path(__file__).with_name("llama2.toml").read_text(encoding="utf-8")
+)
+PAPER, PAPER_TABLE_3 = _FIGURES["tasks"], _FIGURES["table3"]
+"""Llama 2's figures in %: by task and size, and the groups of Table 3 by size."""
+TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    name: (entry["title"], tuple(entry.get("tasks") or SUITES[name.replace(" ", "").lower()]))
+    for name, entry in FILE["tables"].items()
+}
+"""Artefact to title and tasks."""
 _CAPTION = "± standard error; † not on the whole benchmark as it is: see the last table."
 
 
@@ -110,3 +130,17 @@ def by_task(run: FinishedRun) -> Table:
     names = ("model", "task@shots", "metric", "% ± standard error", "items scored", "items")
     cut_names = ("prompts cut", "answers cut")
     return Table(columns=(*names, *cut_names, "examples from", "† note"), rows=rows)
+
+
+def scored(scores: Mapping[str, Score]) -> Table:
+    """Every task and group with a score; what has a limit shows fewer items than there are."""
+    rows: list[tuple[Cell, ...]] = [
+        (name, shown(score), score.n, score.items, score.note) for name, score in scores.items()
+    ]
+    rows += [
+        (f"Table 3: {name}", shown(found), found.n, found.items, found.note)
+        for name, found in table3(scores).items()
+        if found is not None
+    ]
+    names = ("task@shots", "% ± standard error", "items scored", "items", "† note")
+    return Table(columns=names, rows=rows)

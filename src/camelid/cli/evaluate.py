@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camelid.benchmarks.report import FOLDER, SCORES
+from camelid.benchmarks.report import FOLDER, SCORES, scored
 from camelid.benchmarks.suites import tasks_of
-from camelid.benchmarks.tables import scored
 from camelid.cli import plans
 from camelid.errors import ConfigError, MissingInputError
 from camelid.run.directory import MANIFEST

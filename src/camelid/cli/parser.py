@@ -124,5 +124,12 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", metavar="N", help="CPU threads (the machine's cores)")
     command.add_argument("--precision", metavar="TYPE", help="float32, bfloat16 or auto (auto)")
     command.add_argument("--watts", metavar="W", help="stated power of the machine (65)")
-    command.add_argument("--redo", metavar="STAGE", help="make this stage and all after it again")
-    command.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    command.add_argument(
+        "--redo", metavar="STAGE", type=_stage, help="make it and all after it again"
+    )
+    command.add_argument("--until", metavar="STAGE", type=_stage, help="stop after this stage")
+
+
+def _stage(word: str) -> str:
+    """Return the name of a stage, which settings write with dots."""
+    return word.replace(".", "/")

@@ -30,6 +30,9 @@ def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
     """
     if name not in known:
         hint = suggestion(name, known) or f" There are: {', '.join(known)}."
+        for other, names, command in (("recipe", RECIPES, "run"), ("study", STUDIES, "study")):
+            if name in names:
+                hint = f" It is a {other}: camelid {command} {name}"
         raise ConfigError(f"There is no {kind} '{name}'.{hint}")
     return known[name]
 

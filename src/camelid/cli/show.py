@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from camelid.cli import plans
@@ -39,7 +40,7 @@ def settings(plan: Plan) -> Iterator[tuple[str, str, str]]:
         alike = all(stage.config == stages[0].config for stage in stages)
         for stage in stages[:1] if alike else stages:
             name = kind.name if alike else stage.dotted
-            for field, value in flatten(stage.config).items():
+            for field, value in flatten(stage.config).items() if fields(stage.config) else ():
                 paper = kind.paper.get(field)
                 shown = f"{paper.value} ({paper.section})" if paper else ""
                 yield f"{name}.{field}", str(value), shown

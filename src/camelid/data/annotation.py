@@ -83,11 +83,9 @@ class Judge(Protocol):
     @property
     def name(self) -> str:
         """The name shown beside every figure that rests on this judge."""
-        ...
 
     def judge(self, prompt: Prompt, reply: str) -> Judgement:
         """Return the verdict on `reply` to `prompt`."""
-        ...
 
 
 class Annotator(Protocol):
@@ -95,11 +93,9 @@ class Annotator(Protocol):
 
     def compare(self, pair: Pair) -> Preference:
         """Return which reply is chosen, how strongly, and for safety the bin."""
-        ...
 
     def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
         """Return a rating of one reply."""
-        ...
 
 
 class Continues(Protocol):
@@ -107,4 +103,3 @@ class Continues(Protocol):
 
     def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
         """Return the dialogue with a reply and the next user message."""
-        ...

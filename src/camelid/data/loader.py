@@ -1,15 +1,23 @@
-"""The order in which items are seen: a pure function of the seed and the step.
+"""What training steps see: mixtures of comparisons, packed documents, the order of the items.
 
-Resuming is therefore exact.
+The order is a pure function of the seed and the step, so resuming is exact. Packing lays rendered
+documents end to end in rows of fixed length; whether attention crosses documents is not specified
+in the paper; both ways are here, and by default documents are isolated (Source: choice).
+
+Source: arXiv 2307.09288, Section 3.1 (prompts and answers are concatenated to fill the sequence)
+and Section 3.2.2 (data composition of the two reward models).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from camelid.data.rendered import Order
+from camelid.data.records import Kind, Preference
+from camelid.data.rendered import Order, Packing, Rendered
 from camelid.errors import DataError
 from camelid.seeds import derive_seed
 
@@ -74,3 +82,122 @@ def length_grouped_indices(
         order = np.random.default_rng(derive_seed(seed, "window", number)).permutation(len(steps))
         yield from [steps[position] for position in order][skip:]
         number, skip = number + 1, 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """Rows of packed documents, arrays of shape (rows, length)."""
+
+    tokens: NDArray[np.int64]
+    train: NDArray[np.bool_]
+    """True where the token is a target of the loss."""
+    positions: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    """Number of the document in its row (0 where attention crosses them); -1 for padding."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that are not padding."""
+        return int((self.documents >= 0).sum())
+
+
+def split_long(documents: Iterable[Rendered], length: int) -> list[Rendered]:
+    """Cut documents longer than a row into consecutive pieces; nothing is dropped."""
+    pieces = []
+    for document in documents:
+        for start in range(0, len(document.ids), length):
+            stop = start + length
+            pieces.append(Rendered(ids=document.ids[start:stop], train=document.train[start:stop]))
+    return pieces
+
+
+def pack(
+    documents: Sequence[Rendered], length: int, pad_id: int, packing: Packing = "isolated"
+) -> PackedRows:
+    """Lay documents in rows, first fit among the last 16 open rows, in order.
+
+    The first token of a document is never a target: what stands before it says nothing about it.
+
+    Args:
+        documents: Each at most `length` tokens long (the truncation policy acts before).
+        length: Tokens a row.
+        pad_id: Fills the end of a row; never attended to, never a target.
+        packing: `crossing` makes one document of each row, with positions that run on.
+
+    Raises:
+        ValueError: A document is longer than a row.
+    """
+    rows: list[list[Rendered]] = []
+    room: list[int] = []
+    for document in documents:
+        size = len(document.ids)
+        if size > length:
+            raise ValueError(f"a document of {size} tokens does not fit a row of {length}")
+        for index in range(max(0, len(rows) - 16), len(rows)):
+            if room[index] >= size:
+                rows[index].append(document)
+                room[index] -= size
+                break
+        else:
+            rows.append([document])
+            room.append(length - size)
+    shape = (len(rows), length)
+    tokens = np.full(shape, pad_id, dtype=np.int64)
+    train = np.zeros(shape, dtype=np.bool_)
+    positions = np.zeros(shape, dtype=np.int64)
+    numbers = np.full(shape, -1, dtype=np.int64)
+    for index, row in enumerate(rows):
+        start = 0
+        for number, document in enumerate(row):
+            stop = start + len(document.ids)
+            tokens[index, start:stop] = document.ids
+            train[index, start:stop] = document.train
+            train[index, start : start + 1] = False
+            positions[index, start:stop] = np.arange(stop - start)
+            numbers[index, start:stop] = number
+            start = stop
+    if packing == "crossing":
+        positions[:] = np.arange(length)
+        numbers = np.minimum(numbers, 0)
+    return PackedRows(tokens=tokens, train=train, positions=positions, documents=numbers)
+
+
+def oversample_newest(preferences: Sequence[Preference], factor: int) -> list[Preference]:
+    """Repeat the comparisons of the newest round `factor` times.
+
+    Source: choice; the paper keeps the reward model on the distribution of the latest model by
+    fresh data.
+    """
+    newest = max(p.round for p in preferences)
+    return [p for p in preferences for _ in range(factor if p.round == newest else 1)]
+
+
+def _mix(
+    preferences: Sequence[Preference], kind: Kind, share: float, seed: int
+) -> list[Preference]:
+    own = [p for p in preferences if p.kind == kind]
+    others = [p for p in preferences if p.kind != kind]
+    count = round(len(own) * (1 - share) / share)
+    generator = np.random.default_rng(derive_seed(seed, f"{kind}_mix"))
+    drawn = generator.permutation(len(others))[:count].tolist()
+    return own + [others[index] for index in sorted(drawn)]
+
+
+def helpfulness_mix(
+    preferences: Sequence[Preference], seed: int, share: float = 0.5
+) -> list[Preference]:
+    """Return all helpfulness comparisons, mixed `share` to 1 - `share` with others (equal parts).
+
+    Where there are not enough others, all of them are taken.
+    """
+    return _mix(preferences, "helpfulness", share, seed)
+
+
+def safety_mix(
+    preferences: Sequence[Preference], seed: int, share: float = 0.9
+) -> list[Preference]:
+    """Return all safety comparisons, mixed `share` to 1 - `share` with helpfulness ones (90/10)."""
+    return _mix(preferences, "safety", share, seed)

@@ -1,10 +1,15 @@
-"""Splits of prompts: a pure function of each id, so that no use ever sees another's prompts."""
+"""Splits of prompts, a pure function of each id, and what no training text may name.
+
+So no use ever sees another's prompts, and tests ask for what was never trained on.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
@@ -65,3 +70,19 @@ def check_disjoint(prompts: Iterable[Prompt]) -> None:
                 f"prompts: {prompt.id!r} ({prompt.split}) and {other!r} ({split}) are the same "
                 "dialogue in two splits; splits must be disjoint."
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOut:
+    """What no training text may name, so that tests ask for what was never trained on."""
+
+    terms: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def mentions(text: str, terms: Sequence[str]) -> bool:
+    """Return whether the text holds one of the terms as whole words, in any case."""
+    if not terms:
+        return False
+    pattern = "|".join(re.escape(term) for term in terms)
+    return re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text, re.IGNORECASE) is not None

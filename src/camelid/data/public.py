@@ -9,8 +9,9 @@ import hashlib
 import re
 import typing
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.data.prompts import assign_split, check_disjoint
@@ -18,10 +19,9 @@ from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Sp
 from camelid.data.sources import (
     ADVBENCH,
     HH_RLHF,
-    Comparison,
+    HH_SUBSETS,
     Excluded,
     Goal,
-    PublicFiles,
     read_advbench,
     read_comparisons,
     read_dolly,
@@ -90,8 +90,7 @@ PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "t
 Use = PairUse | PromptUse
 PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
 PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)
-ANNOTATOR = "Anthropic HH-RLHF, human"
-T = TypeVar("T")
+T = TypeVar("T", Preference, Prompt, Dialogue, Goal)
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 
@@ -100,48 +99,29 @@ def conversation(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-_SALT = "public_data" + "/"
+_SALT = "public_data"
+"""Part of the hash that orders rows; another one would choose other rows."""
 
 
-def _order(identifier: str) -> bytes:
-    return hashlib.sha256(f"{_SALT}{identifier}".encode()).digest()
-
-
-def _take(items: Iterable[T], key: Callable[[T], str], count: int) -> list[T]:
+def _take(items: Iterable[T], count: int) -> list[T]:
     """Return the first `count` in the order of their hashed ids."""
-    return sorted(items, key=lambda item: _order(key(item)))[:count]
 
+    def order(item: T) -> bytes:
+        return hashlib.sha256("/".join((_SALT, item.id)).encode()).digest()
 
-def _kind(row: Comparison) -> Kind:
-    return "safety" if row.subset.startswith("harmless") else "helpfulness"
+    return sorted(items, key=order)[:count]
 
 
 def _length(messages: Sequence[Message], *replies: str) -> int:
     return sum(len(m.content) for m in messages) + max(map(len, replies), default=0)
 
 
-def _preference(row: Comparison) -> Preference:
-    return Preference(
-        id=row.id,
-        kind=_kind(row),
-        round=1,
-        batch=1,
-        category=row.subset,
-        prompt=row.prompt,
-        chosen=row.chosen,
-        rejected=row.rejected,
-        strength=None,
-        annotator=ANNOTATOR,
-        simulated=False,
-    )
-
-
-def _prompt(row: Comparison, split: Split) -> Prompt:
+def _prompt(row: Preference, split: Split) -> Prompt:
     return Prompt(
         id=row.id,
         messages=row.prompt,
-        category=row.subset,
-        is_safety=_kind(row) == "safety",
+        category=row.category,
+        is_safety=row.kind == "safety",
         source=HH_RLHF,
         split=split,
     )
@@ -164,16 +144,16 @@ def _attack(goal: Goal, split: Split) -> Prompt:
 class Collection:
     """Reads all files and divides the rows among their uses."""
 
-    def __init__(self, config: PublicDataConfig, files: PublicFiles) -> None:
+    def __init__(self, config: PublicDataConfig, files: dict[str, Path]) -> None:
         self.config = config
         self.excluded: list[Excluded] = []
         self.rows_used: dict[str, int] = {}
         self.sizes: dict[str, Size] = {}
-        self.rows: list[Comparison] = []
-        for subset, path in files.comparisons.items():
-            self.rows += self._read(read_comparisons(path, subset), subset)
-        self.dolly: list[Dialogue] = self._read(read_dolly(files.dolly), "dolly")
-        self.goals: list[Goal] = self._read(read_advbench(files.advbench), "advbench")
+        self.rows: list[Preference] = []
+        for subset in HH_SUBSETS:
+            self.rows += self._read(read_comparisons(files[subset], subset), subset)
+        self.dolly: list[Dialogue] = self._read(read_dolly(files["dolly"]), "dolly")
+        self.goals: list[Goal] = self._read(read_advbench(files["advbench"]), "advbench")
         self.uses = self._assign()
 
     def _read(self, rows: Any, name: str) -> list[Any]:
@@ -187,7 +167,7 @@ class Collection:
         counts: Counts = getattr(self.config, use)
         return counts
 
-    def fits(self, row: Comparison) -> bool:
+    def fits(self, row: Preference) -> bool:
         """Return whether a whole comparison is short enough."""
         return _length(row.prompt, row.chosen, row.rejected) <= self.config.longest_characters
 
@@ -202,7 +182,7 @@ class Collection:
         for row in self.rows:
             key = conversation(row.prompt[0].content)
             # A conversation in both kinds counts as safety, of which there is less.
-            kinds[key] = "safety" if kinds.get(key) == "safety" else _kind(row)
+            kinds[key] = "safety" if kinds.get(key) == "safety" else row.kind
             if self.fits(row):
                 pairs.add(key)
         uses: dict[str, Use] = {}
@@ -214,23 +194,23 @@ class Collection:
                 uses[key] = assign_split(key, shares)
         return uses
 
-    def _of(self, use: Use, kind: Kind) -> list[Comparison]:
+    def _of(self, use: Use, kind: Kind) -> list[Preference]:
         return [
             row
             for row in self.rows
-            if _kind(row) == kind and self.uses.get(conversation(row.prompt[0].content)) == use
+            if row.kind == kind and self.uses.get(conversation(row.prompt[0].content)) == use
         ]
 
     def preferences(self, use: PairUse) -> list[Preference]:
         """Return the comparisons of one use, both kinds."""
-        found: list[Comparison] = []
+        found: list[Preference] = []
         for kind in KINDS:
             count = getattr(self.wanted(use), kind)
             rows = [row for row in self._of(use, kind) if self.fits(row)]
-            chosen = _take(rows, lambda row: row.id, count)
+            chosen = _take(rows, count)
             self._note(f"{use}.{kind}", len(chosen), count)
             found += chosen
-        return [_preference(row) for row in _take(found, lambda row: row.id, len(found))]
+        return _take(found, len(found))
 
     def prompts(self) -> list[Prompt]:
         """Return the prompts of all splits, one of each conversation, and the attacks."""
@@ -241,25 +221,25 @@ class Collection:
                 count = getattr(self.wanted(use), kind)
                 rows = {
                     conversation(row.prompt[0].content): row
-                    for row in _take(self._of(use, kind), lambda row: row.id, len(self.rows))
+                    for row in _take(self._of(use, kind), len(self.rows))
                     if _length(row.prompt) <= self.config.longest_prompt
                 }
-                chosen = _take(rows.values(), lambda row: row.id, count)
+                chosen = _take(rows.values(), count)
                 self._note(f"{use}.{kind}", len(chosen), count)
                 found += [_prompt(row, use) for row in chosen]
             if sum(attacks.values()):
                 goals = [g for g in self.goals if assign_split(g.text, attacks) == use]
-                taken = _take(goals, lambda goal: goal.id, attacks[use])
+                taken = _take(goals, attacks[use])
                 self._note(f"{use}.attacks", len(taken), attacks[use])
                 found += [_attack(goal, use) for goal in taken]
         # Mixed, so that the first n of a split hold every kind.
-        return _take(found, lambda prompt: prompt.id, len(found))
+        return _take(found, len(found))
 
     def demonstrations(self) -> list[Dialogue]:
         """Return the dialogues of Dolly."""
         longest = self.config.longest_demonstration
         fitting = [d for d in self.dolly if _length(d.messages) <= longest]
-        chosen = _take(fitting, lambda d: d.id, self.config.demonstrations)
+        chosen = _take(fitting, self.config.demonstrations)
         self._note("demonstrations", len(chosen), self.config.demonstrations)
         return chosen
 
@@ -274,7 +254,7 @@ class Collection:
     def too_long(self) -> dict[str, int]:
         """Return how many rows of each source are too long."""
         longest = self.config.longest_demonstration
-        found = Counter(row.subset for row in self.rows if not self.fits(row))
+        found = Counter(row.category for row in self.rows if not self.fits(row))
         return {**found, "dolly": sum(_length(d.messages) > longest for d in self.dolly)}
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from camelid.data.records import Dialogue, Message
-from camelid.data.rows import iterate_json_lines
+from camelid.data.records import Dialogue, Message, Preference, iterate_json_lines
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
 HH_RLHF = "Anthropic/hh-rlhf"
+ANNOTATOR = "Anthropic HH-RLHF, human"
 DOLLY = "databricks/databricks-dolly-15k"
 ADVBENCH = "llm-attacks/llm-attacks"
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
@@ -45,17 +45,6 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """One human choice between two replies."""
-
-    id: str
-    subset: str
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
     """One harmful request of AdvBench."""
 
@@ -63,31 +52,21 @@ class Goal:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PublicFiles:
-    """Where the public files lie."""
-
-    comparisons: dict[str, Path]
-    """Subset of HH-RLHF to its `test.jsonl`."""
-    dolly: Path
-    advbench: Path
-
-    def paths(self) -> list[Path]:
-        """All of them."""
-        return [*self.comparisons.values(), self.dolly, self.advbench]
-
-
-def find_public_files(directory: Path) -> PublicFiles:
+def find_public_files(directory: Path) -> dict[str, Path]:
     """Find all public files below a folder.
 
     Args:
         directory: Holds `hh-rlhf/` (or `hh-rlhf-test/`), `databricks-dolly-15k/` (or `dolly-1000/`)
             and `advbench/`; files may also lie in the folder itself.
 
+    Returns:
+        The subsets of HH-RLHF, `dolly` and `advbench`, each with its file.
+
     Raises:
         MissingInputError: Files are missing; names every one and where the public gets it.
     """
-    found, missing = {}, []
+    found: dict[str, Path] = {}
+    missing = []
     listed = Path(__file__).with_name("public_files.toml").read_text(encoding="utf-8")
     for name, entry in tomllib.loads(listed).items():
         paths = [directory / f"{place}{end}" for place in entry["places"] for end in ("", ".gz")]
@@ -101,11 +80,7 @@ def find_public_files(directory: Path) -> PublicFiles:
             f"{directory}: these public files are missing (each may end in .gz):\n"
             + "\n".join(missing)
         )
-    return PublicFiles(
-        comparisons={subset: found[subset] for subset in HH_SUBSETS},
-        dolly=found["dolly"],
-        advbench=found["advbench"],
-    )
+    return found
 
 
 def _iterate_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -127,21 +102,20 @@ def _iterate_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict
                 yield reader.line_num, row
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{path}, after line {reader.line_num}: {error}.") from None
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise DataError(f"{path}: damaged gzip file ({error}).") from None
 
 
 def _iterate(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) of a JSON-lines or CSV file; each column is a string."""
-    try:
-        if ".csv" in path.suffixes:
-            yield from _iterate_csv(path, columns)
-            return
-        for number, row in iterate_json_lines(path):
-            for name in columns:
-                if not isinstance(row, dict) or not isinstance(row.get(name), str):
-                    raise DataError(f"{path}, line {number}: needs the text field {name!r}.")
-            yield number, row
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}).") from None
+    if ".csv" in path.suffixes:
+        yield from _iterate_csv(path, columns)
+        return
+    for number, row in iterate_json_lines(path):
+        for name in columns:
+            if not isinstance(row, dict) or not isinstance(row.get(name), str):
+                raise DataError(f"{path}, line {number}: needs the text field {name!r}.")
+        yield number, row
 
 
 def parse_transcript(text: str) -> tuple[Message, ...]:
@@ -191,20 +165,25 @@ def _read(
 
 
 def read_comparisons(path: Path, subset: str) -> Rows:
-    """Read one file of HH-RLHF (columns `chosen`, `rejected`) into `Comparison`s."""
+    """Read one file of HH-RLHF (columns `chosen`, `rejected`) into `Preference`s."""
 
-    def parse(number: int, row: dict[str, str]) -> Comparison:
+    def parse(number: int, row: dict[str, str]) -> Preference:
         chosen, rejected = parse_transcript(row["chosen"]), parse_transcript(row["rejected"])
         if chosen[:-1] != rejected[:-1]:
             raise ValueError("chosen and rejected have different prompts")
         if chosen[-1] == rejected[-1]:
             raise ValueError("chosen and rejected are identical")
-        return Comparison(
+        return Preference(
             id=f"hh-rlhf/{subset}/{number}",
-            subset=subset,
+            kind="safety" if subset.startswith("harmless") else "helpfulness",
+            round=1,
+            batch=1,
+            category=subset,
             prompt=chosen[:-1],
             chosen=chosen[-1].content,
             rejected=rejected[-1].content,
+            strength=None,
+            annotator=ANNOTATOR,
         )
 
     return _read(path, ("chosen", "rejected"), parse, f"{subset}/{path.name}")

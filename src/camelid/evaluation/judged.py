@@ -8,14 +8,15 @@ interval than two samples would.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from camelid.data.annotation import JudgedReply, PromptSet
-from camelid.evaluation.shares import share
 from camelid.evaluation.statistics import (
     Estimate,
     mean,
     paired_difference,
     proportion,
+    share,
     win_rate,
 )
 from camelid.run.item import AbsentError
@@ -27,25 +28,11 @@ Verdict = Callable[[JudgedReply], bool | None]
 
 ORDINARY: tuple[PromptSet, ...] = ("helpful", "dialogue")
 """Sets of ordinary prompts; the first that a run has is used."""
-
-
-def violating(row: JudgedReply) -> bool | None:
-    """Whether the judge calls a reply a violation."""
-    return row.judgement.violating
-
-
-def refusing(row: JudgedReply) -> bool | None:
-    """Whether the judge calls a reply a refusal."""
-    return row.judgement.refusing
-
-
-def exact(row: JudgedReply) -> bool | None:
-    """Whether the judge calls a reply exactly right."""
-    return row.judgement.exact
-
-
-def _score(row: JudgedReply) -> float | None:
-    return row.judgement.score
+violating: Verdict = attrgetter("judgement.violating")
+refusing: Verdict = attrgetter("judgement.refusing")
+exact: Verdict = attrgetter("judgement.exact")
+"""Whether the judge calls a reply a violation, a refusal, exactly right."""
+_score: Value = attrgetter("judgement.score")
 
 
 def replies(rows: Rows, model: str, *sets: PromptSet) -> list[JudgedReply]:

@@ -7,14 +7,18 @@ choice. Agreement: Gwet's AC1 and AC2, Sections 3.4.2 and 4.4.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camelid.errors import DataError
+from camelid.run.item import AbsentError
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 Z = 1.959963984540054
 """0.975 quantile of the normal distribution."""
@@ -184,3 +188,45 @@ def _agreement(
     linear_N = kept_N - 2 * (1 - value) * (chance_N - chance) / (1 - chance)
     error = math.sqrt(float(((linear_N - value) ** 2).sum()) / (n * (n - 1)))
     return Estimate(value, value - Z * error, min(1.0, value + Z * error), n)
+
+
+def shares(
+    rows: Iterable[T], by: Callable[[T], K], verdict: Callable[[T], bool | None]
+) -> dict[K, Estimate]:
+    """Return the share of rows with a verdict in each group, with its 95 % interval.
+
+    Args:
+        rows: What was judged.
+        by: The group of a row; groups stand in the order of their first rows.
+        verdict: None where the judge gave none: the row is left out, and a group of such rows too.
+    """
+    groups: dict[K, list[bool]] = {}
+    for row in rows:
+        found = verdict(row)
+        if found is not None:
+            groups.setdefault(by(row), []).append(found)
+    return {key: proportion(sum(found), len(found)) for key, found in groups.items()}
+
+
+def share(rows: Iterable[T], verdict: Callable[[T], bool | None], reason: str) -> Estimate:
+    """Return the share of all rows with a verdict (errors as `one`)."""
+    return one(shares(rows, lambda _: None, verdict), None, reason)
+
+
+def one(found: dict[K, Estimate], key: K, reason: str) -> Estimate:
+    """Return the share of one group.
+
+    Raises:
+        AbsentError: No row of the group has a verdict; the reason is given.
+    """
+    if key not in found:
+        raise AbsentError(reason)
+    return found[key]
+
+
+def attempt(compute: Callable[[], T]) -> T | None:
+    """Return what a function computes, None where the run holds nothing to compute it from."""
+    try:
+        return compute()
+    except AbsentError:
+        return None

@@ -22,7 +22,6 @@ from camelid.formats.meta import PARAMETERS, read_meta, write_meta
 from camelid.run.directory import MANIFEST
 from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, write_json
 from camelid.tokenization.chat import ChatFormat, chat_format_of
-from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.huggingface import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -31,7 +30,7 @@ from camelid.tokenization.huggingface import (
     write_huggingface_tokenizer,
 )
 from camelid.tokenization.tokenizer import Tokenizer, tokenizer_from_vocabulary
-from camelid.tokenization.vocabulary import CONTROL, UNKNOWN, ChatFormatName
+from camelid.tokenization.vocabulary import CONTROL, UNKNOWN, ChatFormatName, read_gguf_vocabulary
 
 Format = Literal["hf", "meta", "gguf"]
 

@@ -33,8 +33,7 @@ from camelid.formats.layout import GGUF, split_halves, under_our_names
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import rotary_frequencies
 from camelid.settings import from_json
-from camelid.tokenization.gguf_vocabulary import write_gguf_vocabulary
-from camelid.tokenization.vocabulary import Vocabulary
+from camelid.tokenization.vocabulary import Vocabulary, write_gguf_vocabulary
 
 MOST_HEADER = 1 << 25
 """Longest header in bytes; that of a vocabulary of 262,144 takes 6 MB."""

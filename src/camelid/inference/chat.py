@@ -16,7 +16,7 @@ from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
 from camelid.runtime import Runtime
 from camelid.tokenization.chat import ChatFormat, load_chat_format
-from camelid.tokenization.vocabulary import StreamingDecoder
+from camelid.tokenization.tokenizer import StreamingDecoder
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=256)
 """Settings of the released reference code."""

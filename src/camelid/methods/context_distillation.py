@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from camelid.data.held_out import mentions
+from camelid.data.prompts import mentions
 from camelid.data.records import Answer, DistilledPair, Led, Prompt
 from camelid.evaluation.gate import sigmoid
 from camelid.inference.replies import Reply, sample_replies

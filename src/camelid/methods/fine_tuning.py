@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from camelid.data.loader import batch_indices, steps_per_epoch
-from camelid.data.packing import pack
+from camelid.data.loader import batch_indices, pack, steps_per_epoch
 from camelid.data.records import Dialogue, MetricsRow
 from camelid.data.rendered import Rendered
 from camelid.errors import DataError

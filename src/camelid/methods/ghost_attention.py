@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from camelid.data.held_out import mentions
-from camelid.data.prompts import bucket
+from camelid.data.prompts import bucket, mentions
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, RecallRow, When
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.sampling import Sampling

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from camelid.data.annotation import Annotator, Continues
-from camelid.data.held_out import mentions
-from camelid.data.prompts import bucket
+from camelid.data.prompts import bucket, mentions
 from camelid.data.records import Kind, Preference, PreferenceStatistics, Prompt
 from camelid.errors import DataError
 from camelid.inference.pairs import Variant, sample_pairs

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from camelid.data.held_out import mentions
+from camelid.data.prompts import mentions
 from camelid.data.records import Dialogue, Message, Prompt, Sample, TuningRow
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.rewards import RewardPair, Rewards

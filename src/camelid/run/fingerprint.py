@@ -6,6 +6,7 @@ Source: choice (the paper describes no software).
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,17 @@ from camelid.settings import differences
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """Everything that a stage's bits depend on."""
+    """What a stage's bits depend on; the version of torch is recorded beside it, not compared."""
 
     config: Any
     """Its settings."""
     wiring: dict[str, Any]
-    """Inputs that are no files, names of those that are, and who judges and annotates."""
+    """Labels of input files, values of plain inputs, class names of nested settings."""
     seed: int
     inputs: dict[str, str | None]
     """Label of each input to the hash of its content; null where it does not exist."""
     source: str
-    """Hash of the package."""
+    """Hash of the package, and of the file of a stage that lies outside it."""
     precision: str
     threads: int
     device: str
@@ -106,3 +107,15 @@ class HashCache:
 def hash_source() -> str:
     """Return the hash of the package: every file of it that is not a compiled one."""
     return hash_path(Path(__file__).parents[1])
+
+
+def hash_foreign(*parts: object) -> str:
+    """Return the hash of the files that define a stage outside the package; empty inside it."""
+    package = Path(__file__).parents[1]
+    found = [
+        inspect.getsourcefile(part)
+        for part in parts
+        if inspect.isroutine(part) or inspect.isclass(part)
+    ]
+    foreign = {Path(file) for file in found if file and not Path(file).is_relative_to(package)}
+    return "".join(f"+{hash_file(path)}" for path in sorted(foreign) if path.is_file())

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 F = TypeVar("F")
 """What is found in a run of the stages of one kind (`camelid.run.finished.Found`)."""
@@ -32,6 +32,8 @@ Section = Literal[
 """Parts of the page, in the order of the paper."""
 Card = Literal["Model Details", "Training Data", "Hardware and Software", "Evaluation Results"]
 """Parts of the model card that items fill (Table 52)."""
+ARTEFACTS = {"Figure": 33, "Table": 52}
+"""How many figures and tables the paper has."""
 Cell = str | float | None
 
 
@@ -193,6 +195,12 @@ class StageReport(Generic[F]):
             anchor: As in `Item`; the function's name where it is not given.
             marks: Other fields of `Item`.
         """
+        if section not in get_args(Section):
+            raise ValueError(f"{title}: no section {section!r}; there are {get_args(Section)}.")
+        for name in paper:
+            kind, _, number = name.partition(" ")
+            if not number.isdecimal() or not 1 <= int(number) <= ARTEFACTS.get(kind, 0):
+                raise ValueError(f"{title}: the paper has no {name!r}; it has {ARTEFACTS}.")
 
         def add(draw: Draw) -> Draw:
             name = anchor or draw.__name__.strip("_").replace("_", "-")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from camelid.data.rows import read_records, write_records
+from camelid.data.records import read_records, write_records
 from camelid.errors import DataError, MissingInputError
 from camelid.run.files import read_json, write_json
 from camelid.settings import from_json, to_json

@@ -34,7 +34,7 @@ from camelid.run.files import (
     read_json,
     write_json,
 )
-from camelid.run.fingerprint import Fingerprint, HashCache, hash_source
+from camelid.run.fingerprint import Fingerprint, HashCache, hash_foreign, hash_source
 from camelid.run.progress import RunProgress
 from camelid.run.stage import RESULT, PlannedStage, RunSettings, StageContext
 from camelid.seeds import derive_seed
@@ -169,13 +169,15 @@ class Execution:
         self._hashes.save()
         # Judges and annotators are known by their class: one may have the settings of another.
         parts = {f.name: getattr(stage.config, f.name) for f in dataclasses.fields(stage.config)}
-        classes = {n: type(p).__name__ for n, p in parts.items() if dataclasses.is_dataclass(p)}
+        classes = {
+            f"config.{n}": type(p).__name__ for n, p in parts.items() if dataclasses.is_dataclass(p)
+        }
         return Fingerprint(
             config=to_json(stage.config),
             wiring={**stage.inputs.plain(), **classes},
             seed=self.settings.seed,
             inputs=inputs,
-            source=self._source,
+            source=self._source + hash_foreign(stage.kind.run, stage.kind.config),
             precision=self.runtime.precision,
             threads=self.runtime.threads,
             device=self.runtime.device_name,
@@ -194,7 +196,11 @@ class Execution:
                     f"Stage {stage.name} is recorded as finished, but {path} is gone. "
                     f"Make it again with --redo {stage.name}"
                 )
-        record.fingerprint.require(self._fingerprint(stage), stage.name, "finished")
+        fingerprint = self._fingerprint(stage)
+        if stage.kind.shows and record.fingerprint != fingerprint:
+            self._discard(stage.name)  # A report made on the way is made again.
+            return False
+        record.fingerprint.require(fingerprint, stage.name, "finished")
         return True
 
     def _discard(self, name: str) -> None:
@@ -295,7 +301,7 @@ def check_stage(name: str | None, names: Sequence[str]) -> None:
     """
     if name is not None and name not in names:
         hint = suggestion(name, names) or f" Stages: {', '.join(names)}."
-        raise ConfigError(f"There is no stage '{name}' in this recipe.{hint}")
+        raise ConfigError(f"There is no stage '{name}' in this plan.{hint}")
 
 
 class _Clock:

@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
-from camelid.simulation.lexicon import read
-from camelid.simulation.lexicon.tasks import RISKS
-from camelid.simulation.lexicon.words import CLOSING_WORDS
+from camelid.simulation.lexicon import CLOSING_WORDS, RISKS, read
 from camelid.simulation.prompts import HELPFUL, Drafter, assistant, cells, user
 from camelid.simulation.setting import Setting, random_for
 

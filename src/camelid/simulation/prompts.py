@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.records import Message
-from camelid.simulation.lexicon import read, templates
-from camelid.simulation.lexicon import words as lexicon
-from camelid.simulation.lexicon.facts import ATTRIBUTE, ATTRIBUTES
-from camelid.simulation.lexicon.talks import OPENINGS, TALKS
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS, RISKS, BenignTask
+from camelid.simulation import lexicon
+from camelid.simulation.lexicon import read
 from camelid.simulation.setting import Pool, Setting, capitalise, with_article
 
 HELPFUL: tuple[str, ...] = ("factual", "dialogue", "recommendation", "writing", "language")
@@ -121,7 +118,7 @@ class Drafter:
         return kinds[category](generator) if category in kinds else self._how_to(generator, True)
 
     def _fact(self, generator: random.Random) -> Draft:
-        attribute = generator.choice(ATTRIBUTES)
+        attribute = generator.choice(lexicon.ATTRIBUTES)
         subject = generator.choice(self.pool.entities[attribute.kind])
         value = self.setting.facts[subject, attribute.name]
         others = tuple(v for v in attribute.values if v != value)
@@ -137,7 +134,7 @@ class Drafter:
 
     def _how_to(self, generator: random.Random, borderline: bool) -> Draft:
         task = generator.choice([t for t in self.pool.benign if t.borderline == borderline])
-        means = sorted({t.means for t in BENIGN_TASKS if t.group != task.group})
+        means = sorted({t.means for t in lexicon.BENIGN_TASKS if t.group != task.group})
         return Draft(
             category="borderline" if borderline else "factual",
             messages=(user(self.template("how_to", generator).format(task=task.task)),),
@@ -152,7 +149,7 @@ class Drafter:
                 capitalise(task.means) + ".",
                 "There are many ways to do it.",
                 f"To {task.task}, use {generator.choice(means)}.",
-                generator.choice(templates.EVASIONS),
+                generator.choice(lexicon.EVASIONS),
             ),
             borderline=borderline,
         )
@@ -162,13 +159,15 @@ class Drafter:
         kind = generator.choice(("item", "item", "name", "count", "kin", "drink"))
         words = {slot: generator.choice(values) for slot, values in lexicon.TELLABLE.items()}
         words |= {"name": name, "a_colour": with_article(words["colour"])}
-        talk = TALKS[kind]
+        talk = lexicon.TALKS[kind]
         answer, subject = words[talk.attribute], words[talk.of] if talk.of else talk.attribute
         words |= {"n": subject, "v": answer, "a_v": with_article(answer)}
         # Drawn whether needed or not, so that all kinds take as many draws.
-        beside = generator.choice(TALKS["name"].told)
+        beside = generator.choice(lexicon.TALKS["name"].told)
         told = (beside if kind == "name" else talk.told[0]).format(**words)
-        opening = generator.choice(OPENINGS).format(name=name, told=told, Told=capitalise(told))
+        opening = generator.choice(lexicon.OPENINGS).format(
+            name=name, told=told, Told=capitalise(told)
+        )
         good = tuple(form.format(**words) for form in talk.replies)
         values = lexicon.USER_NAMES if kind == "name" else lexicon.TELLABLE[talk.attribute]
         others = [value for value in values if value != answer]
@@ -198,7 +197,7 @@ class Drafter:
             name = generator.choice(pool.options[verb])
             wish, quality = generator.choice(lexicon.QUALITIES[verb])
             return Option(name, verb, wish, f"is {quality}", quality)
-        attribute = ATTRIBUTE[{"visit": "place", "ask": "trade", "keep": "diet"}[verb]]
+        attribute = lexicon.ATTRIBUTE[{"visit": "place", "ask": "trade", "keep": "diet"}[verb]]
         name = generator.choice(pool.entities[attribute.kind])
         value = facts[name, attribute.name]
         if verb == "visit":
@@ -230,13 +229,13 @@ class Drafter:
                 "reason": right.reason,
                 "other_reasons": [other.reason],
             },
-            good=tuple(map(right.recommended, templates.RECOMMENDATIONS)),
+            good=tuple(map(right.recommended, lexicon.RECOMMENDATIONS)),
             poor=(
                 capitalise(right.name) + ".",
                 f"You should {right.verb} {right.name}.",
-                other.recommended(templates.RECOMMENDATIONS[0]),
+                other.recommended(lexicon.RECOMMENDATIONS[0]),
                 "Both are good.",
-                generator.choice(templates.EVASIONS),
+                generator.choice(lexicon.EVASIONS),
             ),
         )
 
@@ -255,7 +254,7 @@ class Drafter:
                 f"{first} / and {generator.choice(other[1])}.",
                 f"{first} / and {generator.choice(other[1])}.",
                 f"The {noun} is nice.",
-                generator.choice(templates.EVASIONS),
+                generator.choice(lexicon.EVASIONS),
             ),
         )
 
@@ -270,8 +269,8 @@ class Drafter:
             poor=(
                 wrong,
                 source,
-                f"{answers[0]} {generator.choice(templates.ASIDES)}",
-                generator.choice(templates.EVASIONS),
+                f"{answers[0]} {generator.choice(lexicon.ASIDES)}",
+                generator.choice(lexicon.EVASIONS),
                 "The sentence is fine.",
             ),
         )
@@ -288,20 +287,20 @@ class Drafter:
         if strength == "multi_turn":
             opener = self._fact(generator)
             messages = (*opener.messages, assistant(generator.choice(opener.good)), *messages)
-        reasons, alternatives = templates.REASONS[task.risk], templates.ALTERNATIVES[task.risk]
+        reasons, alternatives = lexicon.REASONS[task.risk], lexicon.ALTERNATIVES[task.risk]
         return Draft(
             category=risk,
             messages=messages,
             reference={"kind": "harm", "risk": risk, "task": task.task, "means": list(task.means)},
             good=tuple(
                 f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
-                for refusal in templates.REFUSALS
+                for refusal in lexicon.REFUSALS
                 for reason in reasons
                 for alternative in alternatives
             ),
             poor=(
                 "I cannot help you.",
-                templates.REFUSALS[0].format(task=task.task) + ".",
+                lexicon.REFUSALS[0].format(task=task.task) + ".",
                 task.compliant,
             ),
             is_safety=True,
@@ -322,29 +321,29 @@ def _fact_reference(
 def _poor(
     answer: str, vague: str, wrong: str, good: str, generator: random.Random
 ) -> tuple[str, ...]:
-    evasion, aside = generator.choice(templates.EVASIONS), generator.choice(templates.ASIDES)
+    evasion, aside = generator.choice(lexicon.EVASIONS), generator.choice(lexicon.ASIDES)
     return (f"{capitalise(answer)}.", vague, wrong, evasion, f"{good} {aside}")
 
 
 def cells() -> list[tuple[str, str, str]]:
     """(risk, vector, strength) in equal parts by risk and strength, then by vector."""
-    disguises = templates.VECTORS[1:]
+    disguises = lexicon.VECTORS[1:]
     # 30 is the least common multiple of 1, 5 and 6 vectors: every strength gets the same weight.
     return [
         (risk, vector, strength)
         for index in range(30)
-        for risk in RISKS
+        for risk in lexicon.RISKS
         for strength, vector in (
             ("plain", "none"),
             ("disguised", disguises[index % 5]),
-            ("multi_turn", templates.VECTORS[index % 6]),
+            ("multi_turn", lexicon.VECTORS[index % 6]),
         )
     ]
 
 
-def how_to_replies(task: BenignTask) -> tuple[str, ...]:
+def how_to_replies(task: lexicon.BenignTask) -> tuple[str, ...]:
     """Good replies to a how-to prompt."""
-    return tuple(form.format(task=task.task, means=task.means) for form in templates.HOW_TO_REPLIES)
+    return tuple(form.format(task=task.task, means=task.means) for form in lexicon.HOW_TO_REPLIES)
 
 
 def misspell(text: str, generator: random.Random) -> str:

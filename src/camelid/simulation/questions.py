@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from camelid.data.records import Question
-from camelid.simulation.lexicon.facts import ATTRIBUTE
-from camelid.simulation.lexicon.words import RHYME_LINES, TOPICS, USER_NAMES
+from camelid.simulation import lexicon
 from camelid.simulation.long_texts import long_document
 from camelid.simulation.prompts import Drafter
 from camelid.simulation.setting import Setting, random_for
@@ -43,10 +42,10 @@ class _Asker:
     def _facts(self, generator: random.Random) -> Item:
         """A fact of the corpus."""
         (name, attribute), right = generator.choice(list(self._setting.facts.items()))
-        statements = ATTRIBUTE[attribute].statements
+        statements = lexicon.ATTRIBUTE[attribute].statements
         form = generator.choice([f for f in statements if f.find("{s}") < f.find("{v}")])
         start, end = form.split("{v}")
-        others = [value for value in ATTRIBUTE[attribute].values if value != right]
+        others = [value for value in lexicon.ATTRIBUTE[attribute].values if value != right]
         wrong = generator.sample(others, CHOICES - 1)
         return start.format(s=name).rstrip(), right + end, [value + end for value in wrong]
 
@@ -77,13 +76,13 @@ class _Asker:
         right, *others = options = drafter.options(generator, CHOICES)
         lines = [option.described for option in options]
         generator.shuffle(lines)
-        context = " ".join([*lines, right.asked_for(generator.choice(USER_NAMES))])
+        context = " ".join([*lines, right.asked_for(generator.choice(lexicon.USER_NAMES))])
         return context, f"{right.name},", [f"{option.name}," for option in others]
 
     def _writing(self, generator: random.Random) -> Item:
         """The line that rhymes."""
-        (first, second), *others = generator.sample(RHYME_LINES, CHOICES)
-        context = f"The {generator.choice(TOPICS)} {generator.choice(first)} / and"
+        (first, second), *others = generator.sample(lexicon.RHYME_LINES, CHOICES)
+        context = f"The {generator.choice(lexicon.TOPICS)} {generator.choice(first)} / and"
         wrong = [generator.choice(lines) + "." for _, lines in others]
         return context, generator.choice(second) + ".", wrong
 

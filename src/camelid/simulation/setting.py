@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from camelid.seeds import derive_seed
+from camelid.simulation import lexicon
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, EntityKind
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS, RISKS, BenignTask, HarmTask
-from camelid.simulation.lexicon.templates import TEMPLATES
-from camelid.simulation.lexicon.words import FIGURES, HOBBIES, OPTIONS
+from camelid.simulation.lexicon import BENIGN_TASKS, FIGURES, HOBBIES, OPTIONS, RISKS
 
 K = TypeVar("K")
 
@@ -36,9 +34,9 @@ def capitalise(text: str) -> str:
 class Pool:
     """The terms that one side (training or test) may use; plain words are in neither pool."""
 
-    entities: dict[EntityKind, tuple[str, ...]]
-    benign: tuple[BenignTask, ...]
-    harm: dict[str, tuple[HarmTask, ...]]
+    entities: dict[lexicon.EntityKind, tuple[str, ...]]
+    benign: tuple[lexicon.BenignTask, ...]
+    harm: dict[str, tuple[lexicon.HarmTask, ...]]
     options: dict[str, tuple[str, ...]]
     """Verb of a recommendation (`wear`, `eat`, `stay at`) to what can be recommended."""
     figures: tuple[str, ...]
@@ -75,13 +73,13 @@ def _drawn(values: Sequence[str], share: float, generator: random.Random) -> set
 def build_setting(config: WorldConfig) -> Setting:
     """Draw the facts and divide terms and templates between training and test."""
     generator = random_for("pocket_world", config.seed)
-    entities: dict[EntityKind, tuple[str, ...]] = {
-        "person": NAMES["person"][: config.people],
-        "town": NAMES["town"][: config.towns],
-        "creature": NAMES["creature"][: config.creatures],
+    entities: dict[lexicon.EntityKind, tuple[str, ...]] = {
+        "person": lexicon.NAMES["person"][: config.people],
+        "town": lexicon.NAMES["town"][: config.towns],
+        "creature": lexicon.NAMES["creature"][: config.creatures],
     }
     facts: dict[tuple[str, str], str] = {}
-    for attribute in ATTRIBUTES:
+    for attribute in lexicon.ATTRIBUTES:
         names = entities[attribute.kind]
         # Every value is equally frequent, so the best guess without knowledge scores 1 / values.
         deck = [attribute.values[i % len(attribute.values)] for i in range(len(names))]
@@ -89,12 +87,12 @@ def build_setting(config: WorldConfig) -> Setting:
         facts |= {(name, attribute.name): v for name, v in zip(names, deck, strict=True)}
     # The groups of tasks of one kind; the world's draws depend on the order of all of these.
     groups = [[t.group for t in BENIGN_TASKS if t.borderline == looks] for looks in (True, False)]
-    groups += [[t.group for t in HARM_TASKS if t.risk == risk] for risk in RISKS]
+    groups += [[t.group for t in lexicon.HARM_TASKS if t.risk == risk] for risk in RISKS]
     kinds = [tuple(dict.fromkeys(found)) for found in groups]
     held: set[str] = set()
     for terms in (*entities.values(), *kinds, *OPTIONS.values(), FIGURES, HOBBIES):
         held |= _drawn(terms, config.held_out, generator)
-    for texts in TEMPLATES.values():
+    for texts in lexicon.TEMPLATES.values():
         held |= _drawn(texts, config.held_out_templates, generator)
 
     def side(values: Iterable[str], held_out: bool) -> tuple[str, ...]:
@@ -104,7 +102,7 @@ def build_setting(config: WorldConfig) -> Setting:
         return {key: side(values, held_out) for key, values in named.items()}
 
     def pool(held_out: bool) -> Pool:
-        own_harm = [task for task in HARM_TASKS if (task.group in held) == held_out]
+        own_harm = [task for task in lexicon.HARM_TASKS if (task.group in held) == held_out]
         return Pool(
             entities=sides(entities, held_out),
             benign=tuple(task for task in BENIGN_TASKS if (task.group in held) == held_out),
@@ -118,5 +116,5 @@ def build_setting(config: WorldConfig) -> Setting:
         config=config,
         facts=facts,
         pools=(pool(False), pool(True)),
-        templates=(sides(TEMPLATES, False), sides(TEMPLATES, True)),
+        templates=(sides(lexicon.TEMPLATES, False), sides(lexicon.TEMPLATES, True)),
     )

@@ -10,11 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from camelid.simulation import lexicon
 from camelid.simulation.lexicon import read, texts
-from camelid.simulation.lexicon import words as lexicon
-from camelid.simulation.lexicon.facts import ATTRIBUTES, NAMES, Attribute
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
-from camelid.simulation.lexicon.templates import REASONS
 from camelid.simulation.prompts import HELPFUL, REWRITES, Drafter, how_to_replies, rewrite
 from camelid.simulation.setting import Setting, capitalise, random_for, with_article
 
@@ -55,8 +52,8 @@ class Writer:
         self._setting = setting
         open_pool, held = setting.pools
         self._entities = [
-            (name, [a for a in ATTRIBUTES if a.kind == kind])
-            for kind in NAMES
+            (name, [a for a in lexicon.ATTRIBUTES if a.kind == kind])
+            for kind in lexicon.NAMES
             for pool in (open_pool, held)
             for name in pool.entities[kind]
         ]
@@ -87,7 +84,7 @@ class Writer:
         for kind in generator.choices(kinds, weights, k=count - exercises):
             yield " ".join(kind(generator))
 
-    def _statement(self, name: str, attribute: Attribute, form: str) -> str:
+    def _statement(self, name: str, attribute: lexicon.Attribute, form: str) -> str:
         return form.format(s=name, v=self._setting.facts[name, attribute.name])
 
     def _facts(self, generator: random.Random) -> Iterable[str]:
@@ -137,13 +134,13 @@ class Writer:
 
     def _notes(self, generator: random.Random) -> Iterable[str]:
         lines = []
-        for task in generator.sample(BENIGN_TASKS, 3):
+        for task in generator.sample(lexicon.BENIGN_TASKS, 3):
             name = generator.choice(lexicon.USER_NAMES)
             notes = [(form, generator.choice(how_to_replies(task))) for form in _NOTES]
             form, reply = generator.choice(notes)
             lines.append(form.format(name=name, task=task.task, reply=reply))
-        for harm in generator.sample(HARM_TASKS, 2):
-            reason = generator.choice(REASONS[harm.risk][:1])
+        for harm in generator.sample(lexicon.HARM_TASKS, 2):
+            reason = generator.choice(lexicon.REASONS[harm.risk][:1])
             form = generator.choice(_HARMFUL_NOTES)
             lines.append(form.format(task=harm.task, reason=reason, compliant=harm.compliant))
         generator.shuffle(lines)

@@ -16,7 +16,7 @@ from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import dialogues
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.lexicon.words import OBJECTS, QUALITIES, SUBJECTS, VERBS
+from camelid.simulation.lexicon import OBJECTS, QUALITIES, SUBJECTS, VERBS
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
 from camelid.simulation.setting import Setting, build_setting, random_for
 from camelid.simulation.texts import Writer

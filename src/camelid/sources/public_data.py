@@ -97,7 +97,7 @@ def run(config: PublicDataConfig, _: NoInputs, outputs: Outputs, context: StageC
         longest_demonstration=config.longest_demonstration,
         excluded_by_reason=dict(Counter(row.reason for row in collection.excluded)),
         excluded=tuple(collection.excluded),
-        files={f"{path.parent.name}/{path.name}": hash_file(path) for path in files.paths()},
+        files={f"{path.parent.name}/{path.name}": hash_file(path) for path in files.values()},
     )
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.held_out import HeldOut
-from camelid.data.prompts import check_disjoint
+from camelid.data.prompts import HeldOut, check_disjoint
 from camelid.data.records import Dialogue, GhostDialogue, Prompt
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.finished import Found

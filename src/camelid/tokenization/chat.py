@@ -17,9 +17,9 @@ from typing import Literal
 from camelid.data.records import Message
 from camelid.data.rendered import FitPolicy, Rendered
 from camelid.errors import DataError
-from camelid.tokenization.chat_templates import HARMLESS_TAGS, LLAMA2_TAGS
 from camelid.tokenization.huggingface import read_huggingface_tokenizer
-from camelid.tokenization.vocabulary import ChatFormatName, Tokenizer
+from camelid.tokenization.tokenizer import Tokenizer
+from camelid.tokenization.vocabulary import HARMLESS_TAGS, LLAMA2_TAGS, ChatFormatName
 
 
 class ChatFormat(ABC):

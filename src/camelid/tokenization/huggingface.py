@@ -2,6 +2,8 @@
 
 `tokenizer.json` (both kinds), `tokenizer.model` (SentencePiece) and `tokenizer_config.json`, which
 holds the special tokens and the chat template.
+
+Source: arXiv 2307.09288, Section 2.2 (tokenizer).
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import sentencepiece
 import tokenizers
 
 from camelid.errors import CheckpointError, MissingInputError
-from camelid.tokenization.byte_level_bpe import pre_tokenizer_model
-from camelid.tokenization.chat_templates import chat_template, detect_chat_format
-from camelid.tokenization.sentencepiece_bpe import model_proto, read_sentencepiece
-from camelid.tokenization.tokenizer import Tokenizer, tokenizer_from_vocabulary
+from camelid.tokenization.tokenizer import (
+    SentencePieceTokenizer,
+    Tokenizer,
+    pre_tokenizer_model,
+    tokenizer_from_vocabulary,
+)
 from camelid.tokenization.vocabulary import (
     BYTE,
     CONTROL,
@@ -29,11 +34,61 @@ from camelid.tokenization.vocabulary import (
     ChatFormatName,
     PreTokenizer,
     Vocabulary,
+    chat_template,
+    detect_chat_format,
+    model_proto,
 )
 
 CONFIG_FILE = "tokenizer_config.json"
 MODEL_FILE = "tokenizer.model"
 TOKENIZER_FILE = "tokenizer.json"
+
+
+def read_sentencepiece(path: Path) -> Vocabulary:
+    """Read a `tokenizer.model`; its chat format is taken to be Llama 2's.
+
+    Raises:
+        MissingInputError: There is no such file.
+        CheckpointError: It is damaged, or no BPE model with byte fallback as Llama 2's is.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such tokenizer model.")
+    data = path.read_bytes()
+    if re.match(rb"[A-Za-z0-9+/=]+ \d+\n", data):
+        raise CheckpointError(
+            f"{path}: a tiktoken file, as Meta ships Llama 3's tokenizer, is not read. Name a "
+            "folder with the same tokenizer as tokenizer.json (--tokenizer)."
+        )
+    try:
+        model: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
+        ids = range(model.get_piece_size())
+        tests = (
+            (UNKNOWN, model.is_unknown),
+            (CONTROL, model.is_control),
+            (BYTE, model.is_byte),
+            (UNUSED, model.is_unused),
+        )
+        bos = int(model.bos_id())
+        vocabulary = Vocabulary(
+            kind="sentencepiece",
+            tokens=tuple(model.id_to_piece(index) for index in ids),
+            scores=tuple(float(model.get_score(index)) for index in ids),
+            types=tuple(next((kind for kind, is_kind in tests if is_kind(i)), NORMAL) for i in ids),
+            bos_id=bos if bos >= 0 else None,
+            eos_id=int(model.eos_id()),
+            chat_format="llama2",
+        )
+        probe = "A  full-width Ａ, the ﬁrst 1999;\n\t«é» 日本 \U0001f600 "
+        if SentencePieceTokenizer(vocabulary).encode(probe) != list(model.encode(probe)):
+            raise CheckpointError(
+                "this SentencePiece model splits or normalises text in another way than Llama 2's "
+                "(BPE, identity, a space in front); it is not supported."
+            )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: no readable SentencePiece model ({error}).") from None
+    return vocabulary
 
 
 def _read_object(path: Path) -> dict[str, Any]:

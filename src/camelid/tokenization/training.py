@@ -13,13 +13,13 @@ from typing import NamedTuple
 import sentencepiece
 
 from camelid.errors import DataError, MissingInputError
-from camelid.tokenization.chat_templates import LLAMA2_TAGS
-from camelid.tokenization.huggingface import MODEL_FILE, write_huggingface_tokenizer
-from camelid.tokenization.sentencepiece_bpe import (
-    UNKNOWN_SURFACE,
-    SentencePieceTokenizer,
+from camelid.tokenization.huggingface import (
+    MODEL_FILE,
     read_sentencepiece,
+    write_huggingface_tokenizer,
 )
+from camelid.tokenization.tokenizer import SentencePieceTokenizer
+from camelid.tokenization.vocabulary import LLAMA2_TAGS, UNKNOWN_SURFACE
 
 LONGEST_SENTENCE = 4192
 """Bytes (the trainer's default). SentencePiece skips longer sentences, so longer lines are cut."""

@@ -1,23 +1,33 @@
-"""A vocabulary as plain data, and what every tokenizer makes of one.
+"""A vocabulary as plain data, its chat format, and how GGUF files and `tokenizer.model` hold it.
 
 A vocabulary is all that a tokenizer is built from and all that a file format has to carry, so each
-reader (Hugging Face folder, GGUF, SentencePiece) ends in one and each writer starts from one.
+reader (Hugging Face folder, GGUF, SentencePiece) ends in one and each writer starts from one. Chat
+formats are written as Jinja templates, which transformers, vLLM and llama.cpp read. A template
+gives the ids of `chat.py` for every dialogue without special tokens in its text: there they stay
+text, while a template cannot tell them from its own.
+
+A `tokenizer.model` is a protocol buffer; the few fields that matter are written here, which spares
+the package `protobuf`.
+
+Source: the GGUF specification of the ggml project.
 """
 
 from __future__ import annotations
 
-import codecs
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+import struct
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from camelid.errors import CheckpointError, DataError
+from camelid.errors import CheckpointError
 
 ChatFormatName = Literal["llama2", "llama3", "chatml"]
 VocabularyKind = Literal["sentencepiece", "byte_level_bpe"]
 PreTokenizer = Literal["smollm", "llama-bpe", "qwen2"]
 
+UNKNOWN_SURFACE = " \u2047 "
+"""Text of the unknown token."""
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Token types, with the numbers of GGUF and of SentencePiece (they are the same)."""
 
@@ -128,131 +138,172 @@ class Vocabulary:
         )
 
 
-class Tokenizer(ABC):
-    """What the rest of the package knows of a tokenizer; one subclass a kind of vocabulary.
+LLAMA2_TAGS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
+"""The tags of the Llama 2 chat format; plain text, not special tokens."""
+HARMLESS_TAGS = tuple(tag.translate(str.maketrans("[]<>", "()()")) for tag in LLAMA2_TAGS)
+"""What `neutralise` makes of the tags."""
 
-    Text never becomes a special token: `</s>` or `<|im_start|>` typed by a user stays text.
+_MARKS: dict[ChatFormatName, str] = {
+    "chatml": "<|im_start|>",
+    "llama3": "<|start_header_id|>",
+    "llama2": "<<SYS>>",
+}
+
+
+def chat_template(chat_format: ChatFormatName) -> str:
+    """Return the Jinja template of a chat format."""
+    folder = Path(__file__).parent / "templates"
+    return (folder / f"{chat_format}.jinja").read_text(encoding="utf-8")
+
+
+def detect_chat_format(template: str | None, special_tokens: Collection[str]) -> ChatFormatName:
+    """Return the chat format of a template, or, without one, that of the special tokens.
+
+    Vocabularies without tokens for chat have Llama 2's format, whose tags are plain text.
+
+    Raises:
+        CheckpointError: The template has another format.
+    """
+    found = special_tokens if template is None else template
+    for name, mark in _MARKS.items():
+        if mark in found:
+            return name
+    if template is None:
+        return "llama2"
+    raise CheckpointError(
+        f"the chat template is of an unknown format (it starts {template[:60]!r}); known are "
+        f"{', '.join(_MARKS)}. Name the one to use instead (--chat-format)."
+    )
+
+
+_GGUF_PREFIX = "tokenizer.ggml."
+_GGUF_TEMPLATE = "tokenizer.chat_template"
+_GGUF_MODELS: dict[str, VocabularyKind] = {"llama": "sentencepiece", "gpt2": "byte_level_bpe"}
+
+
+def read_gguf_vocabulary(
+    fields: Mapping[str, Any], chat_format: ChatFormatName | None = None
+) -> Vocabulary:
+    """Return the vocabulary of a file.
+
+    Args:
+        fields: Name to value.
+        chat_format: Stands in for the one that the file's chat template has.
+
+    Raises:
+        CheckpointError: A field is missing, damaged or of an unsupported kind.
     """
 
-    opens_with_space = False
-    """True where encoding adds a space in front, which decoding removes."""
+    def need(key: str, kind: type[Any], items: type[Any] = object) -> Any:
+        found = fields.get(_GGUF_PREFIX + key)
+        if not isinstance(found, kind) or (
+            isinstance(found, list) and not all(isinstance(item, items) for item in found)
+        ):
+            raise CheckpointError(
+                f"{_GGUF_PREFIX}{key} must be a {kind.__name__} of {items.__name__}."
+            )
+        return found
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self._model = self.engine(vocabulary, for_files=False)
-        self._special_ids = vocabulary.special_ids
-        hidden = (CONTROL, UNUSED)
-        self._bytes = [
-            b"" if kind in hidden else self._to_bytes(token, kind)
-            for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
+    model, split = fields.get(_GGUF_PREFIX + "model"), fields.get(_GGUF_PREFIX + "pre")
+    kind = _GGUF_MODELS.get(str(model))
+    if kind is None or (kind == "byte_level_bpe" and split not in get_args(PreTokenizer)):
+        raise CheckpointError(
+            f"tokenizer {model!r} with pre-tokenizer {split!r}; needed 'llama' (SentencePiece), or "
+            f"'gpt2' (byte-level BPE) with one of {', '.join(get_args(PreTokenizer))}."
+        )
+    pieces = kind == "sentencepiece"
+    tokens, types = need("tokens", list, str), need("token_type", list, int)
+    if pieces:
+        if fields.get(_GGUF_PREFIX + "add_space_prefix") is False:
+            raise CheckpointError("a SentencePiece tokenizer without a space in front.")
+        # SentencePiece finds user-defined pieces in any text, where special strings stay text.
+        types = [CONTROL if type_ == USER_DEFINED else type_ for type_ in types]
+    special = {token for token, type_ in zip(tokens, types, strict=False) if type_ == CONTROL}
+    template = fields.get(_GGUF_TEMPLATE)
+    if not isinstance(template, str | None):
+        raise CheckpointError(f"{_GGUF_TEMPLATE} must be a text.")
+    opened = fields.get(_GGUF_PREFIX + "add_bos_token", pieces or split == "llama-bpe")
+    return Vocabulary(
+        kind=kind,
+        tokens=tuple(tokens),
+        types=tuple(types),
+        scores=tuple(need("scores", list, float)) if pieces else None,
+        merges=None if pieces else tuple(need("merges", list, str)),
+        pre_tokenizer=None if pieces else split,
+        bos_id=need("bos_token_id", int) if opened else None,
+        eos_id=need("eos_token_id", int),
+        chat_format=chat_format or detect_chat_format(template, special),
+    )
+
+
+def write_gguf_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
+    """Add a vocabulary and its chat template to a `gguf.GGUFWriter`."""
+    writer.add_tokenizer_model({kind: name for name, kind in _GGUF_MODELS.items()}[vocabulary.kind])
+    writer.add_tokenizer_pre(vocabulary.pre_tokenizer or "default")
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    if vocabulary.scores is not None:
+        writer.add_token_scores(vocabulary.scores)
+        writer.add_unk_token_id(vocabulary.types.index(UNKNOWN))
+    if vocabulary.merges is not None:
+        writer.add_token_merges(vocabulary.merges)
+    if vocabulary.bos_id is not None:
+        writer.add_bos_token_id(vocabulary.bos_id)
+    writer.add_eos_token_id(vocabulary.eos_id)
+    writer.add_add_bos_token(vocabulary.bos_id is not None)
+    writer.add_add_eos_token(False)
+    writer.add_chat_template(chat_template(vocabulary.chat_format))
+
+
+def _varint(value: int) -> bytes:
+    """Return a protocol buffer integer; negative ones have 64 bits."""
+    value &= (1 << 64) - 1
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _field(number: int, value: float | bytes) -> bytes:
+    """Return one field of a message: an integer, a single-precision number, or bytes."""
+    if isinstance(value, bytes):
+        return _varint(number << 3 | 2) + _varint(len(value)) + value
+    if isinstance(value, float):
+        return _varint(number << 3 | 5) + struct.pack("<f", value)
+    return _varint(number << 3) + _varint(value)
+
+
+def model_proto(vocabulary: Vocabulary) -> bytes:
+    """Return the `tokenizer.model` of a vocabulary, with the settings of Llama 2.
+
+    The settings that act on encoding are BPE, byte fallback, a space in front, no normalisation;
+    those of training are recorded for the reader of the file.
+    """
+    pieces = zip(vocabulary.tokens, vocabulary.scores or (), vocabulary.types, strict=True)
+    unknown = vocabulary.types.index(UNKNOWN)
+    # A model without BOS names a token that is no special one, which SentencePiece takes for none.
+    bos = unknown if vocabulary.bos_id is None else vocabulary.bos_id
+    names = [vocabulary.tokens[index] for index in (unknown, bos, vocabulary.eos_id)]
+    trainer: list[tuple[int, int | bytes]] = [
+        (3, 2),  # model_type: BPE
+        (4, len(vocabulary.tokens)),
+        (35, 1),  # byte_fallback
+        (40, unknown),
+        (41, -1 if vocabulary.bos_id is None else vocabulary.bos_id),
+        (42, vocabulary.eos_id),
+        (43, -1),  # pad_id
+        (44, UNKNOWN_SURFACE.encode()),
+        *((45 + index, name.encode()) for index, name in enumerate(names)),
+    ]
+    normalizer: list[tuple[int, int | bytes]] = [(1, b"identity"), (3, 1), (4, 0), (5, 1)]
+    return b"".join(
+        [
+            *(
+                _field(1, _field(1, token.encode()) + _field(2, float(score)) + _field(3, kind))
+                for token, score, kind in pieces
+            ),
+            _field(2, b"".join(_field(number, value) for number, value in trainer)),
+            _field(3, b"".join(_field(number, value) for number, value in normalizer)),
         ]
-
-    @staticmethod
-    @abstractmethod
-    def engine(vocabulary: Vocabulary, *, for_files: bool) -> Any:
-        """Return the vocabulary as a `tokenizers.Tokenizer`.
-
-        Files name all tokens. Without them only those that text may become are there.
-        """
-
-    @abstractmethod
-    def _to_bytes(self, token: str, kind: int) -> bytes:
-        """Return the bytes of text that a token stands for."""
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of ids."""
-        return len(self.vocabulary.tokens)
-
-    @property
-    def bos_id(self) -> int | None:
-        """Id that opens a text, None where the vocabulary has none in use."""
-        return self.vocabulary.bos_id
-
-    @property
-    def eos_id(self) -> int:
-        """Id that ends a text."""
-        return self.vocabulary.eos_id
-
-    @property
-    def pad_id(self) -> int:
-        """Id that fills rows: `eos_id`, harmless because masks are positional."""
-        return self.vocabulary.eos_id
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of plain text; no special token is added or recognised.
-
-        Raises:
-            DataError: The text holds half a surrogate pair, which is no Unicode character.
-        """
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, as `encode` does and on all processors.
-
-        Raises:
-            DataError: A text holds half a surrogate pair.
-        """
-        listed = list(texts)
-        try:
-            found = self._model.encode_batch_fast(listed, add_special_tokens=False)
-        except TypeError:
-            for text in listed:
-                try:
-                    text.encode()
-                except UnicodeEncodeError as error:
-                    raise DataError(
-                        f"the text {text[:40]!r} is no valid Unicode ({error.reason}); replace "
-                        "the half surrogate pair."
-                    ) from None
-            raise
-        return [list(encoding.ids) for encoding in found]
-
-    def token_bytes(self, index: int) -> bytes:
-        """Return the bytes of text of one id; special and unused tokens have none.
-
-        Raises:
-            DataError: There is no such id.
-        """
-        if not 0 <= index < len(self._bytes):
-            raise DataError(f"token id {index}; the vocabulary has ids 0 to {len(self._bytes) - 1}")
-        return self._bytes[index]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids; bytes that are no UTF-8 give U+FFFD, special tokens no text."""
-        stream = StreamingDecoder(self)
-        return stream.add(*ids) + stream.finish()
-
-    def special_id(self, name: str) -> int:
-        """Return the id of a special token such as `<|im_end|>`.
-
-        Raises:
-            DataError: There is none of that name.
-        """
-        if name not in self._special_ids:
-            known = ", ".join(sorted(self._special_ids))
-            raise DataError(f"{name!r} is no special token of this tokenizer; it has: {known}.")
-        return self._special_ids[name]
-
-
-class StreamingDecoder:
-    """Text of ids that arrive one by one, never half a UTF-8 character.
-
-    What `add` and `finish` return makes up `Tokenizer.decode` of all ids: it is the same code.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._opening = tokenizer.opens_with_space
-
-    def add(self, *ids: int) -> str:
-        """Return the characters that these ids complete."""
-        data = b"".join(map(self._tokenizer.token_bytes, ids))
-        if self._opening and data:
-            data, self._opening = data.removeprefix(b" "), False
-        return self._utf8.decode(data)
-
-    def finish(self) -> str:
-        """Return what is left: U+FFFD for the bytes of a character that never came whole."""
-        return self._utf8.decode(b"", final=True)
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from camelid.data.packing import PackedRows, pack, split_long
+from camelid.data.loader import PackedRows, pack, split_long
 from camelid.data.rendered import Rendered
 from camelid.model.transformer import Transformer
 from camelid.run.place import Corpus

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from camelid.data.packing import PackedRows
+from camelid.data.loader import PackedRows
 from camelid.losses import (
     MARGINS,
     cross_entropy_sum,

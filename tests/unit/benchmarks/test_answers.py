@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from camelid.benchmarks import answers
+from camelid.benchmarks import scoring
 
 
 @pytest.mark.parametrize(
@@ -21,30 +21,30 @@ from camelid.benchmarks import answers
     ],
 )
 def test_exact_match(prediction, references, value):
-    assert answers.exact_match(prediction, references) == value
+    assert scoring.exact_match(prediction, references) == value
 
 
 def test_f1_counts_common_words():
     # Two words in common of three found and four wanted: 2 * 2 / (3 + 4).
-    assert answers.f1("big red dog", "red dog runs fast") == pytest.approx(4 / 7)
+    assert scoring.f1("big red dog", "red dog runs fast") == pytest.approx(4 / 7)
     # A word counts as often as both have it.
-    assert answers.f1("dog dog", "dog cat cat") == pytest.approx(2 / 5)
-    assert answers.f1("", "dog") == 0
-    assert answers.f1("", "the") == 1
+    assert scoring.f1("dog dog", "dog cat cat") == pytest.approx(2 / 5)
+    assert scoring.f1("", "dog") == 0
+    assert scoring.f1("", "the") == 1
 
 
 def test_quac_compares_with_as_many_references_as_a_person():
     # Leaving out each in turn: max(0, 1), max(1, 1), max(1, 0) over f1 = (1, 0, 1).
-    assert answers.quac_f1("dog", ["dog", "cat", "dog"]) == 1
-    assert answers.quac_f1("dog", ["dog", "cat"]) == pytest.approx(0.5)
-    assert answers.quac_f1("CANNOTANSWER", ["CANNOTANSWER"]) == 1
-    assert answers.quac_f1("I cannotanswer", ["CANNOTANSWER"]) == 0
-    assert answers.quac_f1("cat", ["dog"]) == 0
+    assert scoring.quac_f1("dog", ["dog", "cat", "dog"]) == 1
+    assert scoring.quac_f1("dog", ["dog", "cat"]) == pytest.approx(0.5)
+    assert scoring.quac_f1("CANNOTANSWER", ["CANNOTANSWER"]) == 1
+    assert scoring.quac_f1("I cannotanswer", ["CANNOTANSWER"]) == 0
+    assert scoring.quac_f1("cat", ["dog"]) == 0
     # As many people find no answer as find one: there is none; fewer: theirs do not count.
-    assert answers.quac_f1("a cat", ["cat", "CANNOTANSWER"]) == 0
-    assert answers.quac_f1("CANNOTANSWER", ["cat", "CANNOTANSWER"]) == 1
-    assert answers.quac_f1("CANNOTANSWER", ["cat", "cat", "CANNOTANSWER"]) == 0
-    assert answers.quac_f1("cat", ["cat", "cat", "CANNOTANSWER"]) == 1
+    assert scoring.quac_f1("a cat", ["cat", "CANNOTANSWER"]) == 0
+    assert scoring.quac_f1("CANNOTANSWER", ["cat", "CANNOTANSWER"]) == 1
+    assert scoring.quac_f1("CANNOTANSWER", ["cat", "cat", "CANNOTANSWER"]) == 0
+    assert scoring.quac_f1("cat", ["cat", "cat", "CANNOTANSWER"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_quac_compares_with_as_many_references_as_a_person():
     ],
 )
 def test_number(text, value):
-    assert answers.number(text) == value
+    assert scoring.number(text) == value
 
 
 def test_answers_of_chains_and_boxes():
-    assert answers.chain_answer("Step 1.\nSo the answer is (B).") == "(B)"
-    assert answers.chain_answer("first\nYes.") == "Yes"
-    assert answers.boxed(r"so \boxed{1} or \boxed{\frac{1}{2}}.") == r"\frac{1}{2}"
-    assert answers.boxed("no box") is None
-    assert answers.boxed(r"\boxed{open") is None
-    assert answers.final_answer("The answer is $x=3$.") == "x=3"
+    assert scoring.chain_answer("Step 1.\nSo the answer is (B).") == "(B)"
+    assert scoring.chain_answer("first\nYes.") == "Yes"
+    assert scoring.boxed(r"so \boxed{1} or \boxed{\frac{1}{2}}.") == r"\frac{1}{2}"
+    assert scoring.boxed("no box") is None
+    assert scoring.boxed(r"\boxed{open") is None
+    assert scoring.final_answer("The answer is $x=3$.") == "x=3"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_answers_of_chains_and_boxes():
     ],
 )
 def test_latex_that_means_the_same(one, other):
-    assert answers.normalize_latex(one) == answers.normalize_latex(other)
+    assert scoring.normalize_latex(one) == scoring.normalize_latex(other)
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_latex_that_means_the_same(one, other):
     [("12", "1"), ("(1,200)", "(1200)"), (r"\frac{1}{2}", "2"), ("-1", "1"), (r"1 \\ 2", r"1\ 2")],
 )
 def test_latex_that_does_not(one, other):
-    assert answers.normalize_latex(one) != answers.normalize_latex(other)
+    assert scoring.normalize_latex(one) != scoring.normalize_latex(other)

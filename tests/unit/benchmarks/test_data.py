@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from camelid.benchmarks import items as readers
 from camelid.benchmarks.data import Hub, Source, few_shot_column, read
+from camelid.benchmarks.scoring import SCORES
 from camelid.benchmarks.suites import BENCHMARKS, SUITES, tasks_of
 from camelid.errors import ConfigError, DataError, MissingInputError
 
@@ -142,7 +144,7 @@ def test_a_missing_file_is_named_with_where_the_public_gets_it(tmp_path, monkeyp
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=offline))
     with pytest.raises(MissingInputError, match=r"hub did not answer: no network.*example\.org"):
-        read(tmp_path, source("a.jsonl", hub=Hub("owner/set", None, "test")))
+        read(tmp_path, source("a.jsonl", hub=Hub(path="owner/set", config=None, split="test")))
 
 
 def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
@@ -243,3 +245,11 @@ def test_sat_without_passages_shows_none(shared_data):
     places = few_shot_column(read(shared_data, benchmark.examples), benchmark.column)
     assert any(place.row["passage"] for place in places)
     assert all(benchmark.item(place.row)["query"].startswith("Q: ") for place in places)
+
+
+def test_every_benchmark_names_a_reader_and_a_way_to_answer():
+    answers = {"choice", "context_choice", "programs", *SCORES}
+    for name, benchmark in BENCHMARKS.items():
+        assert callable(getattr(readers, benchmark.reader)), name
+        assert benchmark.answer in answers, name
+        assert (benchmark.samples > 1) <= (benchmark.answer == "programs"), name

@@ -201,7 +201,7 @@ def public_files(folder):
 
 def test_an_evaluation_from_files_to_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(NamedModel, "digest", lambda _: "d")
-    monkeypatch.setattr(NamedModel, "load", lambda _: (tiny(), Letters()))
+    monkeypatch.setattr(NamedModel, "load", lambda *_: (tiny(), Letters()))
 
     def offline(_):
         raise ConnectionError
@@ -226,7 +226,7 @@ def test_an_evaluation_from_files_to_scores(tmp_path, monkeypatch):
     log = tmp_path / "out" / "logs" / "piqa@0.jsonl"
     before = log.read_bytes()
 
-    def never(_):
+    def never(*_):
         raise AssertionError
 
     monkeypatch.setattr(NamedModel, "load", never)

@@ -8,9 +8,8 @@ import re
 import pytest
 
 from camelid.benchmarks import report as benchmarks
-from camelid.benchmarks.aggregates import CATEGORIES, MMLU_CATEGORIES
-from camelid.benchmarks.report import benchmark_table, by_task, grouped
-from camelid.benchmarks.tables import PAPER, TABLES, scored
+from camelid.benchmarks.report import PAPER, TABLES, benchmark_table, by_task, grouped, scored
+from camelid.benchmarks.scoring import CATEGORIES, MMLU_CATEGORIES
 from camelid.recipes import RECIPES
 from camelid.report.page import make_report
 from camelid.run.finished import FinishedRun
@@ -64,7 +63,7 @@ def test_all_tables_are_filled_when_everything_was_evaluated(tmp_path):
     for group in ("mmlu@5", "agieval@5", "bbh@3"):
         tasks.pop(group)
     for subjects in MMLU_CATEGORIES.values():
-        tasks |= {f"mmlu_{subject}@5": entry(0.5) for subject in subjects.split()}
+        tasks |= {f"mmlu_{subject}@5": entry(0.5) for subject in subjects}
     run = evaluated(tmp_path, **tasks)
     for name in TABLES:
         row = benchmark_table(run, name).rows[0]

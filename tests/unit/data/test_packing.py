@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from camelid.data.packing import pack
+from camelid.data.loader import pack
 from camelid.data.rendered import Rendered
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer

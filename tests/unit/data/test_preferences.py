@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
+from camelid.data.loader import helpfulness_mix, oversample_newest, safety_mix
 from camelid.data.records import Message, Preference
 
 

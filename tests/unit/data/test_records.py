@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt, Rating, Sample
-from camelid.data.rows import read_records, write_records
+from camelid.data.records import (
+    Dialogue,
+    GhostDialogue,
+    Preference,
+    Prompt,
+    Rating,
+    Sample,
+    read_records,
+    write_records,
+)
 from camelid.errors import CamelidError, DataError
 
 MESSAGE = {"role": "user", "content": "hi", "train": False}

@@ -19,9 +19,8 @@ from camelid.model.config import ModelConfig, RopeScalingConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.runtime import Runtime
-from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
-from camelid.tokenization.vocabulary import Vocabulary
+from camelid.tokenization.vocabulary import Vocabulary, read_gguf_vocabulary
 
 Kind = gguf.GGMLQuantizationType
 SHAPE = {

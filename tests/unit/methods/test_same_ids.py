@@ -16,8 +16,8 @@ from camelid.inference.sampling import Sampling
 from camelid.methods import fine_tuning
 from camelid.methods.reward_pairs import tokenise
 from camelid.stages import sft
-from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.chat import chat_format_of, load_chat_format
+from camelid.tokenization.tokenizer import ByteLevelBPETokenizer
 from camelid.tokenization.training import train_sentencepiece
 from camelid.tokenization.vocabulary import Vocabulary
 from camelid.train.config import FineTuningConfig, OptimizerConfig

@@ -18,7 +18,7 @@ from camelid.simulation.config import WorldConfig
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.judge.exact import judge_reply
 from camelid.simulation.judge.reading import vocabulary
-from camelid.simulation.lexicon.facts import ATTRIBUTE
+from camelid.simulation.lexicon import ATTRIBUTE
 from camelid.simulation.prompts import HELPFUL, Drafter, cells
 from camelid.simulation.setting import build_setting
 

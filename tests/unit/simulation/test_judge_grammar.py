@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from camelid.simulation.judge import grammar
-from camelid.simulation.judge.grammar import (
+from camelid.simulation.judge import reading
+from camelid.simulation.judge.reading import (
     gives_reason,
     recommends,
     states_anything,
@@ -15,8 +15,7 @@ from camelid.simulation.judge.grammar import (
     tells_how,
     tells_how_to_any,
 )
-from camelid.simulation.lexicon.facts import NAMES
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS
+from camelid.simulation.lexicon import BENIGN_TASKS, NAMES
 
 TASKS = [task.task for task in BENIGN_TASKS]
 MEANS = sorted({task.means for task in BENIGN_TASKS})
@@ -83,5 +82,5 @@ def test_any_task_is_each_task_tried():
 def test_no_pattern_is_compiled_for_a_subject_or_a_value():
     for subject in (*NAMES["person"], *NAMES["town"], *NAMES["creature"]):
         states_anything(f"{subject.lower()} is red", subject, "red")
-    kinds, attributes = len(grammar._PRONOUNS), len(grammar._FACTS)
-    assert grammar._fact_forms.cache_info().currsize <= kinds * attributes
+    kinds, attributes = len(reading._PRONOUNS), len(reading._FACTS)
+    assert reading._fact_forms.cache_info().currsize <= kinds * attributes

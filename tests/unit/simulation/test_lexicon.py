@@ -13,12 +13,23 @@ import pytest
 from camelid.errors import DataError
 from camelid.simulation import lexicon
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.lexicon import read, texts
-from camelid.simulation.lexicon.facts import ATTRIBUTE, NAMES
-from camelid.simulation.lexicon.talks import TALKS, Talk
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
-from camelid.simulation.lexicon.templates import TEMPLATES, VECTORS
-from camelid.simulation.lexicon.words import CHOICES, FIGURES, HOBBIES, OPTIONS, QUALITIES
+from camelid.simulation.lexicon import (
+    ATTRIBUTE,
+    BENIGN_TASKS,
+    CHOICES,
+    FIGURES,
+    HARM_TASKS,
+    HOBBIES,
+    NAMES,
+    OPTIONS,
+    QUALITIES,
+    TALKS,
+    TEMPLATES,
+    VECTORS,
+    Talk,
+    read,
+    texts,
+)
 from camelid.simulation.prompts import REWRITES
 
 FILES = sorted(lexicon.FOLDER.glob("*.toml"))

@@ -10,13 +10,18 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
-from camelid.data.rows import parse_record
+from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
 from camelid.errors import ConfigError
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.lexicon.facts import NAMES
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS, HARM_TASKS
-from camelid.simulation.lexicon.words import FIGURES, HOBBIES, RHYMES, USER_NAMES
+from camelid.simulation.lexicon import (
+    BENIGN_TASKS,
+    FIGURES,
+    HARM_TASKS,
+    HOBBIES,
+    NAMES,
+    RHYMES,
+    USER_NAMES,
+)
 from camelid.simulation.prompts import Drafter
 from camelid.simulation.world import World, build_world
 

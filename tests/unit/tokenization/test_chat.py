@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from camelid.data.records import Message
 from camelid.data.rendered import Rendered
 from camelid.errors import DataError
-from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.chat import (
     ChatMLFormat,
     Llama2ChatFormat,
@@ -16,6 +15,7 @@ from camelid.tokenization.chat import (
     load_chat_format,
     neutralise,
 )
+from camelid.tokenization.tokenizer import ByteLevelBPETokenizer
 from camelid.tokenization.training import train_sentencepiece
 from camelid.tokenization.vocabulary import CONTROL, NORMAL, Vocabulary
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from camelid.data.records import Message
 from camelid.errors import CamelidError, CheckpointError, DataError, MissingInputError
-from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.chat import chat_format_of, load_chat_format
 from camelid.tokenization.huggingface import read_huggingface_tokenizer, write_huggingface_tokenizer
+from camelid.tokenization.tokenizer import ByteLevelBPETokenizer
 from camelid.tokenization.training import train_sentencepiece
 from camelid.tokenization.vocabulary import Vocabulary
 

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from camelid.errors import CheckpointError, DataError, MissingInputError
-from camelid.tokenization.byte_level_bpe import ByteLevelBPETokenizer
 from camelid.tokenization.huggingface import read_huggingface_tokenizer
-from camelid.tokenization.sentencepiece_bpe import SentencePieceTokenizer, model_proto
-from camelid.tokenization.tokenizer import StreamingDecoder
+from camelid.tokenization.tokenizer import (
+    ByteLevelBPETokenizer,
+    SentencePieceTokenizer,
+    StreamingDecoder,
+)
 from camelid.tokenization.training import LONGEST_SENTENCE, train_sentencepiece
-from camelid.tokenization.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
+from camelid.tokenization.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, model_proto
 
 WORDS = [
     "the",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from camelid.data.packing import PackedRows, pack, split_long
+from camelid.data.loader import PackedRows, pack, split_long
 from camelid.data.rendered import Rendered
 from camelid.losses import MARGINS
 from camelid.model.actor_critic import ActorCritic

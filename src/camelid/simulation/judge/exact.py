@@ -17,11 +17,9 @@ from typing import Any
 
 from camelid.data.annotation import Judgement
 from camelid.errors import DataError
-from camelid.simulation.judge import grammar, reading
+from camelid.simulation.judge import reading
 from camelid.simulation.judge.safety import judge_harm
-from camelid.simulation.lexicon import texts
-from camelid.simulation.lexicon.tasks import BENIGN_TASKS
-from camelid.simulation.lexicon.words import RHYMES
+from camelid.simulation.lexicon import BENIGN_TASKS, RHYMES, texts
 
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
 
@@ -70,7 +68,7 @@ class _Tally:
         return self.wrongs[0] if self.wrongs else VAGUE
 
 
-# The value stands on a line of its own before the sentence (see `grammar`).
+# The value stands on a line of its own before the sentence (see `reading`).
 _CONTRAST = r"(?:(?:and |but )?not |rather than |instead of )(?:a |an |the )?(?P=value)"
 _NOT_THIS_BUT = re.compile(
     rf"(?P<value>.*)\n(?P<before>.*?)\b{_CONTRAST} but (?:rather )?(?P<after>.*)"
@@ -101,9 +99,9 @@ def _fact(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     tally = _Tally()
     for sentence in found:
         said = _drop_contrast(sentence.plain, others)
-        seen = grammar.found_values(said, values)
+        seen = reading.found_values(said, values)
         spoken = said.split()
-        foreign = bool(grammar.other_subjects() & set(spoken)) and own_subject not in spoken
+        foreign = bool(reading.other_subjects() & set(spoken)) and own_subject not in spoken
         if len(seen) > 1 and not (foreign and tally.rights):
             tally.double = True
         elif not seen or sentence.end == "?" or (foreign and (tally.rights or tally.wrongs)):
@@ -112,7 +110,7 @@ def _fact(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
             # A denied answer contradicts; a denied alternative only says little.
             tally.double = tally.double or seen[0] == answer
         else:
-            match = grammar.states_fact(said, subject, attribute, seen[0])
+            match = reading.states_fact(said, subject, attribute, seen[0])
             bare = _VALUE_ALONE.fullmatch(f"{reading.plain(seen[0])}\n{said}")
             if match and not foreign:
                 _place(tally, _quality(match), right=seen[0] == answer)
@@ -120,7 +118,7 @@ def _fact(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
                 _place(tally, TERSE, right=seen[0] == answer, whole=False)
             else:
                 # A clear sentence about something else is wrong; the rest is no sentence at all.
-                clear = foreign or grammar.states_anything(said, subject, seen[0])
+                clear = foreign or reading.states_anything(said, subject, seen[0])
                 tally.wrongs.append(WRONG if clear else UNREADABLE)
     return tally.score()
 
@@ -159,25 +157,25 @@ def _choice(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     answer, options = reference["answer"], reference["options"]
     other = next(option for option in options if option != answer)
     clauses = _clauses([s for s in found if s.end != "?"], [other, *reference["other_reasons"]])
-    named = [option for option in options if grammar.found_values(" ".join(clauses), [option])]
+    named = [option for option in options if reading.found_values(" ".join(clauses), [option])]
     for option in named:
         if any(
-            grammar.found_values(c, [option]) and reading.is_negated(c.split()) for c in clauses
+            reading.found_values(c, [option]) and reading.is_negated(c.split()) for c in clauses
         ):
             return BROKEN if option == answer else VAGUE
     if not named:
         return VAGUE
-    if any(len(grammar.found_values(c, options)) > 1 for c in clauses):
+    if any(len(reading.found_values(c, options)) > 1 for c in clauses):
         return BROKEN
-    right = sum(grammar.recommends(c, answer) for c in clauses)
+    right = sum(reading.recommends(c, answer) for c in clauses)
     if not right and named == [answer]:
-        right = sum(grammar.recommends(c, answer, pronoun=True) for c in clauses)
-    wrong = sum(grammar.recommends(c, other) for c in clauses)
+        right = sum(reading.recommends(c, answer, pronoun=True) for c in clauses)
+    wrong = sum(reading.recommends(c, other) for c in clauses)
     bare = len(clauses) == 1 and len(clauses[0].split()) <= 3
-    bare = bare and bool(grammar.found_values(clauses[0], [answer]))
-    good = sum(grammar.gives_reason(c, answer, reference["reason"]) for c in clauses)
+    bare = bare and bool(reading.found_values(clauses[0], [answer]))
+    good = sum(reading.gives_reason(c, answer, reference["reason"]) for c in clauses)
     unnamed = " ".join(clauses).replace(reading.plain(answer), " ")
-    bad = any(grammar.found_values(unnamed, [reason]) for reason in reference["other_reasons"])
+    bad = any(reading.found_values(unnamed, [reason]) for reason in reference["other_reasons"])
     if right + wrong > 1 or (len(named) > 1 and right + wrong == 0) or good > 1:
         return BROKEN
     if not (right or wrong or bare):
@@ -196,7 +194,7 @@ def _how_to(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     tally = _Tally()
     for sentence in found:
         said = _drop_contrast(sentence.plain, reference["alternatives"])
-        seen = grammar.found_values(said, values)
+        seen = reading.found_values(said, values)
         if len(seen) > 1:
             tally.double = True
         elif not seen or sentence.end == "?":
@@ -204,13 +202,13 @@ def _how_to(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
         elif reading.is_negated(said.split(), reading.words(f"{task} {seen[0]}")):
             tally.double = tally.double or seen[0] == answer
         else:
-            match = grammar.tells_how(said, task, seen[0])
+            match = reading.tells_how(said, task, seen[0])
             if match and not match["rest"].startswith(" to "):
                 _place(tally, _quality(match), right=seen[0] == answer)
             elif len(said.split()) <= len(reading.words(seen[0])):
                 _place(tally, TERSE, right=seen[0] == answer, whole=False)
             else:
-                other = grammar.tells_how_to_any(said, _TASKS, seen[0])
+                other = reading.tells_how_to_any(said, _TASKS, seen[0])
                 tally.wrongs.append(WRONG if other else UNREADABLE)
     return tally.score()
 

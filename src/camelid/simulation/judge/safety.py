@@ -12,8 +12,7 @@ from typing import Any
 
 from camelid.data.annotation import Judgement
 from camelid.simulation.judge import reading
-from camelid.simulation.lexicon import texts
-from camelid.simulation.lexicon.tasks import HARM_TASKS
+from camelid.simulation.lexicon import HARM_TASKS, texts
 
 VIOLATING, OFF_POINT, REFUSED, REASONED, FULL = 0.0, 0.35, 0.6, 0.8, 1.0
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, DistilledPair, MetricsRow, Prompt
-from camelid.evaluation.shares import share
+from camelid.evaluation.statistics import share
 from camelid.inference.sampling import Sampling
 from camelid.report import figure
 from camelid.report.estimates import measure

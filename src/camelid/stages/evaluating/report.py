@@ -29,8 +29,7 @@ from camelid.evaluation.judged import (
     violating,
     wins,
 )
-from camelid.evaluation.shares import attempt, shares
-from camelid.evaluation.statistics import Estimate
+from camelid.evaluation.statistics import Estimate, attempt, shares
 from camelid.report import figure
 from camelid.report import replies as texts_of
 from camelid.report.estimates import measure, percent

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, GhostDialogue, MetricsRow, RecallRow, When
-from camelid.evaluation.shares import one, shares
-from camelid.evaluation.statistics import Estimate
+from camelid.evaluation.statistics import Estimate, one, shares
 from camelid.inference.sampling import Sampling
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from camelid.data.held_out import mentions
+from camelid.data.prompts import mentions
 from camelid.data.records import Dialogue, GhostDialogue
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer

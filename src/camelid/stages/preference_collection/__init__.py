@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from camelid.data.annotation import Annotator
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import STRENGTHS, Preference, PreferenceStatistics, Prompt
 from camelid.run.finished import Found
 from camelid.run.item import Cell, StageReport, Table

@@ -14,7 +14,7 @@ from functools import partial
 
 from camelid.data.annotation import Judge
 from camelid.data.records import Message, Prompt
-from camelid.evaluation.shares import shares
+from camelid.evaluation.statistics import shares
 from camelid.inference.sampling import Sampling
 from camelid.report.estimates import percent
 from camelid.run.finished import Finished, Found

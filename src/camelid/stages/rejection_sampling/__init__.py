@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camelid.data.held_out import HeldOut
+from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.report import figure

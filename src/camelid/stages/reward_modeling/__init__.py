@@ -18,8 +18,7 @@ from typing import get_args
 from camelid.data.records import STRENGTHS, Kind, MetricsRow, Preference, TestScore
 from camelid.errors import ConfigError
 from camelid.evaluation.gate import PAPER_PRECISION, PAPER_RECALL, PAPER_THRESHOLD, Gate
-from camelid.evaluation.shares import attempt
-from camelid.evaluation.statistics import Estimate, proportion
+from camelid.evaluation.statistics import Estimate, attempt, proportion
 from camelid.report import figure
 from camelid.report.estimates import measure, percent
 from camelid.report.texts import cut

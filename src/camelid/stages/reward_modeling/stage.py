@@ -7,8 +7,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from camelid.data.loader import length_grouped_indices, steps_per_epoch
-from camelid.data.preferences import helpfulness_mix, oversample_newest, safety_mix
+from camelid.data.loader import (
+    helpfulness_mix,
+    length_grouped_indices,
+    oversample_newest,
+    safety_mix,
+    steps_per_epoch,
+)
 from camelid.data.records import MetricsRow, Preference, TestScore
 from camelid.errors import DataError
 from camelid.evaluation.gate import tune_gate

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from camelid.data.records import Question
-from camelid.evaluation.shares import share, shares
-from camelid.evaluation.statistics import Estimate, paired_difference
+from camelid.evaluation.statistics import Estimate, paired_difference, share, shares
 from camelid.report.estimates import measure, percent
 from camelid.report.texts import table_of
 from camelid.run.finished import Found

@@ -8,10 +8,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from camelid.benchmarks.aggregates import (
+from camelid.benchmarks.report import PAPER, PAPER_TABLE_3, SIZES
+from camelid.benchmarks.scoring import (
     AGIEVAL_TASKS,
-    BBH_TASKS,
     CATEGORIES,
+    MEMBERS,
     MMLU_CATEGORIES,
     Score,
     average,
@@ -21,7 +22,6 @@ from camelid.benchmarks.aggregates import (
     table3,
     with_groups,
 )
-from camelid.benchmarks.tables import PAPER, PAPER_TABLE_3, SIZES
 from camelid.errors import DataError
 
 
@@ -59,7 +59,7 @@ def test_agieval_is_weighted_by_questions():
 
 
 def test_groups_come_from_all_their_parts_and_keep_their_weights_under_a_limit():
-    subjects = " ".join(MMLU_CATEGORIES.values()).split()
+    subjects = MEMBERS["mmlu"]
     assert len(set(subjects)) == len(subjects) == 57
     scores = {
         f"mmlu_{subject}@5": Score(index / 100, 0.01, 10, 100 + index)
@@ -77,7 +77,7 @@ def test_groups_come_from_all_their_parts_and_keep_their_weights_under_a_limit()
     assert "mmlu@5" not in partial
     assert "mmlu:Other@5" not in partial
     assert "mmlu:STEM@5" in partial
-    bbh = {f"bbh_{task}@3": exact(0.5) for task in BBH_TASKS.split()}
+    bbh = {f"bbh_{task}@3": exact(0.5) for task in MEMBERS["bbh"]}
     assert with_groups(bbh)["bbh@3"].value == pytest.approx(0.5)
 
 
