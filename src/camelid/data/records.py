@@ -211,7 +211,7 @@ class RecallRow:
     """Whether the reply states what is expected."""
 
 
-Led = Literal["generic", "template"]
+PrepromptKind = Literal["generic", "template"]
 """The two kinds of preprompts."""
 
 
@@ -236,7 +236,7 @@ class DistilledPair:
     original: Answer
     generic: Answer
     template: Answer
-    best: Led | None
+    best: PrepromptKind | None
     """The better usable one of the two; null where both were cut, empty or held out."""
     kept: bool
     """Whether the safety reward model scores it above the original."""

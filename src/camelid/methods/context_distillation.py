@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camelid.data.prompts import mentions
-from camelid.data.records import Answer, DistilledPair, Led, Prompt
+from camelid.data.records import Answer, DistilledPair, PrepromptKind, Prompt
 from camelid.evaluation.gate import sigmoid
 from camelid.inference.replies import Reply, sample_replies
 from camelid.inference.rewards import RewardPair
@@ -56,7 +56,7 @@ def with_preprompt(prompt: Prompt, preprompt: str) -> Prompt:
     return replace(prompt, messages=(*prompt.messages[:-1], led))
 
 
-LED: tuple[Led, ...] = ("generic", "template")
+PREPROMPT_KINDS: tuple[PrepromptKind, ...] = ("generic", "template")
 
 
 def distil(
@@ -93,12 +93,12 @@ def distil(
     for index, prompt in enumerate(prompts):
         usable = [
             name
-            for name in LED
+            for name in PREPROMPT_KINDS
             if answers[name][index].stop_reason == "stop"
             and answers[name][index].text
             and not mentions(answers[name][index].text, forbidden)
         ]
-        best: Led | None = None
+        best: PrepromptKind | None = None
         if usable:
             best = max(usable, key=lambda name: scores[str(name)][index])
         original, generic, template = (

@@ -129,7 +129,7 @@ def make_report(
     """
     drawn: list[Drawn] = []
     measures: list[Measure] = []
-    notices: list[str] = []
+    notices: list[str] = [*unfinished(run)]
     limits: list[str] = []
 
     def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
@@ -159,6 +159,14 @@ def make_report(
         model_card=model_card,
         safety_report=safety_report,
     )
+
+
+def unfinished(run: FinishedRun) -> Iterator[str]:
+    """Say which stages of the plan have not finished, if any."""
+    done = run.manifest.stages
+    names = [s.name for s in run.stages if not s.kind.shows and s.name not in done]
+    if names:
+        yield f"This run is not finished: it lacks {', '.join(names)}."
 
 
 GENERAL_LIMITS = (

@@ -216,12 +216,14 @@ def test_the_summary_is_read_back(report, varied):
     stage = next(s for s in report.run.stages if s.kind.name == REPORTING.name)
     found = stage.outputs(varied / stage.name).summary.read()
     assert found == tuple(report.measures)
+    assert not [text for text in report.notices if "not finished" in text]
 
 
 def test_a_stage_that_did_not_run_is_missing_with_its_reason(smoke_copy, remake_report):
     forget(smoke_copy, *LAST)
     remake_report(smoke_copy)
     page = (smoke_copy / "reporting/index.html").read_text(encoding="utf-8")
+    assert "This run is not finished: it lacks " in page
     for name in LAST:
         assert f"Missing: stage {name} has not finished in this run." in page
     found = json.loads((smoke_copy / "reporting/summary.json").read_text())
