@@ -7,6 +7,7 @@ Ctrl-C. Source: choice.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import signal
 import sys
@@ -17,6 +18,17 @@ from pathlib import Path
 from camelid.cli.parser import parse
 from camelid.errors import CamelidError, ConfigError
 from camelid.run.files import explain_full_disk
+
+REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
+"""What the system says of a path that the user named; other errors are ours."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,4 +79,12 @@ def _call(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; closing avoids a second complaint at exit.
         sys.stderr.close()
+    except OSError as error:
+        if error.filename is None or error.errno not in REFUSED:
+            raise
+        print(
+            f"camelid: {error.filename}: {error.strerror}. Name another path.",
+            file=sys.stderr,
+        )
+        return 2
     return 0

@@ -79,7 +79,7 @@ class Execution:
 
         Args:
             redo: Delete this stage and all after it first.
-            until: Stop after this stage.
+            until: Stop after this stage, which is not before `redo`.
 
         Raises:
             ConfigError: A finished stage's fingerprint differs, or a stage name is unknown.
@@ -90,6 +90,11 @@ class Execution:
         for wanted in (redo, until):
             check_stage(wanted, names)
         redone = names[names.index(redo) :] if redo is not None else []
+        if redo is not None and until is not None and until not in redone:
+            raise ConfigError(
+                f"--until {until} comes before --redo {redo}: {redo} and all after it would be "
+                "deleted and not made. Name a later --until."
+            )
         with self._opened(names):
             # All is compared before anything is written, so a mistyped option changes nothing.
             for stage in self.stages:
@@ -113,12 +118,12 @@ class Execution:
         """Run one stage anew and no other, on whatever inputs there are.
 
         Fingerprints of the others are not compared: a report can be made again after the source
-        changed. Errors as `perform_all`.
+        changed. The old folder stays until the new one is whole. Errors as `perform_all`.
         """
         check_stage(name, [stage.name for stage in self.stages])
         with self._opened([name]):
             stage = next(stage for stage in self.stages if stage.name == name)
-            self._discard(name)
+            shutil.rmtree(self._root / PARTIAL / name, ignore_errors=True)
             self._perform(stage, self._fingerprint(stage))
 
     @contextlib.contextmanager
@@ -216,8 +221,6 @@ class Execution:
         out = partial / "out"
         with explain_full_disk(partial):
             self._open_partial(stage.name, partial, fingerprint)
-            # A folder without a record is a finished stage whose recording was cut off.
-            shutil.rmtree(final, ignore_errors=True)
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)
             clock = _Clock(partial / "seconds.json", self.progress)
@@ -233,6 +236,8 @@ class Execution:
                     clock.save()
                 raise
             final.parent.mkdir(parents=True, exist_ok=True)
+            # What is there is made anew, or lost its record because that was cut off.
+            shutil.rmtree(final, ignore_errors=True)
             out.rename(final)
             fsync_directory(final.parent)
         seconds = clock.seconds()

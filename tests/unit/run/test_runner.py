@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
+from camelid.errors import CamelidError, CheckpointError, ConfigError, DataError, MissingInputError
 from camelid.run import runner
 from camelid.run.directory import RunDirectory
 from camelid.run.files import append_jsonl
@@ -142,6 +142,8 @@ class Toy:
 
     def reporting(self, config, inputs, outputs, context):
         self.calls.append(context.name)
+        if self.stop is not None:
+            raise self.stop
         outputs.page.path.write_text("report", encoding="utf-8")
         return NoSettings()
 
@@ -353,6 +355,26 @@ def test_only_makes_one_stage_without_comparing(run):
     change_source(run)
     change_input(run)
     assert run(only="reporting") == ["reporting"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), DataError("replies.jsonl:3: bad")])
+def test_a_report_that_is_not_made_leaves_the_old_one(run, stop):
+    run()
+    before = snapshot(run.root / "reporting"), run.manifest()["stages"]
+    run.toy.stop = stop
+    with pytest.raises(type(stop)):
+        run(only="reporting")
+    assert (snapshot(run.root / "reporting"), run.manifest()["stages"]) == before
+    run.toy.stop = None
+    assert run(only="reporting") == ["reporting"]
+
+
+def test_what_would_be_deleted_and_not_made_is_refused(run):
+    run()
+    before = snapshot(run.root)
+    with pytest.raises(ConfigError, match="--until data comes before --redo v1/sft"):
+        run(redo="v1/sft", until="data")
+    assert snapshot(run.root) == before
 
 
 def test_a_report_made_elsewhere_keeps_where_the_model_was_trained(run):
