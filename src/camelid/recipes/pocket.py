@@ -233,7 +233,7 @@ def pocket(*, rounds: int = 3) -> Plan:
 
 
 def smoke(*, rounds: int = 2) -> Plan:
-    """The same stages in about a minute.
+    """All stages of `pocket` on a tiny world, in about a minute.
 
     What it learns is worth nothing, that it runs is the point.
 
