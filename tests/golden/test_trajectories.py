@@ -27,12 +27,10 @@ import pytest
 import torch
 
 from camelid.data.records import MetricsRow, Prompt
-from camelid.inference import pairs
-from camelid.inference.replies import Reply
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.losses import logit
-from camelid.methods import context_distillation, ghost_attention, rejection_sampling
 from camelid.recipes.pocket import SMOKE, Settings, _plan
 from camelid.run.files import write_json
 from camelid.run.place import Rows
@@ -42,8 +40,6 @@ from camelid.runtime import Runtime
 from camelid.seeds import derive_seed
 from camelid.simulation.config import WorldConfig
 from camelid.sources import tokenizer_training
-from camelid.stages.ppo import stage as ppo_stage
-from camelid.stages.red_teaming import stage as red_teaming_stage
 from camelid.tokenization.chat import ChatFormat
 from camelid.train.config import OptimizerConfig
 
@@ -57,9 +53,6 @@ CLEAR_OF_GATE = 1e-5
 """The same of a safety score, whose spread is 2e-7, to the boundary of the gate."""
 RATE = RewardPair.rate
 STEPS = 8
-SAMPLERS = (pairs, context_distillation, ghost_attention, rejection_sampling, ppo_stage,
-            red_teaming_stage)  # fmt: skip
-"""Modules that sample replies."""
 
 
 def settings() -> Settings:
@@ -141,14 +134,13 @@ def settings() -> Settings:
 
 @dataclass
 class GivenReplies:
-    """Stands in for `sample_replies`."""
+    """Stands in for `ModelResponder.answer`."""
 
     texts: Sequence[str]
 
     def __call__(
         self,
-        model: Any,
-        chat: ChatFormat,
+        responder: ModelResponder,
         prompts: Sequence[Prompt],
         sampling: Sampling,
         *,
@@ -157,7 +149,9 @@ class GivenReplies:
         temperatures: Sequence[float] | None = None,
     ) -> list[Reply]:
         return [
-            self._reply(chat, prompt, sample, derive_seed(seed, prompt.id, sample), sampling)
+            self._reply(
+                responder.chat, prompt, sample, derive_seed(seed, prompt.id, sample), sampling
+            )
             for prompt in prompts
             for sample in range(samples)
         ]
@@ -349,8 +343,8 @@ def trajectories(root: Path) -> dict[str, dict[str, list[float]]]:
                 DOUBTS.clear()
             if stage.name == "world_data":
                 texts = [row.messages[-1].content for row in outputs.demonstrations.read()]
-                for module in SAMPLERS:
-                    patch.setattr(module, "sample_replies", GivenReplies(texts))
+                given = GivenReplies(texts)
+                patch.setattr(ModelResponder, "answer", lambda *a, g=given, **k: g(*a, **k))
                 patch.setattr(RewardPair, "rate", rate)
     return found
 

@@ -10,11 +10,9 @@ import numpy as np
 
 from camelid.data.annotation import Pair
 from camelid.data.records import Kind, Prompt
-from camelid.inference.replies import sample_replies
+from camelid.inference.replies import Responder
 from camelid.inference.sampling import Sampling
-from camelid.model.transformer import Transformer
 from camelid.seeds import derive_seed
-from camelid.tokenization.chat import ChatFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +20,11 @@ class Variant:
     """One model that answers."""
 
     name: str
-    model: Transformer
+    responder: Responder
 
 
 def sample_pairs(
     variants: tuple[Variant, Variant],
-    chat: ChatFormat,
     prompts: Sequence[Prompt],
     *,
     kind: Kind,
@@ -46,9 +43,7 @@ def sample_pairs(
     rng = np.random.default_rng(derive_seed(seed, "temperatures"))
     drawn = rng.choice(temperatures, size=(2, len(prompts))).tolist()
     answers = [
-        sample_replies(
-            variant.model,
-            chat,
+        variant.responder.answer(
             prompts,
             Sampling(max_new_tokens=max_new_tokens),
             seed=derive_seed(seed, side),

@@ -1,4 +1,4 @@
-"""Replies to prompts: renders, samples and decodes, with the ids that every later pass reuses.
+"""Who answers prompts: renders, samples and decodes, with the ids that every later pass reuses.
 
 Token in, token out: rewards and log-probabilities read the sampled ids, never re-encoded text.
 """
@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
 
 from camelid.data.records import Prompt, StopReason
+from camelid.formats.folder import load_transformer
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.tokenization.chat import ChatFormat
+from camelid.runtime import Runtime
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,56 +39,84 @@ class Reply:
         return [*self.prompt_tokens, *self.tokens]
 
 
-def sample_replies(
-    model: Transformer,
-    chat: ChatFormat,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    *,
-    seed: int,
-    samples: int = 1,
-    temperatures: Sequence[float] | None = None,
-) -> list[Reply]:
-    """Sample replies to prompts, `samples` each, in the order of the prompts.
+class Responder(Protocol):
+    """Answers prompts."""
 
-    `temperatures`, one a prompt, stand in for that of `sampling`.
+    def fitting(self, prompts: Sequence[Prompt], new_tokens: int) -> tuple[list[Prompt], int]:
+        """Return the prompts that leave room for so many new tokens, and how many do not."""
 
-    A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`;
-    `Reply.prompt_cut` says how many); stages that must not lose any select prompts with
-    `fitting_prompts` before.
-    """
-    room = model.config.context - sampling.max_new_tokens
-    whole = [chat.render_prompt(prompt.messages) for prompt in prompts]
-    rendered = [tuple(ids[-room:]) for ids in whole]
-    requests = [
-        Request(
-            f"{index}/{prompt.id}",
-            ids,
-            samples,
-            temperature=None if temperatures is None else temperatures[index],
-        )
-        for index, (prompt, ids) in enumerate(zip(prompts, rendered, strict=True))
-    ]
-    replies = []
-    for completion in generate(model, requests, sampling, end_id=chat.end_id, seed=seed):
-        index = int(completion.request_id.split("/", 1)[0])
-        replies.append(
-            Reply(
-                prompts[index],
-                completion.sample,
-                rendered[index],
-                completion.tokens,
-                chat.tokenizer.decode(completion.words).strip(),
-                completion.stop_reason,
-                len(whole[index]) - len(rendered[index]),
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        seed: int,
+        samples: int = 1,
+        temperatures: Sequence[float] | None = None,
+    ) -> list[Reply]:
+        """Return `samples` replies to each prompt, in the order of the prompts.
+
+        `temperatures`, one a prompt, stand in for that of `sampling`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResponder:
+    """Weights with their chat format, as a `Responder`."""
+
+    model: Transformer
+    chat: ChatFormat
+
+    @classmethod
+    def load(cls, model: Path, tokenizer: Path, runtime: Runtime) -> Self:
+        """Read both from their folders (errors as the readers)."""
+        return cls(load_transformer(model, runtime), load_chat_format(tokenizer))
+
+    def fitting(self, prompts: Sequence[Prompt], new_tokens: int) -> tuple[list[Prompt], int]:
+        """See `Responder`."""
+        longest = self.model.config.context - new_tokens
+        kept = [p for p in prompts if len(self.chat.render_prompt(p.messages)) <= longest]
+        return kept, len(prompts) - len(kept)
+
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        seed: int,
+        samples: int = 1,
+        temperatures: Sequence[float] | None = None,
+    ) -> list[Reply]:
+        """See `Responder`.
+
+        A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`;
+        `Reply.prompt_cut` says how many); stages that must not lose any ask for the `fitting` ones.
+        """
+        room = self.model.config.context - sampling.max_new_tokens
+        whole = [self.chat.render_prompt(prompt.messages) for prompt in prompts]
+        rendered = [tuple(ids[-room:]) for ids in whole]
+        requests = [
+            Request(
+                f"{index}/{prompt.id}",
+                ids,
+                samples,
+                temperature=None if temperatures is None else temperatures[index],
             )
-        )
-    return replies
-
-
-def fitting_prompts(
-    chat: ChatFormat, prompts: Sequence[Prompt], longest: int
-) -> tuple[list[Prompt], int]:
-    """Return the prompts of at most `longest` tokens and how many were dropped."""
-    kept = [p for p in prompts if len(chat.render_prompt(p.messages)) <= longest]
-    return kept, len(prompts) - len(kept)
+            for index, (prompt, ids) in enumerate(zip(prompts, rendered, strict=True))
+        ]
+        replies = []
+        end_id = self.chat.end_id
+        for completion in generate(self.model, requests, sampling, end_id=end_id, seed=seed):
+            index = int(completion.request_id.split("/", 1)[0])
+            replies.append(
+                Reply(
+                    prompts[index],
+                    completion.sample,
+                    rendered[index],
+                    completion.tokens,
+                    self.chat.tokenizer.decode(completion.words).strip(),
+                    completion.stop_reason,
+                    len(whole[index]) - len(rendered[index]),
+                )
+            )
+        return replies

@@ -11,12 +11,10 @@ from dataclasses import replace
 from camelid.data.prompts import mentions
 from camelid.data.records import Answer, DistilledPair, PrepromptKind, Prompt
 from camelid.evaluation.gate import sigmoid
-from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
-from camelid.model.transformer import Transformer
 from camelid.seeds import derive_seed
-from camelid.tokenization.chat import ChatFormat
 
 ADJECTIVES = ("responsible", "respectful", "wise", "careful", "kind", "honest")
 """The first three are named in Section 4.2.4; the others are Source: choice."""
@@ -60,8 +58,7 @@ PREPROMPT_KINDS: tuple[PrepromptKind, ...] = ("generic", "template")
 
 
 def distil(
-    model: Transformer,
-    chat: ChatFormat,
+    responder: ModelResponder,
     rewards: RewardPair,
     prompts: Sequence[Prompt],
     sampling: Sampling,
@@ -78,11 +75,11 @@ def distil(
         "generic": [with_preprompt(p, generic_preprompt(p.id)) for p in prompts],
         "template": [with_preprompt(p, t) for p, t in zip(prompts, templates, strict=True)],
     }
-    bare = [tuple(chat.render_prompt(p.messages)) for p in prompts]
+    bare = [tuple(responder.chat.render_prompt(p.messages)) for p in prompts]
     answers: dict[str, list[Reply]] = {}
     scores: dict[str, list[float]] = {}
     for name, asked in variants.items():
-        replies = sample_replies(model, chat, asked, sampling, seed=derive_seed(seed, name))
+        replies = responder.answer(asked, sampling, seed=derive_seed(seed, name))
         # All answers are scored after the bare prompt, which is what the model will be trained on.
         answers[name] = [
             replace(reply, prompt=prompt, prompt_tokens=ids)

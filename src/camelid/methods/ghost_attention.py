@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 
 from camelid.data.prompts import bucket, mentions
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, RecallRow, When
-from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.replies import Reply, Responder
 from camelid.inference.sampling import Sampling
-from camelid.model.transformer import Transformer
 from camelid.seeds import derive_seed
-from camelid.tokenization.chat import ChatFormat
 
 PROBED_TURNS = (2, 4, 6)
 """Turns at which recall is measured (Table 30 also has 20)."""
@@ -22,10 +20,9 @@ PROBED_TURNS = (2, 4, 6)
 
 @dataclass(slots=True)
 class Talker:
-    """Answers many dialogues turn by turn with one model."""
+    """Answers many dialogues turn by turn."""
 
-    model: Transformer
-    chat: ChatFormat
+    responder: Responder
     sampling: Sampling
     seed: int
     cut: int = 0
@@ -44,9 +41,8 @@ class Talker:
             )
             for identity, messages in dialogues.items()
         ]
-        replies = sample_replies(
-            self.model, self.chat, prompts, self.sampling, seed=derive_seed(self.seed, salt)
-        )
+        seed = derive_seed(self.seed, salt)
+        replies = self.responder.answer(prompts, self.sampling, seed=seed)
         self.cut += sum(reply.prompt_cut > 0 for reply in replies)
         return {reply.prompt.id: reply for reply in replies}
 

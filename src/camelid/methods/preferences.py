@@ -14,7 +14,6 @@ from camelid.data.prompts import bucket, mentions
 from camelid.data.records import Kind, Preference, PreferenceStatistics, Prompt
 from camelid.errors import DataError
 from camelid.inference.pairs import Variant, sample_pairs
-from camelid.inference.replies import fitting_prompts
 from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
@@ -41,7 +40,6 @@ class Collector:
     continued_share: float
     """Share of the training comparisons that continue a dialogue with its chosen reply."""
     seed: int
-    chat: ChatFormat
     variants: tuple[Variant, Variant]
     annotator: Annotator
     world: Continues | None
@@ -53,13 +51,11 @@ class Collector:
     def _compare(
         self, prompts: Sequence[Prompt], parents: Sequence[str | None], kind: Kind, salt: str
     ) -> list[tuple[Prompt, Preference]]:
-        room = self.variants[0].model.config.context - self.max_new_tokens
-        kept, dropped = fitting_prompts(self.chat, prompts, room)
+        kept, dropped = self.variants[0].responder.fitting(prompts, self.max_new_tokens)
         self.counts["prompts_too_long"] += dropped
         parent_of = dict(zip((p.id for p in prompts), parents, strict=True))
         pairs, left_out = sample_pairs(
             self.variants,
-            self.chat,
             kept,
             kind=kind,
             round_number=self.round_number,

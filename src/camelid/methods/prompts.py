@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Prompt, Split
-from camelid.inference.replies import fitting_prompts
+from camelid.inference.replies import Responder
 from camelid.run.place import Json
 from camelid.seeds import derive_seed
-from camelid.tokenization.chat import ChatFormat
 
 
 class Chosen(NamedTuple):
@@ -25,25 +24,25 @@ class Chosen(NamedTuple):
 
 def choose_prompts(
     prompts: Sequence[Prompt],
-    chat: ChatFormat,
+    responder: Responder,
     split: Split,
     *,
-    longest: int,
+    new_tokens: int,
     seed: Sequence[object],
     keep: Callable[[Prompt], bool] = lambda _: True,
 ) -> Chosen:
-    """Return the prompts of a split that have at most `longest` tokens.
+    """Return the prompts of a split that leave room for `new_tokens` tokens.
 
     Args:
         prompts: All prompts.
-        chat: Renders them.
+        responder: Who will answer them.
         split: Whose.
-        longest: In tokens.
+        new_tokens: Room that must be left in the context.
         seed: With the prompt's id, what decides its place.
         keep: Which of the split.
     """
     of_split = [prompt for prompt in prompts if prompt.split == split and keep(prompt)]
-    kept, too_long = fitting_prompts(chat, of_split, longest)
+    kept, too_long = responder.fitting(of_split, new_tokens)
     return Chosen(sorted(kept, key=lambda prompt: derive_seed(*seed, prompt.id)), too_long)
 
 

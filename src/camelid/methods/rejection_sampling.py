@@ -11,20 +11,17 @@ from dataclasses import dataclass
 
 from camelid.data.prompts import mentions
 from camelid.data.records import Dialogue, Message, Prompt, Sample, TuningRow
-from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.replies import Reply, Responder
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
-from camelid.model.transformer import Transformer
 from camelid.seeds import derive_seed
-from camelid.tokenization.chat import ChatFormat
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """Samples and scores answers of one policy."""
 
-    model: Transformer
-    chat: ChatFormat
+    responder: Responder
     rewards: RewardPair
     max_new_tokens: int
     seed: int
@@ -34,9 +31,7 @@ class Sampler:
     ) -> tuple[list[Reply], Rewards]:
         """Answer prompts `samples` times each and score the answers."""
         sampling = Sampling(temperature=temperature, max_new_tokens=self.max_new_tokens)
-        replies = sample_replies(
-            self.model,
-            self.chat,
+        replies = self.responder.answer(
             prompts,
             sampling,
             seed=derive_seed(self.seed, salt, temperature),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from camelid.data.records import Message, Prompt
-from camelid.inference import pairs
 from camelid.inference.pairs import Variant, sample_pairs
 
 
@@ -20,7 +19,7 @@ def make_prompt(identity):
     )
 
 
-def test_equal_and_cut_replies_give_no_pair(monkeypatch):
+def test_equal_and_cut_replies_give_no_pair():
     said = {
         ("old", "a"): ("One.", "stop"),
         ("new", "a"): ("Two.", "stop"),
@@ -34,15 +33,16 @@ def test_equal_and_cut_replies_give_no_pair(monkeypatch):
 
     asked = []
 
-    def sample_replies(model, chat, prompts, sampling, *, seed, temperatures):
-        asked.append((seed, temperatures))
-        answers = [said[model, prompt.id] for prompt in prompts]
-        return [SimpleNamespace(text=text, stop_reason=reason) for text, reason in answers]
+    def answering(name):
+        def answer(prompts, sampling, *, seed, temperatures):
+            asked.append((seed, temperatures))
+            answers = [said[name, prompt.id] for prompt in prompts]
+            return [SimpleNamespace(text=text, stop_reason=reason) for text, reason in answers]
 
-    monkeypatch.setattr(pairs, "sample_replies", sample_replies)
+        return SimpleNamespace(answer=answer)
+
     found, counts = sample_pairs(
-        (Variant("older", "old"), Variant("newer", "new")),
-        None,
+        (Variant("older", answering("old")), Variant("newer", answering("new"))),
         [make_prompt(identity) for identity in "abcd"],
         kind="helpfulness",
         round_number=2,

@@ -10,7 +10,6 @@ from camelid.data.records import Message, Prompt
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
-from camelid.methods import context_distillation
 from camelid.methods.context_distillation import (
     ADJECTIVES,
     CATEGORY_TEMPLATES,
@@ -75,11 +74,9 @@ class Distillation:
         self.table = table
         self.asked, self.rated = [], []
         prompts = [make_prompt(identity, **changes) for identity in table]
-        monkeypatch.setattr(context_distillation, "sample_replies", self.sample)
         monkeypatch.setattr(RewardPair, "rate", self.rate)
         self.rows = distil(
-            None,
-            SimpleNamespace(render_prompt=self.render),
+            SimpleNamespace(chat=SimpleNamespace(render_prompt=self.render), answer=self.sample),
             RewardPair("helpfulness", "safety", 0.15),
             prompts,
             Sampling(max_new_tokens=8),
@@ -92,7 +89,7 @@ class Distillation:
     def render(messages):
         return [ord(letter) for message in messages for letter in message.content]
 
-    def sample(self, model, chat, prompts, sampling, *, seed):
+    def sample(self, prompts, sampling, *, seed):
         name = VARIANTS[len(self.asked)]
         self.asked.append((list(prompts), seed))
         replies = []

@@ -11,6 +11,8 @@ from camelid.data.annotation import Pair
 from camelid.data.prompts import bucket
 from camelid.data.records import Message, Preference, Prompt
 from camelid.errors import DataError
+from camelid.inference.pairs import Variant
+from camelid.inference.replies import ModelResponder
 from camelid.methods import preferences as preferences_module
 from camelid.methods.preferences import GUARD_BUCKETS, Collector, describe
 
@@ -56,7 +58,7 @@ def collector(monkeypatch):
     asked = []
 
     def make(replies, *, round_number=1, continued_share=0.0, longest=100):
-        def sample_pairs(variants, chat, prompts, *, parents, kind, round_number, **_):
+        def sample_pairs(variants, prompts, *, parents, kind, round_number, **_):
             asked.append([prompt.id for prompt in prompts])
             found = [
                 (prompt, parent, replies(prompt))
@@ -96,13 +98,13 @@ def collector(monkeypatch):
         monkeypatch.setattr(preferences_module, "sample_pairs", sample_pairs)
         chat = SimpleNamespace(render_prompt=lambda messages: messages[-1].content)
         model = SimpleNamespace(config=SimpleNamespace(context=longest + 8))
+        responder = ModelResponder(model, chat)
         return Collector(
             temperatures=(0.5, 1.0),
             max_new_tokens=8,
             continued_share=continued_share,
             seed=1,
-            chat=chat,
-            variants=(SimpleNamespace(model=model), SimpleNamespace(model=model)),
+            variants=(Variant("old", responder), Variant("new", responder)),
             annotator=Annotator(),
             world=SimpleNamespace(follow_up=follow_up),
             forbidden=["Avrel"],

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from camelid.data.records import Message, Prompt
-from camelid.inference.replies import Reply, sample_replies
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.losses import log_probabilities, logit
@@ -280,7 +280,7 @@ def learn(longest, sign):
 
     def batches():
         for iteration in range(ITERATIONS):
-            replies = sample_replies(policy, OneToken(), prompts, sampling, seed=iteration)
+            replies = ModelResponder(policy, OneToken()).answer(prompts, sampling, seed=iteration)
             models = Models(model, reference, TableOfRewards(), critic)
             rollout = make_rollout(models, replies, settings)
             rollouts.append(rollout)

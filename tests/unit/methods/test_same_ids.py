@@ -11,7 +11,7 @@ from camelid.data.records import Dialogue, Message, MetricsRow, Preference, Prom
 from camelid.errors import DataError
 from camelid.inference import replies as replies_module
 from camelid.inference.generation import Completion
-from camelid.inference.replies import sample_replies
+from camelid.inference.replies import ModelResponder
 from camelid.inference.sampling import Sampling
 from camelid.methods import fine_tuning
 from camelid.methods.reward_pairs import tokenise
@@ -125,7 +125,7 @@ def test_every_stage_sees_the_same_ids(chat, monkeypatch, workshop):
     prompt = Prompt(
         id="p", messages=HISTORY, category="x", is_safety=False, source="x", split="ppo"
     )
-    [reply] = sample_replies(model, chat, [prompt], Sampling(max_new_tokens=64), seed=0)
+    [reply] = ModelResponder(model, chat).answer([prompt], Sampling(max_new_tokens=64), seed=0)
     assert reply.sequence == whole
     assert (reply.text, reply.prompt_cut) == (REPLY, 0)
     # What was sampled is what a later dialogue writes.
@@ -144,7 +144,7 @@ def test_a_prompt_that_is_cut_says_so(chat, monkeypatch):
     prompt = Prompt(
         id="p", messages=HISTORY, category="x", is_safety=False, source="x", split="ppo"
     )
-    [reply] = sample_replies(model, chat, [prompt], Sampling(max_new_tokens=8), seed=0)
+    [reply] = ModelResponder(model, chat).answer([prompt], Sampling(max_new_tokens=8), seed=0)
     assert reply.prompt_cut == 5
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from camelid.inference.replies import Reply
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
 from camelid.recipes.pocket import SMOKE, Settings, _plan
 from camelid.run.stage import PlannedStage
@@ -91,7 +91,7 @@ def settings() -> Settings:
 
 @dataclass
 class GivenReplies:
-    """Stands in for `sample_replies`, whose untrained models would hardly end a reply.
+    """Stands in for `ModelResponder.answer`, whose untrained models would hardly end a reply.
 
     A reply is one of some texts, picked by prompt, seed and sample; what is too long is cut.
     """
@@ -100,10 +100,11 @@ class GivenReplies:
     calls: int = 0
 
     def __call__(
-        self, model: Any, chat: Any, prompts: Any, sampling: Any, *, seed: int, samples: int = 1,
+        self, responder: Any, prompts: Any, sampling: Any, *, seed: int, samples: int = 1,
         temperatures: Any = None,
     ) -> list[Reply]:  # fmt: skip
         self.calls += 1
+        chat = responder.chat
         most = sampling.max_new_tokens
         replies = []
         for prompt, sample in itertools.product(prompts, range(samples)):
@@ -124,18 +125,10 @@ class GivenReplies:
         return replies
 
     def patch(self, patch: pytest.MonkeyPatch) -> None:
-        for module in SAMPLERS:
-            patch.setattr(f"{module}.sample_replies", self)
+        def answer(responder: ModelResponder, *given: Any, **named: Any) -> list[Reply]:
+            return self(responder, *given, **named)
 
-
-SAMPLERS = (
-    "camelid.inference.pairs",
-    "camelid.methods.context_distillation",
-    "camelid.methods.ghost_attention",
-    "camelid.methods.rejection_sampling",
-    "camelid.stages.ppo.stage",
-    "camelid.stages.red_teaming.stage",
-)
+        patch.setattr(ModelResponder, "answer", answer)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from camelid.data.annotation import Judgement
 from camelid.data.records import Message, Prompt
 from camelid.errors import DataError
-from camelid.inference.replies import Reply
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
@@ -166,11 +166,19 @@ class Exam:
         chat = SimpleNamespace(
             render_prompt=lambda messages: [w for m in messages for w in m.content.split()]
         )
-        monkeypatch.setattr(stage, "load_chat_format", lambda path: chat)
+        monkeypatch.setattr(
+            ModelResponder,
+            "load",
+            lambda path, _, runtime: ModelResponder(self.load(path, runtime), chat),
+        )
         monkeypatch.setattr(stage, "load_transformer", self.load)
         monkeypatch.setattr(stage, "load_reward_model", lambda path, _: self.loaded.append("guard"))
         monkeypatch.setattr(stage, "load_rewards", self.load_rewards)
-        monkeypatch.setattr(stage, "sample_replies", self.sample)
+
+        def answer(responder, *given, **named):
+            return self.sample(responder, *given, **named)
+
+        monkeypatch.setattr(ModelResponder, "answer", answer)
         monkeypatch.setattr(stage, "sequence_log_ratios", self.log_ratios)
         self.prompts = Rows("data", "prompts.jsonl", workshop.root / "data", kind=Prompt)
         self.prompts.path.parent.mkdir(parents=True)
@@ -193,7 +201,8 @@ class Exam:
             helpfulness=numbers, safety=negative, combined=numbers, watched=negative
         )
 
-    def sample(self, model, chat, prompts, sampling, *, seed):
+    def sample(self, responder, prompts, sampling, *, seed):
+        model = responder.model
         self.answered.append(model.name)
         if model.name == self.stop_at:
             raise KeyboardInterrupt

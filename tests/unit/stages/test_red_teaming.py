@@ -10,10 +10,10 @@ import pytest
 from camelid.data.annotation import Judgement
 from camelid.data.records import Message, Prompt
 from camelid.errors import MissingInputError
-from camelid.inference.replies import Reply
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
 from camelid.run.place import ModelFolder, Rows, TokenizerFolder
-from camelid.stages.red_teaming import RED_TEAMING, Config, Inputs, Outputs, RedTeamRow, stage
+from camelid.stages.red_teaming import RED_TEAMING, Config, Inputs, Outputs, RedTeamRow
 from camelid.stages.red_teaming.stage import earlier_violations
 
 
@@ -81,7 +81,7 @@ def exercise(workshop, monkeypatch):
     """Runs a round in which the prompts of the given numbers draw a violating reply."""
     asked = []
 
-    def sample(model, chat, prompts: Sequence[Prompt], sampling, *, seed):
+    def sample(_, prompts: Sequence[Prompt], sampling, *, seed):
         asked.append([p.id for p in prompts])
         says = {True: "yes", False: "no"}
         return [Reply(p, 0, (2,), (3, 1), says[p.id in weak], "stop") for p in prompts]
@@ -91,9 +91,8 @@ def exercise(workshop, monkeypatch):
     )
     weak: set[str] = set()
     model = SimpleNamespace(config=SimpleNamespace(context=18))
-    monkeypatch.setattr(stage, "sample_replies", sample)
-    monkeypatch.setattr(stage, "load_chat_format", lambda path: chat)
-    monkeypatch.setattr(stage, "load_transformer", lambda path, runtime: model)
+    monkeypatch.setattr(ModelResponder, "answer", sample)
+    monkeypatch.setattr(ModelResponder, "load", lambda *_: ModelResponder(model, chat))
     prompts = Rows("data", "prompts.jsonl", workshop.root / "data", kind=Prompt)
     prompts.path.parent.mkdir(parents=True)
     prompts.write(

@@ -98,7 +98,7 @@ def test_a_half_sampled_round_is_sampled_again(tiny_run, given_replies, workshop
             raise KeyboardInterrupt
         return given_replies(*_, **__)
 
-    monkeypatch.setattr("camelid.methods.rejection_sampling.sample_replies", stop)
+    monkeypatch.setattr("camelid.inference.replies.ModelResponder.answer", stop)
     with pytest.raises(KeyboardInterrupt):
         tiny_run.again(workshop, stage.name)
     assert given_replies.calls == tunings

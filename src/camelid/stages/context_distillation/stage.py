@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from camelid.data.records import Dialogue, Message
-from camelid.formats.folder import load_transformer, save_model
+from camelid.formats.folder import save_model
+from camelid.inference.replies import ModelResponder
 from camelid.methods.context_distillation import distil
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.prompts import choose_prompts, is_attack, terms_of
@@ -11,26 +12,24 @@ from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.context_distillation import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
-from camelid.tokenization.chat import load_chat_format
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Distil and fine-tune the latest model."""
-    chat = load_chat_format(inputs.tokenizer.path)
-    model = load_transformer(inputs.model.path, context.runtime)
+    latest = ModelResponder.load(inputs.model.path, inputs.tokenizer.path, context.runtime)
+    model, chat = latest.model, latest.chat
     prompts, too_long = choose_prompts(
         inputs.prompts.read_some(),
-        chat,
+        latest,
         "rejection_sampling",
-        # Room for the preprompts.
-        longest=model.config.context - config.sampling.max_new_tokens - 64,
+        # And room for the preprompts.
+        new_tokens=config.sampling.max_new_tokens + 64,
         seed=(context.run_seed, "distillation"),
         keep=is_attack,
     )
     chosen = prompts[: config.prompts]
     pairs = distil(
-        model,
-        chat,
+        latest,
         load_rewards(inputs.rewards, context.runtime),
         chosen,
         config.sampling,

@@ -11,7 +11,7 @@ from camelid.data.annotation import Judge, JudgedReply, PromptSet
 from camelid.data.records import Prompt
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer
-from camelid.inference.replies import Reply, fitting_prompts, sample_replies
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
 from camelid.inference.scoring import action_log_probabilities
 from camelid.model.reward_model import RewardModel
@@ -20,7 +20,6 @@ from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.evaluating import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
-from camelid.tokenization.chat import ChatFormat, load_chat_format
 
 
 def set_of(prompt: Prompt) -> PromptSet:
@@ -108,19 +107,17 @@ def _answer(
     name: str, config: Config, inputs: Inputs, context: StageContext, selected: list[Prompt]
 ) -> tuple[list[Reply], list[float | None]]:
     """Return the replies of one model, and their log-ratios where it has a reference."""
-    chat: ChatFormat = load_chat_format(inputs.tokenizer.path)
     folders = dict(inputs.models)
-    model = load_transformer(folders[name].path, context.runtime)
-    room = model.config.context - config.sampling.max_new_tokens
-    kept, _ = fitting_prompts(chat, selected, room)
-    replies = sample_replies(model, chat, kept, config.sampling, seed=context.seed)
+    own = ModelResponder.load(folders[name].path, inputs.tokenizer.path, context.runtime)
+    kept, _ = own.fitting(selected, config.sampling.max_new_tokens)
+    replies = own.answer(kept, config.sampling, seed=context.seed)
     reference = dict(inputs.references).get(name)
     if reference is None:
         return replies, [None] * len(replies)
     start = load_transformer(folders[reference].path, context.runtime)
     # Greedy replies have no temperature of their own.
     temperature = config.sampling.temperature or 1.0
-    return replies, list(sequence_log_ratios(model, start, replies, temperature=temperature))
+    return replies, list(sequence_log_ratios(own.model, start, replies, temperature=temperature))
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from camelid.data.prompts import mentions
 from camelid.data.records import Dialogue, GhostDialogue
 from camelid.errors import DataError
-from camelid.formats.folder import load_transformer
+from camelid.inference.replies import ModelResponder
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.ghost_attention import (
     Talker,
@@ -21,7 +21,6 @@ from camelid.run.place import Json
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.ghost_attention import Config, Dropped, Inputs, Outputs, Result
-from camelid.tokenization.chat import load_chat_format
 
 
 def _sample(
@@ -58,7 +57,6 @@ def _sample(
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Measure recall, sample, train, measure again."""
-    chat = load_chat_format(inputs.tokenizer.path)
     ghosts = inputs.ghost_dialogues.read_some()
     train = [ghost for ghost in ghosts if ghost.split == "train"][: config.dialogues]
     test = [ghost for ghost in ghosts if ghost.split == "test"][: config.test_dialogues]
@@ -66,8 +64,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         raise DataError(
             f"{inputs.ghost_dialogues.path}: Ghost dialogues of both splits are needed."
         )
-    model = load_transformer(inputs.model.path, context.runtime)
-    talker = Talker(model, chat, config.sampling, context.seed)
+    latest = ModelResponder.load(inputs.model.path, inputs.tokenizer.path, context.runtime)
+    talker = Talker(latest, config.sampling, context.seed)
     # What is in the work folder outlives an interruption; the counts are written last.
     work = Outputs(context.name, context.work)
     kept = Json(context.name, "dropped.json", context.work, kind=Dropped)
@@ -83,7 +81,12 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     bests.sort(key=lambda d: derive_seed(context.seed, d.id))
     mixed_in = bests[: round(config.bests_per_dialogue * len(dialogues))]
     tuned = fine_tune(
-        model, chat, dialogues + mixed_in, config.fine_tuning, context, outputs=outputs
+        latest.model,
+        latest.chat,
+        dialogues + mixed_in,
+        config.fine_tuning,
+        context,
+        outputs=outputs,
     )
     outputs.recall.write([*work.recall.read_some(), *measure_recall(talker, test, "after")])
     return Result(

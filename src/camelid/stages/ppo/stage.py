@@ -13,7 +13,7 @@ import torch
 from camelid.data.records import Prompt, RolloutSummary, Split
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
-from camelid.inference.replies import Reply, fitting_prompts, sample_replies
+from camelid.inference.replies import ModelResponder, Reply
 from camelid.methods.ghost_attention import as_ppo_prompts
 from camelid.methods.prompts import Chosen, choose_prompts
 from camelid.methods.rollout import Models, Rollout, RolloutSettings, make_rollout, mini_batches
@@ -22,7 +22,6 @@ from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
-from camelid.tokenization.chat import load_chat_format
 from camelid.train.fitting import Fitting, Module
 from camelid.train.metrics import RowsFile
 from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch
@@ -34,22 +33,21 @@ class _Session:
     def __init__(self, config: Config, inputs: Inputs, context: StageContext) -> None:
         self.config, self.context = config, context
         runtime = context.runtime
-        self.chat = load_chat_format(inputs.tokenizer.path)
-        policy = load_transformer(inputs.policy.path, runtime)
+        self.policy = ModelResponder.load(inputs.policy.path, inputs.tokenizer.path, runtime)
         critic = load_reward_model(inputs.rewards.helpfulness.path, runtime)
         torch.nn.init.zeros_(critic.head.weight)
         self.models = Models(
-            ActorCritic(policy, critic),
+            ActorCritic(self.policy.model, critic),
             load_transformer(inputs.policy.path, runtime).requires_grad_(False),
             load_rewards(inputs.rewards, runtime),
             load_reward_model(inputs.guard.path, runtime),
         )
         prompts = inputs.prompts.read_some()
-        room = policy.config.context - config.sampling.max_new_tokens
-        self.prompts, self.too_long = self._choose(prompts, "ppo", room)
-        self.validation = self._choose(prompts, "validation", room)[0][: config.validation_prompts]
+        self.prompts, self.too_long = self._choose(prompts, "ppo")
+        self.validation = self._choose(prompts, "validation")[0][: config.validation_prompts]
         ghosts = [] if inputs.ghost is None else as_ppo_prompts(inputs.ghost.read_some())
-        self.ghosts, self.ghosts_too_long = fitting_prompts(self.chat, ghosts, room)
+        new_tokens = config.sampling.max_new_tokens
+        self.ghosts, self.ghosts_too_long = self.policy.fitting(ghosts, new_tokens)
         if not self.prompts or not self.validation:
             raise DataError(f"{context.name}: prompts of the splits 'ppo' and 'validation' needed.")
         self.settings = RolloutSettings(
@@ -60,9 +58,10 @@ class _Session:
             temperature=config.sampling.temperature,
         )
 
-    def _choose(self, prompts: Sequence[Prompt], split: Split, room: int) -> Chosen:
+    def _choose(self, prompts: Sequence[Prompt], split: Split) -> Chosen:
+        new_tokens = self.config.sampling.max_new_tokens
         seed = (self.context.seed,)
-        return choose_prompts(prompts, self.chat, split, longest=room, seed=seed)
+        return choose_prompts(prompts, self.policy, split, new_tokens=new_tokens, seed=seed)
 
     def prompts_of(self, iteration: int) -> list[Prompt]:
         """Return the prompts of one iteration: passes over the pool, some Ghost dialogues."""
@@ -75,8 +74,7 @@ class _Session:
 
     def sample(self, prompts: Sequence[Prompt], seed: int) -> list[Reply]:
         """Answer prompts with the policy as it is now."""
-        policy = self.models.actor_critic.policy
-        return sample_replies(policy, self.chat, prompts, self.config.sampling, seed=seed)
+        return self.policy.answer(prompts, self.config.sampling, seed=seed)
 
     def rollout(self, iteration: int) -> Rollout:
         """Sample, score and prepare one batch."""

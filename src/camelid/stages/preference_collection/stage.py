@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from camelid.data.records import Kind, Preference
-from camelid.formats.folder import load_transformer
 from camelid.inference.pairs import Variant
+from camelid.inference.replies import ModelResponder
 from camelid.methods.preferences import Collector, describe
 from camelid.methods.prompts import terms_of
 from camelid.run.stage import StageContext
 from camelid.simulation.world import build_world
 from camelid.stages.preference_collection import Config, Inputs, Outputs, Result
-from camelid.tokenization.chat import load_chat_format
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Collect one round: comparisons to train on, to test with and for the guard."""
-    chat = load_chat_format(inputs.tokenizer.path)
     prompts = inputs.prompts.read_some()
     older, newer = (
-        Variant(folder.label, load_transformer(folder.path, context.runtime))
+        ModelResponder.load(folder.path, inputs.tokenizer.path, context.runtime)
         for folder in (inputs.older, inputs.newer)
     )
     collector = Collector(
@@ -26,8 +24,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         max_new_tokens=config.max_new_tokens,
         continued_share=config.continued_share,
         seed=context.seed,
-        chat=chat,
-        variants=(older, newer),
+        variants=(Variant(inputs.older.label, older), Variant(inputs.newer.label, newer)),
         annotator=config.annotator,
         world=build_world(inputs.world.read()) if inputs.world else None,
         forbidden=terms_of(inputs.held_out),
@@ -50,4 +47,6 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             found += collector.collect(prompts, kind, count, use)
             context.progress.update(len(found), sum(wanted.values()))
         rows.write(found)
-    return Result(statistics=describe(collected["train"], chat), counts=dict(collector.counts))
+    return Result(
+        statistics=describe(collected["train"], newer.chat), counts=dict(collector.counts)
+    )

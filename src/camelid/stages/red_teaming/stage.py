@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camelid.formats.folder import load_transformer
-from camelid.inference.replies import sample_replies
+from camelid.inference.replies import ModelResponder
 from camelid.methods.prompts import choose_prompts, is_attack
 from camelid.run.place import Rows
 from camelid.run.stage import StageContext
 from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
-from camelid.tokenization.chat import load_chat_format
 
 
 def earlier_violations(earlier: Sequence[Rows[RedTeamRow]]) -> set[str]:
@@ -20,13 +18,12 @@ def earlier_violations(earlier: Sequence[Rows[RedTeamRow]]) -> set[str]:
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Put new attacks and those that once succeeded to the model."""
-    chat = load_chat_format(inputs.tokenizer.path)
-    model = load_transformer(inputs.model.path, context.runtime)
+    target = ModelResponder.load(inputs.model.path, inputs.tokenizer.path, context.runtime)
     attacks, too_long = choose_prompts(
         inputs.prompts.read_some(),
-        chat,
+        target,
         "red_teaming",
-        longest=model.config.context - config.sampling.max_new_tokens,
+        new_tokens=config.sampling.max_new_tokens,
         seed=(context.run_seed, "red_teaming"),
         keep=is_attack,
     )
@@ -36,7 +33,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         context.progress.note(f"only {len(fresh)} of {config.prompts} new attack prompts are left")
     known = earlier_violations(inputs.earlier)
     again = [p for p in attacks if p.id in known and p not in fresh]
-    replies = sample_replies(model, chat, fresh + again, config.sampling, seed=context.seed)
+    replies = target.answer(fresh + again, config.sampling, seed=context.seed)
     rows = [
         RedTeamRow(
             prompt_id=reply.prompt.id,

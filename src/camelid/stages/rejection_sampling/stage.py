@@ -11,6 +11,7 @@ import numpy as np
 from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
+from camelid.inference.replies import ModelResponder
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.prompts import choose_prompts, terms_of
 from camelid.methods.rejection_sampling import (
@@ -24,7 +25,6 @@ from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
-from camelid.tokenization.chat import load_chat_format
 
 
 def _sample(
@@ -63,13 +63,12 @@ def _sample(
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Sample, pick, pool with earlier rounds, fine-tune from the base model."""
-    chat = load_chat_format(inputs.tokenizer.path)
-    policy = load_transformer(inputs.policy.path, context.runtime)
+    policy = ModelResponder.load(inputs.policy.path, inputs.tokenizer.path, context.runtime)
     pool, too_long = choose_prompts(
         inputs.prompts.read_some(),
-        chat,
+        policy,
         "rejection_sampling",
-        longest=policy.config.context - config.max_new_tokens,
+        new_tokens=config.max_new_tokens,
         seed=(context.run_seed, "rejection_sampling", inputs.round),
     )
     chosen = pool[: config.prompts]
@@ -78,7 +77,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     work = Outputs(context.name, context.work)
     if not work.samples.exists:
         rewards = load_rewards(inputs.rewards, context.runtime)
-        sampler = Sampler(policy, chat, rewards, config.max_new_tokens, context.seed)
+        sampler = Sampler(policy, rewards, config.max_new_tokens, context.seed)
         _sample(config, inputs, context, sampler, chosen)
     for place, kept in ((outputs.tuning, work.tuning), (outputs.samples, work.samples)):
         shutil.copy(kept.path, place.path)
@@ -94,7 +93,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         demonstrations = [demonstrations[index] for index in sorted(order.tolist())]
     tuned = fine_tune(
         load_transformer(inputs.base.path, context.runtime),
-        chat,
+        policy.chat,
         demonstrations + bests,
         config.fine_tuning,
         context,
