@@ -45,6 +45,8 @@ class JudgedReply:
     """User messages."""
     prompt: tuple[Message, ...]
     reply: str
+    temperature: float
+    """At which the reply was drawn."""
     reply_tokens: int
     stop_reason: StopReason
     helpfulness_rm: float

@@ -77,6 +77,25 @@ def wins(rows: Rows, model: str) -> Estimate:
     return win_rate(*paired(a, b, _score))
 
 
+def outcomes(rows: Rows, model: str) -> tuple[int, int, int]:
+    """Wins, ties and losses against SFT by the judge's score on the same helpful prompts."""
+    a, b = (replies(rows, name, "helpful") for name in (model, "sft"))
+    pairs = list(zip(*paired(a, b, _score), strict=True))
+    won, lost = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs)
+    return won, len(pairs) - won - lost, lost
+
+
+def decided(rows: Rows, model: str) -> Estimate:
+    """Share of wins among the comparisons with SFT that are no tie.
+
+    Source: arXiv 2307.09288, Figures 1 and 3 (win / (win + loss)).
+    """
+    won, _, lost = outcomes(rows, model)
+    if not won + lost:
+        raise AbsentError(f"all comparisons of {model} with sft are ties")
+    return proportion(won, won + lost)
+
+
 def change(rows: Rows, sets: Sequence[PromptSet], value: Value, *, start: str) -> Estimate:
     """Paired difference between the final model and another one."""
     final = replies(rows, "final", *sets)

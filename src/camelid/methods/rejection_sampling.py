@@ -6,8 +6,10 @@ Source: arXiv 2307.09288, Section 3.2.3 and Figure 8.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from camelid.data.prompts import mentions
 from camelid.data.records import Dialogue, Message, Prompt, Sample, TuningRow
@@ -83,15 +85,23 @@ def finished_rewards(samples: Sequence[Sample]) -> list[list[float]]:
     return list(by_prompt.values())
 
 
+def best_id(round_number: int, prompt: Prompt) -> str:
+    """Return the id of the dialogue with a prompt's best answer."""
+    return f"best/{round_number}/{prompt.id}"
+
+
 def pick_bests(
     prompts: Sequence[Prompt],
     samples: Sequence[Sample],
     forbidden: Sequence[str],
     round_number: int,
+    *,
+    value: Callable[[Prompt, Sample], Any] = lambda _, sample: sample.reward,
 ) -> tuple[list[Dialogue], dict[str, int]]:
     """Return the best finished answer of each prompt as a dialogue, and why prompts were left out.
 
-    An answer cut by the length limit would teach a forged ending, so it cannot win.
+    An answer cut by the length limit would teach a forged ending, so it cannot win. `value` says
+    which is best: by default the reward.
     """
     by_prompt: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -103,14 +113,14 @@ def pick_bests(
         if not finished:
             counts["dropped_unfinished"] += 1
             continue
-        best = max(finished, key=lambda sample: sample.reward)
+        best = max(finished, key=partial(value, prompt))
         if mentions(best.text, forbidden):
             counts["dropped_held_out"] += 1
             continue
         answer = Message(role="assistant", content=best.text, train=True)
         bests.append(
             Dialogue(
-                id=f"best/{round_number}/{prompt.id}",
+                id=best_id(round_number, prompt),
                 messages=(*prompt.messages, answer),
                 category=prompt.category,
                 is_safety=prompt.is_safety,

@@ -135,8 +135,14 @@ POCKET = Settings(
         sampling=Sampling(max_new_tokens=48),
     ),
     evaluating=evaluating.Config(
-        sampling=REPLY, helpful=520, adversarial=320, borderline=320, judge=ExactJudge()
+        sampling=REPLY,
+        helpful=520,
+        adversarial=320,
+        borderline=320,
+        judge=ExactJudge(),
+        other_temperatures=(0.6, 0.4, 0.0),
     ),
+    pick_controls=("random", "judge"),
 )
 
 _TINY = replace(_tuning(1e-3), epochs=1)
@@ -218,8 +224,14 @@ SMOKE = Settings(
         validate_every=2,
     ),
     evaluating=replace(
-        POCKET.evaluating, sampling=_SHORT, helpful=24, adversarial=18, borderline=18
+        POCKET.evaluating,
+        sampling=_SHORT,
+        helpful=24,
+        adversarial=18,
+        borderline=18,
+        other_temperatures=(0.0,),
     ),
+    pick_controls=POCKET.pick_controls,
 )
 
 

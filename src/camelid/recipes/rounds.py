@@ -5,6 +5,7 @@ Source: arXiv 2307.09288, Figure 4 and Section 3.2.3 (rounds).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
 from camelid.simulation.config import WorldConfig
 from camelid.stages import (
     evaluating,
+    pick_control,
     ppo,
     preference_collection,
     red_teaming,
@@ -59,6 +61,8 @@ class Settings:
     red_teaming: red_teaming.Config
     ppo: ppo.Config
     evaluating: evaluating.Config
+    pick_controls: tuple[pick_control.Picker, ...] = ()
+    """Who picks in the reward models' place in the first round, to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +74,8 @@ class LastRound:
     model: ModelFolder
     rewards: reward_modeling.Outputs
     bests: Rows[Dialogue]
+    controls: tuple[tuple[str, ModelFolder], ...]
+    """The first round with another pick."""
 
 
 def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRound:
@@ -154,7 +160,39 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
         attacks.append(attacked.attacks)
         older, latest, bests = latest, sampled.model, sampled.bests
         plan.models[name] = latest
-    return LastRound(names=names, model=latest, rewards=rewards, bests=sampled.bests)
+        if now == 1:
+            controls = tuple(_pick_controls(plan, start, use, sampled))
+    return LastRound(
+        names=names, model=latest, rewards=rewards, bests=sampled.bests, controls=controls
+    )
+
+
+def _pick_controls(
+    plan: Plan, start: Start, use: Settings, sampled: rejection_sampling.Outputs
+) -> Iterator[tuple[str, ModelFolder]]:
+    """Add the controls of the first round; yield name and model of each."""
+    for pick in use.pick_controls:
+        name = f"{pick}_pick"
+        control = plan.add(
+            pick_control.PICK_CONTROL,
+            pick_control.Config(
+                pick=pick,
+                judge=use.evaluating.judge,
+                fine_tuning=use.rejection_sampling.fine_tuning,
+            ),
+            pick_control.Inputs(
+                tokenizer=start.tokenizer,
+                base=start.base,
+                samples=sampled.samples,
+                bests=sampled.bests,
+                demonstrations=sampled.demonstrations,
+                prompts=start.prompts,
+                held_out=start.held_out,
+                round=1,
+            ),
+            within=name,
+        )
+        yield name, control.model
 
 
 def add_end(
@@ -185,6 +223,18 @@ def add_end(
         ),
     )
     plan.models["final"] = optimised.model
+    compare = evaluating.Comparison
+    comparisons = [
+        compare(
+            method=f"rejection sampling, {last.names[0]}",
+            before="sft",
+            after=last.names[0],
+            control="random_pick",
+            ceiling="judge_pick",
+        ),
+        compare(method="PPO", before=reference, after="final", control=reference),
+        compare(method="the whole pipeline", before="sft", after="final", control="sft"),
+    ]
     plan.add(
         evaluating.EVALUATING,
         use.evaluating,
@@ -196,6 +246,9 @@ def add_end(
             rewards=last.rewards.models,
             guard=last.rewards.guard_rm,
             prompts=start.prompts,
+            controls=last.controls,
+            sharpened=("sft", reference, "final"),
+            comparisons=tuple(comparisons),
         ),
     )
     add_report(plan)

@@ -42,6 +42,9 @@ class Config:
     """Most prompts without an exact answer, judged by reward models only."""
     judge: Judge
     """Who says what the replies are worth."""
+    other_temperatures: tuple[float, ...] = ()
+    """At these too the models answer whose sampling could explain what a method seems to gain; 0 is
+    greedy."""
     shown: int = 20
     """Prompts that the report shows with their replies before and after (Source: choice)."""
 
@@ -51,12 +54,32 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison(StageInputs):
+    """What one method changed, beside what explains it away and what it could have reached."""
+
+    method: str
+    before: str
+    """Name of a model, as the others."""
+    after: str
+    control: str
+    """The same without the method. One that answers at several temperatures counts with the best,
+    so that a method gets no credit for what sampling alone does."""
+    ceiling: str | None = None
+    """The same with the judge in the method's place; None where nothing like it was trained."""
+
+
+def at(model: str, temperature: float) -> str:
+    """Return how the replies of a model at another temperature than its own are called."""
+    return f"{model} at {temperature:g}" if temperature else f"{model}, greedy"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs(StageInputs):
     """What the stage reads."""
 
     tokenizer: TokenizerFolder
     models: tuple[tuple[str, ModelFolder], ...]
-    """Name and weights of each model, in the order of training."""
+    """Name and weights of each version of the model, in the order of training."""
     references: tuple[tuple[str, str], ...]
     """(name, name of the model it started from): its replies are compared with that one's."""
     rounds: tuple[str, ...]
@@ -64,6 +87,11 @@ class Inputs(StageInputs):
     rewards: RewardModels
     guard: RewardModelFolder
     prompts: Rows[Prompt]
+    controls: tuple[tuple[str, ModelFolder], ...] = ()
+    """Models beside those versions that only comparisons need."""
+    sharpened: tuple[str, ...] = ()
+    """Models that answer at the other temperatures too."""
+    comparisons: tuple[Comparison, ...] = ()
 
 
 class Outputs(StageOutputs):

@@ -35,7 +35,7 @@ from camelid.report import replies as texts_of
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
 from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
-from camelid.stages.evaluating import Config, Inputs, Outputs, Result
+from camelid.stages.evaluating import Config, Inputs, Outputs, Result, comparisons
 
 Seen = Found[Config, Inputs, Outputs, Result]
 REPORT: StageReport[Seen] = StageReport()
@@ -91,6 +91,31 @@ def model_changes(seen: Seen) -> Table:
                "false refusals %", "reward (logit)", "guard reward (logit)", "length (tokens)",
                "distinct replies %")  # fmt: skip
     return Table(columns=columns, rows=body)
+
+
+@REPORT.item(
+    "results",
+    "Each method beside its control and its ceiling",
+    partial(
+        _judged,
+        text="Control: the same without the method; a model that answers at several temperatures "
+        "counts with the best. Ceiling: the judge in the method's place. ",
+    ),
+    card="Evaluation Results",
+)
+def methods(seen: Seen) -> Table:
+    """What each method changed, and what its control says about it."""
+    return comparisons.methods(seen.last, answered(seen))
+
+
+@REPORT.item(
+    "results",
+    "Wins, ties and losses against SFT",
+    partial(_judged, text="On the same helpful prompts, at the same temperature. "),
+)
+def against_sft(seen: Seen) -> Table:
+    """Wins, ties and losses of each version against SFT."""
+    return comparisons.against_sft(answered(seen), models(seen))
 
 
 @REPORT.item("data", "System prompts", "Of the evaluated dialogues.", "Table 31")
@@ -346,6 +371,7 @@ def _measures(seen: Seen) -> Iterable[Measure]:
         head = ("PPO's gain over its start (logit)", name)
         key = f"final.{name}_gain_over_start"
         yield measure(key, "logit", found, judge=scorer, headline=head)
+    yield from comparisons.measures(seen.last, rows, named)
     found = partial(average, rows, "final", lambda row: row.log_ratio)
     yield measure("final.mean_log_ratio", "nats a judged reply", found)
 

@@ -13,12 +13,13 @@ from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
+from camelid.inference.sampling import Sampling
 from camelid.inference.scoring import action_log_probabilities
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.evaluating import Config, Inputs, Outputs, Result
+from camelid.stages.evaluating import Config, Inputs, Outputs, Result, at
 from camelid.stages.reward_modeling.stage import load_rewards
 
 
@@ -49,16 +50,19 @@ def select_prompts(prompts: Sequence[Prompt], config: Config) -> list[Prompt]:
     return chosen
 
 
+_Answered = tuple[Sequence[Reply], Sequence[float | None]]
+"""Replies of one model, each with its log-ratio to the model's start where it has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Judges:
     judge: Judge
     rewards: RewardPair
     guard: RewardModel
 
-    def rows(
-        self, name: str, replies: Sequence[Reply], log_ratios: Sequence[float | None]
-    ) -> list[JudgedReply]:
+    def rows(self, name: str, temperature: float, answered: _Answered) -> list[JudgedReply]:
         """Score and judge the replies of one model."""
+        replies, log_ratios = answered
         rated = self.rewards.rate(replies, watching=self.guard)
         return [
             JudgedReply(
@@ -72,6 +76,7 @@ class _Judges:
                 turns=sum(message.role == "user" for message in reply.prompt.messages),
                 prompt=reply.prompt.messages,
                 reply=reply.text,
+                temperature=temperature,
                 reply_tokens=len(reply.tokens),
                 stop_reason=reply.stop_reason,
                 helpfulness_rm=rated.helpfulness[index],
@@ -104,19 +109,19 @@ def sequence_log_ratios(
 
 
 def _answer(
-    name: str, config: Config, inputs: Inputs, context: StageContext, selected: list[Prompt]
-) -> tuple[list[Reply], list[float | None]]:
+    name: str, sampling: Sampling, inputs: Inputs, context: StageContext, selected: list[Prompt]
+) -> _Answered:
     """Return the replies of one model, and their log-ratios where it has a reference."""
-    folders = dict(inputs.models)
+    folders = dict(inputs.models + inputs.controls)
     own = ModelResponder.load(folders[name].path, inputs.tokenizer.path, context.runtime)
-    kept, _ = own.fitting(selected, config.sampling.max_new_tokens)
-    replies = own.answer(kept, config.sampling, seed=context.seed)
+    kept, _ = own.fitting(selected, sampling.max_new_tokens)
+    replies = own.answer(kept, sampling, seed=context.seed)
     reference = dict(inputs.references).get(name)
     if reference is None:
         return replies, [None] * len(replies)
     start = load_transformer(folders[reference].path, context.runtime)
     # Greedy replies have no temperature of their own.
-    temperature = config.sampling.temperature or 1.0
+    temperature = sampling.temperature or 1.0
     return replies, list(sequence_log_ratios(own.model, start, replies, temperature=temperature))
 
 
@@ -127,7 +132,12 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         raise DataError(f"{inputs.prompts.path}: no prompt of the split 'test' to evaluate on.")
     judges: _Judges | None = None
     parts = []
-    for number, (name, _) in enumerate(inputs.models):
+    own = config.sampling.temperature
+    asked = [(name, name, own) for name, _ in inputs.models + inputs.controls]
+    asked += [
+        (at(name, t), name, t) for name in inputs.sharpened for t in config.other_temperatures
+    ]
+    for number, (called, name, temperature) in enumerate(asked):
         # One file a model: an interrupted evaluation does not answer again.
         part = dataclasses.replace(
             outputs.replies, name=f"replies_{number}.jsonl", folder=context.work
@@ -140,14 +150,15 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             load_rewards(inputs.rewards, context.runtime),
             load_reward_model(inputs.guard.path, context.runtime),
         )
-        replies, log_ratios = _answer(name, config, inputs, context, selected)
+        sampling = dataclasses.replace(config.sampling, temperature=temperature)
+        answered = _answer(name, sampling, inputs, context, selected)
         temporary = dataclasses.replace(part, name=f"{part.name}.partial")
-        temporary.write(judges.rows(name, replies, log_ratios))
+        temporary.write(judges.rows(called, temperature, answered))
         temporary.path.rename(part.path)
-        context.progress.update(number + 1, len(inputs.models))
+        context.progress.update(number + 1, len(asked))
     rows = [row for part in parts for row in part.read()]
     outputs.replies.write(rows)
-    names = [name for name, _ in inputs.models]
+    names = [called for called, *_ in asked]
     counts = {name: Counter(str(row.set) for row in rows if row.model == name) for name in names}
     return Result(
         judge=config.judge.name,

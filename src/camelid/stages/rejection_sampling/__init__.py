@@ -77,6 +77,8 @@ class Outputs(StageOutputs):
     samples: Rows[Sample] = place("samples.jsonl")
     tuning: Rows[TuningRow] = place("temperature_tuning.jsonl")
     bests: Rows[Dialogue] = place("bests.jsonl")
+    demonstrations: Rows[Dialogue] = place("demonstrations.jsonl")
+    """Those that were mixed in."""
     model: ModelFolder = place("model")
     metrics: Rows[MetricsRow] = place("metrics.jsonl")
 

@@ -91,6 +91,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         rng = np.random.default_rng(derive_seed(context.seed, "demonstrations"))
         order = rng.permutation(len(demonstrations))[: config.demonstrations]
         demonstrations = [demonstrations[index] for index in sorted(order.tolist())]
+    outputs.demonstrations.write(demonstrations)
     tuned = fine_tune(
         load_transformer(inputs.base.path, context.runtime),
         policy.chat,

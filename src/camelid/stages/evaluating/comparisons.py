@@ -1,0 +1,174 @@
+"""What each method changed beside its control and its ceiling, on the same held-out prompts.
+
+The paper shows what changed from version to version (Figure 11); a change can also come from the
+temperature of the samples that a method trains on, or from training longer. So each method stands
+beside the same without it, and beside the same with the judge in its place. Source: choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from camelid.data.annotation import JudgedReply, PromptSet
+from camelid.evaluation.judged import Verdict, decided, exact, outcomes, paired, rate, replies
+from camelid.evaluation.judged import violating as complying
+from camelid.evaluation.statistics import Estimate, attempt, paired_difference
+from camelid.report.estimates import measure, percent
+from camelid.run.finished import Finished
+from camelid.run.item import AbsentError, Cell, Measure, Table
+from camelid.stages.evaluating import Comparison, Config, Inputs, Outputs, Result, at
+
+Stage = Finished[Config, Inputs, Outputs, Result]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """What a method is to change."""
+
+    name: str
+    key: str
+    """As in `summary.json`."""
+    set: PromptSet
+    verdict: Verdict
+    best: float
+    """Share that leaves nothing to wish for."""
+
+    def better(self, rows: Sequence[JudgedReply], models: Iterable[str]) -> str:
+        """Return the model that comes nearest to the best share."""
+        found = {name: attempt(partial(rate, rows, name, self.set, self.verdict)) for name in models}
+        known = {name: abs(e.value - self.best) for name, e in found.items() if e is not None}
+        if not known:
+            raise AbsentError(f"none of {', '.join(found)} was evaluated on the {self.set} set")
+        return min(known, key=lambda name: known[name])
+
+
+GOALS = (
+    Goal(name="exactly right %", key="exact", set="helpful", verdict=exact, best=1.0),
+    Goal(name="violations %", key="violations", set="adversarial", verdict=complying, best=0.0),
+)
+
+
+def control_of(
+    stage: Stage, rows: Sequence[JudgedReply], comparison: Comparison, goal: Goal
+) -> str:
+    """Return the control of a method under the name of its best temperature.
+
+    Raises:
+        AbsentError: The run has no such control.
+    """
+    name = comparison.control
+    temperatures = stage.config.other_temperatures if name in stage.inputs.sharpened else ()
+    return goal.better(rows, [name, *(at(name, t) for t in temperatures)])
+
+
+def gain(
+    rows: Sequence[JudgedReply], goal: Goal, after: str, control: str
+) -> Estimate:
+    """Return the paired difference of a method's model less its control."""
+    a, b = (replies(rows, name, goal.set) for name in (after, control))
+    return paired_difference(*paired(a, b, goal.verdict))
+
+
+def headroom(rows: Sequence[JudgedReply], goal: Goal, comparison: Comparison, control: str) -> float:
+    """Return the share of the way from the control to the ceiling that the method went.
+
+    Raises:
+        AbsentError: There is no way to go, or a model of it is not in the run.
+    """
+    start = rate(rows, control, goal.set, goal.verdict).value
+    after = rate(rows, comparison.after, goal.set, goal.verdict).value
+    top = goal.best
+    if comparison.ceiling is not None:
+        top = rate(rows, comparison.ceiling, goal.set, goal.verdict).value
+    if (top - start) * (goal.best - start) <= 0:
+        raise AbsentError("the control is as good as the ceiling")
+    return (after - start) / (top - start)
+
+
+def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
+    """Return before, after, control, ceiling of each method, and what is left of its gain."""
+    body: list[tuple[Cell, ...]] = []
+    for comparison in stage.inputs.comparisons:
+        for goal in GOALS:
+            control = attempt(partial(control_of, stage, rows, comparison, goal))
+            shown = (comparison.before, comparison.after, control, comparison.ceiling)
+            rates = (
+                None if name is None
+                else attempt(partial(rate, rows, name, goal.set, goal.verdict))
+                for name in shown
+            )  # fmt: skip
+            cells = [percent(found) for found in rates]
+            if control is not None and cells[2] is not None:
+                cells[2] = f"{control}: {cells[2]}"
+            difference = closed = None
+            if control is not None:
+                difference = attempt(partial(gain, rows, goal, comparison.after, control))
+                closed = attempt(partial(headroom, rows, goal, comparison, control))
+            body.append(
+                (
+                    comparison.method,
+                    goal.name,
+                    *cells,
+                    points(difference),
+                    None if closed is None else round(100 * closed),
+                )
+            )
+    columns = ("method", "measured", "before", "after", "control", "ceiling",
+               "after less control, points", "headroom closed %")  # fmt: skip
+    return Table(columns=columns, rows=body)
+
+
+def points(found: Estimate | None) -> Cell:
+    """A difference of shares in percentage points with its interval."""
+    if found is None:
+        return None
+    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
+def against_sft(rows: Sequence[JudgedReply], models: Iterable[str]) -> Table:
+    """Return wins, ties and losses of each model against SFT, and its share of those decided."""
+    body: list[tuple[Cell, ...]] = []
+    for model in models:
+        counts = attempt(partial(outcomes, rows, model))
+        if counts is not None:
+            body.append((model, *counts, percent(attempt(partial(decided, rows, model)))))
+    return Table(columns=("model", "wins", "ties", "losses", "wins of those decided %"), rows=body)
+
+
+def slug(method: str) -> str:
+    """Return a method's name as a key."""
+    return method.replace(",", "").replace(" ", "_").lower()
+
+
+def measures(stage: Stage, rows: Sequence[JudgedReply], judge: str) -> Iterator[Measure]:
+    """Yield the figures of controls, gains and decided comparisons."""
+    named = [name for name, _ in stage.inputs.controls]
+    named += [at(m, t) for m in stage.inputs.sharpened for t in stage.config.other_temperatures]
+    for name in named:
+        for goal in GOALS:
+            found = partial(rate, rows, name, goal.set, goal.verdict)
+            yield measure(f"{name}.{goal.key}", "share", found, judge=judge)
+    for comparison in stage.inputs.comparisons:
+        for goal in GOALS:
+            key = f"{slug(comparison.method)}.{goal.key}"
+
+            def with_control(
+                compute: Callable[[str], Estimate | float],
+                comparison: Comparison = comparison,
+                goal: Goal = goal,
+            ) -> Estimate | float:
+                return compute(control_of(stage, rows, comparison, goal))
+
+            found_gain = partial(gain, rows, goal, comparison.after)
+            yield measure(
+                f"{key}_gain_over_control", "share", partial(with_control, found_gain), judge=judge
+            )
+            found_room = partial(headroom, rows, goal, comparison)
+            yield measure(
+                f"{key}_headroom_closed", "share", partial(with_control, found_room), judge=judge
+            )
+    for name in (*stage.inputs.rounds, "final"):
+        found_wins = partial(decided, rows, name)
+        yield measure(f"{name}.wins_of_decided", "share", found_wins, judge=judge)

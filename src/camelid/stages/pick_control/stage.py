@@ -1,0 +1,54 @@
+"""Picks by chance or by the judge, and fine-tunes as the round did."""
+
+from __future__ import annotations
+
+from camelid.data.records import Prompt, Sample
+from camelid.errors import DataError
+from camelid.formats.folder import load_transformer
+from camelid.methods.fine_tuning import fine_tune
+from camelid.methods.prompts import terms_of
+from camelid.methods.rejection_sampling import best_id, pick_bests
+from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
+from camelid.stages.pick_control import Config, Inputs, Outputs, Result
+from camelid.tokenization.chat import load_chat_format
+
+
+def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+    """Replace the reward models' picks of the round, and train on the rest unchanged."""
+    rewarded = {dialogue.id: dialogue for dialogue in inputs.bests.read_some()}
+    prompts = [p for p in inputs.prompts.read_some() if best_id(inputs.round, p) in rewarded]
+    if not prompts:
+        raise DataError(f"{context.name}: round {inputs.round} has picked no answer to replace.")
+    judge = config.judge.judge
+
+    def value(prompt: Prompt, sample: Sample) -> tuple[float, int]:
+        chance = derive_seed(context.run_seed, "pick", prompt.id, sample.sample)
+        score = judge(prompt, sample.text).score if config.pick == "judge" else None
+        return score or 0.0, chance
+
+    picks, _ = pick_bests(
+        prompts, inputs.samples.read_some(), terms_of(inputs.held_out), inputs.round, value=value
+    )
+    outputs.picks.write(picks)
+    by_id = {best_id(inputs.round, prompt): prompt for prompt in prompts}
+    exact = {
+        name: sum(bool(judge(by_id[d.id], d.messages[-1].content).exact) for d in dialogues)
+        for name, dialogues in (("own", picks), ("rewarded", [rewarded[d.id] for d in picks]))
+    }
+    mixed = list((rewarded | {dialogue.id: dialogue for dialogue in picks}).values())
+    tuned = fine_tune(
+        load_transformer(inputs.base.path, context.runtime),
+        load_chat_format(inputs.tokenizer.path),
+        inputs.demonstrations.read() + mixed,
+        config.fine_tuning,
+        context,
+        outputs=outputs,
+    )
+    return Result(
+        fine_tuning=tuned,
+        judge=config.judge.name,
+        picks=len(picks),
+        exact=exact["own"],
+        exact_rewarded=exact["rewarded"],
+    )
