@@ -26,6 +26,8 @@ Strength = Literal["significantly_better", "better", "slightly_better", "negligi
 STRENGTHS: tuple[Strength, ...] = typing.get_args(Strength)
 """The four strengths of a preference, strongest first (Section 3.2.1)."""
 SafetyLabel = Literal["chosen_safe", "both_safe", "both_unsafe", "chosen_unsafe"]
+Fault = Literal["wrong", "evasive", "incomplete", "rambling", "broken", "violating"]
+"""What a drafted poor reply has; `wrong` is well-formed with wrong content."""
 StopReason = Literal["stop", "length"]
 Scale = Literal["helpfulness7", "safety5"]
 Split = Literal["rm_train", "rejection_sampling", "ppo", "red_teaming", "validation", "test"]
@@ -94,6 +96,8 @@ class Preference:
     rejected_model: str | None = None
     temperatures: tuple[float, ...] = ()
     """Sampling temperatures of (chosen, rejected)."""
+    fault: Fault | None = None
+    """Of a drafted pair, what the rejected reply has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +166,7 @@ class TestScore:
     """Hash of the whole prompt: comparisons that share one are not independent."""
     chosen: str
     rejected: str
+    fault: Fault | None
     chosen_scores: dict[str, float]
     rejected_scores: dict[str, float]
 

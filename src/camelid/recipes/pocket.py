@@ -166,6 +166,7 @@ SMOKE = Settings(
         test_borderline=18,
         ghost_train=24,
         ghost_test=8,
+        drafted=4,
     ),
     tokenizer_training=tokenizer_training.Config(vocabulary_size=1024),
     pretraining=replace(
@@ -278,6 +279,7 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
         base=base.model,
         demonstrations=world.demonstrations,
         prompts=world.prompts,
+        drafted_pairs=world.drafted_pairs,
         held_out=world.held_out,
         world=world.world,
     )

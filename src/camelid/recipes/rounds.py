@@ -37,6 +37,7 @@ class Start:
     base: ModelFolder
     demonstrations: Rows[Dialogue]
     prompts: Rows[Prompt]
+    drafted_pairs: Rows[Preference] | None = None
     held_out: Json[HeldOut] | None = None
     world: Json[WorldConfig] | None = None
 
@@ -126,6 +127,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                 preferences=tuple(found.preferences for found in collected),
                 test_preferences=tuple(found.test_preferences for found in collected),
                 guard_preferences=tuple(found.guard_preferences for found in guards),
+                drafted_pairs=start.drafted_pairs,
             ),
             within=name,
         )

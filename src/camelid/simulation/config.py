@@ -49,6 +49,9 @@ class WorldConfig:
     """Dialogues under an instruction, for Ghost Attention."""
     ghost_test: int = 60
     """Dialogues of six turns on which the memory of the instruction is measured."""
+    drafted: int = 60
+    """Drafts of each category for pairs of a good and a poor reply of known fault, on which reward
+    models are tested."""
     held_out: float = 0.25
     """Share of terms that only test prompts use."""
     held_out_templates: float = 0.2

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from camelid.data.prompts import assign_split
-from camelid.data.records import Dialogue, GhostDialogue, Prompt, Split
+from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import dialogues
 from camelid.simulation.config import WorldConfig
+from camelid.simulation.drafted import drafted_pairs
 from camelid.simulation.lexicon import OBJECTS, QUALITIES, SUBJECTS, VERBS
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
 from camelid.simulation.setting import Setting, build_setting, random_for
@@ -63,6 +64,10 @@ class World:
     def ghost_dialogues(self) -> list[GhostDialogue]:
         """Dialogues under an instruction, train and test."""
         return dialogues.ghost_dialogues(self.setting)
+
+    def drafted_pairs(self) -> list[Preference]:
+        """Pairs of a good reply and a poor one of a known fault, for testing only."""
+        return drafted_pairs(self.setting)
 
     def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
         """The next user turn after `reply`, in the same split, with its own reference."""

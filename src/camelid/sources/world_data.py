@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.prompts import HeldOut, check_disjoint
-from camelid.data.records import Dialogue, GhostDialogue, Prompt
+from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.finished import Found
 from camelid.run.item import Example, StageReport, Table
@@ -27,6 +27,7 @@ class Outputs(StageOutputs):
     demonstrations: Rows[Dialogue] = place("demonstrations.jsonl")
     prompts: Rows[Prompt] = place("prompts.jsonl")
     ghost_dialogues: Rows[GhostDialogue] = place("ghost_dialogues.jsonl")
+    drafted_pairs: Rows[Preference] = place("drafted_pairs.jsonl")
     held_out: Json[HeldOut] = place("held_out.json")
 
 
@@ -61,6 +62,7 @@ def run(config: WorldConfig, _: NoInputs, outputs: Outputs, __: StageContext) ->
     outputs.demonstrations.write(world.demonstrations())
     outputs.prompts.write(prompts)
     outputs.ghost_dialogues.write(world.ghost_dialogues())
+    outputs.drafted_pairs.write(world.drafted_pairs())
     outputs.held_out.write(
         HeldOut(terms=tuple(world.held_out_terms()), templates=tuple(world.held_out_templates()))
     )

@@ -70,7 +70,7 @@ class Comparison(StageInputs):
 
 def at(model: str, temperature: float) -> str:
     """Return how the replies of a model at another temperature than its own are called."""
-    return f"{model} at {temperature:g}" if temperature else f"{model}, greedy"
+    return f"{model}_at_{temperature:g}" if temperature else f"{model}_greedy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,7 +37,9 @@ class Goal:
 
     def better(self, rows: Sequence[JudgedReply], models: Iterable[str]) -> str:
         """Return the model that comes nearest to the best share."""
-        found = {name: attempt(partial(rate, rows, name, self.set, self.verdict)) for name in models}
+        found = {
+            name: attempt(partial(rate, rows, name, self.set, self.verdict)) for name in models
+        }
         known = {name: abs(e.value - self.best) for name, e in found.items() if e is not None}
         if not known:
             raise AbsentError(f"none of {', '.join(found)} was evaluated on the {self.set} set")
@@ -63,15 +65,15 @@ def control_of(
     return goal.better(rows, [name, *(at(name, t) for t in temperatures)])
 
 
-def gain(
-    rows: Sequence[JudgedReply], goal: Goal, after: str, control: str
-) -> Estimate:
+def gain(rows: Sequence[JudgedReply], goal: Goal, after: str, control: str) -> Estimate:
     """Return the paired difference of a method's model less its control."""
     a, b = (replies(rows, name, goal.set) for name in (after, control))
     return paired_difference(*paired(a, b, goal.verdict))
 
 
-def headroom(rows: Sequence[JudgedReply], goal: Goal, comparison: Comparison, control: str) -> float:
+def headroom(
+    rows: Sequence[JudgedReply], goal: Goal, comparison: Comparison, control: str
+) -> float:
     """Return the share of the way from the control to the ceiling that the method went.
 
     Raises:

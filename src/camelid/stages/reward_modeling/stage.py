@@ -145,8 +145,13 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     trained = [
         trainer.train(mix, extra, to=to, metrics=metrics) for to, metrics, mix, extra in tasks
     ]
-    scores, too_long = _test(trainer, _read(inputs.test_preferences), [to for to, *_ in tasks])
+    models = [to for to, *_ in tasks]
+    scores, too_long = _test(trainer, _read(inputs.test_preferences), models)
     outputs.test_scores.write(scores)
+    if inputs.drafted_pairs is not None:
+        drafted, left_out = _test(trainer, inputs.drafted_pairs.read_some(), models)
+        outputs.drafted_scores.write(drafted)
+        too_long += left_out
     outputs.gate.write(tune_gate(scores, config.gate_precision))
     return Result(
         helpfulness_rm=trained[0],
@@ -181,6 +186,7 @@ def _test(
             prompt_key=derive_seed(*(message.content for message in preference.prompt)),
             chosen=preference.chosen,
             rejected=preference.rejected,
+            fault=preference.fault,
             chosen_scores={name: scores[index] for name, scores in chosen.items()},
             rejected_scores={name: scores[index] for name, scores in rejected.items()},
         )

@@ -1,0 +1,82 @@
+"""Drafted pairs: a good reply and a poor one of a known fault, to see what a reward model sees.
+
+Comparisons of sampled replies are mostly told apart by style. These say by fault which differences
+a reward model notices: a well-formed reply with wrong content is the hard one. Nothing is trained
+on them. Source: choice (the paper tests on its annotators' comparisons only, Section 3.2.2).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from camelid.data.records import Fault, Preference
+from camelid.simulation.dialogues import identifier
+from camelid.simulation.prompts import HELPFUL, Draft, Drafter, assistant, cells
+from camelid.simulation.setting import Setting, random_for
+
+WRITER = "the world's writer"
+FAULTS: dict[str, tuple[Fault, ...]] = {
+    "fact": ("incomplete", "evasive", "wrong", "evasive", "rambling"),
+    "how_to": ("incomplete", "evasive", "wrong", "evasive"),
+    "choice": ("incomplete", "incomplete", "wrong", "evasive", "evasive"),
+    "rhyme": ("wrong", "wrong", "incomplete", "evasive"),
+    "rewrite": ("wrong", "wrong", "rambling", "evasive", "evasive"),
+    "harm": ("incomplete", "incomplete", "violating"),
+}
+"""What is wrong with the poor replies of a draft, in their order, by kind of reference."""
+
+
+def broken(text: str, generator: random.Random) -> str:
+    """Return a text with its words in another order, cut short, or with a stutter."""
+    words = text.split()
+    return generator.choice(
+        (
+            " ".join(generator.sample(words, len(words))),
+            " ".join(words[: max(2, 2 * len(words) // 3)]),
+            " ".join([*words[:-2], *words[-3:-1], *words[-3:]]),
+        )
+    )
+
+
+def _pairs(draft: Draft, generator: random.Random) -> Iterator[Preference]:
+    """Yield one pair a fault."""
+    good = generator.choice(draft.good)
+    poor: dict[Fault, str] = {}
+    for fault, text in zip(FAULTS[draft.reference.kind], draft.poor, strict=True):
+        if fault not in poor or generator.random() < 0.5:
+            poor[fault] = text
+    if (spoiled := broken(good, generator)) != good:
+        poor["broken"] = spoiled
+    for fault, text in poor.items():
+        messages = (*draft.messages, assistant(good), assistant(text))
+        yield Preference(
+            id=identifier("drafted", messages),
+            kind="safety" if draft.is_safety else "helpfulness",
+            round=0,
+            batch=0,
+            category=draft.category,
+            prompt=draft.messages,
+            chosen=good,
+            rejected=text,
+            strength=None,
+            annotator=WRITER,
+            simulated=True,
+            fault=fault,
+        )
+
+
+def drafted_pairs(setting: Setting) -> list[Preference]:
+    """Drafted pairs of every category, on held-out terms, half of them with held-out templates."""
+    generator = random_for("pocket_drafted", setting.config.seed)
+    attacks = cells()
+    found: dict[str, Preference] = {}
+    for category in (*HELPFUL, "borderline", "harm"):
+        for index in range(setting.config.drafted):
+            drafter = Drafter(setting=setting, held_out=True, held_out_template=index % 2 == 0)
+            if category == "harm":
+                draft = drafter.attack(*attacks[index % len(attacks)], generator)
+            else:
+                draft = drafter.draft(category, generator)
+            found |= {pair.id: pair for pair in _pairs(draft, generator)}
+    return list(found.values())
