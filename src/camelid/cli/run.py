@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from camelid.cli import plans
+from camelid.cli import plans, seeds
 from camelid.errors import ConfigError
 from camelid.recipes import RECIPES
 
@@ -24,4 +24,10 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
     else:
         recipe = plans.find(known.recipe, RECIPES, "recipe")
         plan = plans.with_choices(recipe, known, rest)
-    plans.run_plan(plan, known.out or Path("runs") / plan.name, redo=known.redo, until=known.until)
+    root = known.out or Path("runs") / plan.name
+    if known.seeds is None:
+        plans.run_plan(plan, root, redo=known.redo, until=known.until)
+    elif known.seeds < 1:
+        raise ConfigError(f"--seeds {known.seeds}: at least 1 needed.")
+    else:
+        seeds.run_seeds(plan, root, known.seeds, redo=known.redo, until=known.until)

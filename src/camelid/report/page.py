@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from camelid.report import index
 from camelid.report.run_items import REPORT as RUN_REPORT
@@ -27,6 +27,9 @@ from camelid.run.item import (
     Table,
     cell_text,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TITLES: dict[Section, str] = {
     "results": "What each stage changed",
@@ -174,7 +177,10 @@ GENERAL_LIMITS = (
         "The model and its test prompts are small: the artefacts are the paper's, the sizes of the "
         "effects need not be."
     ),
-    "One run with one seed: intervals cover the choice of prompts, not of training.",
+    (
+        "One run with one seed: intervals cover the choice of prompts, not of training; several "
+        "seeds (`camelid run RECIPE --seeds 3`) cover that too."
+    ),
 )
 
 
@@ -192,8 +198,8 @@ def draw(item: AnyItem, found: Any, missing: str | None = None) -> Drawn | None:
         return Drawn(item=item, caption=caption, missing=str(error))
 
 
-def render(report: Report, files: Sequence[str]) -> str:
-    """Return the whole page; `files` stand beside it."""
+def templates() -> Environment:
+    """Return the templates of all pages; whatever they show is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -207,8 +213,15 @@ def render(report: Report, files: Sequence[str]) -> str:
     environment.filters["cell"] = cell_text
     # The SVG is drawn by this package, so it is the one thing that is not escaped again.
     environment.filters["markup"] = Markup
-    return environment.get_template("report.html").render(
-        report=report, manifest=report.run.manifest, shown=report.shown, files=files
+    return environment
+
+
+def render(report: Report, files: Sequence[str]) -> str:
+    """Return the whole page; `files` stand beside it."""
+    return (
+        templates()
+        .get_template("report.html")
+        .render(report=report, manifest=report.run.manifest, shown=report.shown, files=files)
     )
 
 

@@ -145,7 +145,7 @@ def slug(method: str) -> str:
 
 
 def measures(stage: Stage, rows: Sequence[JudgedReply], judge: str) -> Iterator[Measure]:
-    """Yield the figures of controls, gains and decided comparisons."""
+    """Yield the figures of controls, of methods beside them and of decided comparisons."""
     named = [name for name, _ in stage.inputs.controls]
     named += [at(m, t) for m in stage.inputs.sharpened for t in stage.config.other_temperatures]
     for name in named:
@@ -154,23 +154,37 @@ def measures(stage: Stage, rows: Sequence[JudgedReply], judge: str) -> Iterator[
             yield measure(f"{name}.{goal.key}", "share", found, judge=judge)
     for comparison in stage.inputs.comparisons:
         for goal in GOALS:
-            key = f"{slug(comparison.method)}.{goal.key}"
-
-            def with_control(
-                compute: Callable[[str], Estimate | float],
-                comparison: Comparison = comparison,
-                goal: Goal = goal,
-            ) -> Estimate | float:
-                return compute(control_of(stage, rows, comparison, goal))
-
-            found_gain = partial(gain, rows, goal, comparison.after)
-            yield measure(
-                f"{key}_gain_over_control", "share", partial(with_control, found_gain), judge=judge
-            )
-            found_room = partial(headroom, rows, goal, comparison)
-            yield measure(
-                f"{key}_headroom_closed", "share", partial(with_control, found_room), judge=judge
-            )
+            for column, compute in _columns(stage, rows, comparison, goal).items():
+                yield measure(
+                    f"methods.{slug(comparison.method)}.{goal.key}.{slug(column)}",
+                    "share",
+                    compute,
+                    judge=judge,
+                    method=(f"{comparison.method}: {goal.name}", column),
+                )
     for name in (*stage.inputs.rounds, "final"):
         found_wins = partial(decided, rows, name)
         yield measure(f"{name}.wins_of_decided", "share", found_wins, judge=judge)
+
+
+def _columns(
+    stage: Stage, rows: Sequence[JudgedReply], comparison: Comparison, goal: Goal
+) -> dict[str, Callable[[], Estimate | float]]:
+    """Return what computes each column of the table of methods."""
+
+    def rated(name: str | None) -> Estimate:
+        if name is None:
+            raise AbsentError("nothing like it was trained")
+        return rate(rows, name, goal.set, goal.verdict)
+
+    def control() -> str:
+        return control_of(stage, rows, comparison, goal)
+
+    return {
+        "before": lambda: rated(comparison.before),
+        "after": lambda: rated(comparison.after),
+        "control": lambda: rated(control()),
+        "ceiling": lambda: rated(comparison.ceiling),
+        "after less control": lambda: gain(rows, goal, comparison.after, control()),
+        "headroom closed": lambda: headroom(rows, goal, comparison, control()),
+    }

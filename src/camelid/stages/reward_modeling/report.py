@@ -122,7 +122,8 @@ def accuracy_by_fault(seen: Seen) -> Table:
     if not stages:
         raise NotApplicableError
     rows = {stage.part: stage.rows(stage.outputs.drafted_scores) for stage in stages}
-    kinds: dict[Fault, Kind] = dict.fromkeys(FAULTS, "helpfulness") | {"violating": "safety"}
+    kinds: dict[Fault, Kind] = dict.fromkeys(FAULTS, "helpfulness")
+    kinds["violating"] = "safety"
     judged = [(f"{stage.part} {model}", rows[stage.part], _leads(model))
               for stage in stages for model in _scored(stage)]  # fmt: skip
     judged += [(name, rows[stages[-1].part], lead) for name, lead in _BASELINES.items()]

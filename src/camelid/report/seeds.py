@@ -1,0 +1,145 @@
+"""The same recipe over several seeds: every figure's mean, its interval over seeds, each seed.
+
+The interval of one run covers the choice of prompts; training itself varies more. Source: choice
+(the paper reports one run of each model).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from camelid.evaluation.statistics import student
+from camelid.report.page import headlines, templates
+from camelid.run.files import write_json
+from camelid.run.item import Cell, Measure, Table
+from camelid.settings import to_json
+
+SEEDS = "seeds.json"
+PAGE = "index.html"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Across:
+    """One figure over the seeds."""
+
+    measure: Measure
+    """With the mean as its value, the interval over seeds, and the number of seeds as `n`."""
+    deviation: float | None
+    """Standard deviation over the seeds."""
+    by_seed: dict[int, float | None]
+
+
+def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
+    """Return every figure over the seeds; a seed that lacks it does not count and shows as null.
+
+    Args:
+        runs: Seed to the figures of its run.
+    """
+    values: dict[str, dict[int, float | None]] = {}
+    first: dict[str, Measure] = {}
+    for seed, measures in runs.items():
+        for measure in measures:
+            first.setdefault(measure.key, measure)
+            values.setdefault(measure.key, dict.fromkeys(runs))[seed] = measure.value
+    found = []
+    for key, by_seed in values.items():
+        known = [value for value in by_seed.values() if value is not None]
+        estimate = student(known)
+        low, high = estimate.low, estimate.high
+        # A rate stays one; a difference of rates, whose own interval may pass zero, is none.
+        own = first[key]
+        if own.unit == "share" and own.low is not None and own.low >= 0:
+            low, high = max(low, 0.0), min(high, 1.0)
+        several = len(known) > 1
+        found.append(
+            Across(
+                measure=replace(
+                    own,
+                    value=estimate.value if known else None,
+                    low=low if several else None,
+                    high=high if several else None,
+                    n=len(known),
+                    reason=None if known else own.reason,
+                ),
+                deviation=statistics.stdev(known) if several else None,
+                by_seed=by_seed,
+            )
+        )
+    return found
+
+
+def method_table(found: Sequence[Across]) -> Table:
+    """Return each method beside its control and its ceiling, over the seeds."""
+    rows: dict[str, dict[str, Cell]] = {}
+    for entry in found:
+        if entry.measure.method is not None:
+            row, column = entry.measure.method
+            text = entry.measure.shown if entry.measure.value is not None else None
+            rows.setdefault(row, {})[column] = text
+    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+    return Table(
+        columns=("method: measured", *columns),
+        rows=[(row, *(cells.get(column) for column in columns)) for row, cells in rows.items()],
+    )
+
+
+def figure_table(found: Sequence[Across], seeds: Sequence[int]) -> Table:
+    """Return every figure with mean, deviation and each seed."""
+    names = [f"seed {seed}" for seed in seeds]
+    return Table(
+        columns=("figure", "unit", "judge", "mean (95 %)", "deviation", *names),
+        rows=[
+            (
+                entry.measure.key,
+                entry.measure.unit,
+                entry.measure.judge,
+                entry.measure.shown,
+                entry.deviation,
+                *(entry.by_seed[seed] for seed in seeds),
+            )
+            for entry in found
+        ],
+    )
+
+
+_METHODS = (
+    "Control: the same without the method; a model that answers at several temperatures counts "
+    "with the best of each seed. Ceiling: the judge in the method's place."
+)
+
+
+def write_seeds(
+    recipe: str, runs: Mapping[int, Sequence[Measure]], links: Mapping[int, str], to: Path
+) -> list[Across]:
+    """Write the page and `seeds.json`; return the figures.
+
+    Args:
+        recipe: Its name.
+        runs: Seed to the figures of its run.
+        links: Seed to the page of its run, as seen from the new page.
+        to: Folder of both files.
+    """
+    found = across(runs)
+    to.mkdir(parents=True, exist_ok=True)
+    write_json(to / SEEDS, {"recipe": recipe, "figures": to_json(tuple(found))})
+    changed = headlines([entry.measure for entry in found])
+    tables = (
+        (
+            "What each stage changed",
+            "Arrows lead from version to version.",
+            Table(columns=("figure", "mean over seeds"), rows=list(changed)),
+        ),
+        ("Each method beside its control and its ceiling", _METHODS, method_table(found)),
+        (
+            "Every figure",
+            "Means, deviations over seeds, and each seed.",
+            figure_table(found, list(runs)),
+        ),
+    )
+    template = templates().get_template("seeds.html")
+    page = template.render(recipe=recipe, seeds=links, file=SEEDS, tables=tables)
+    (to / PAGE).write_text(page, encoding="utf-8")
+    return found
