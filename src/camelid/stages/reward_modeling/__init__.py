@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camelid.data.records import MetricsRow, Preference, TestScore
+from camelid.data.records import MetricsRow, Preference, Strength, TestScore
 from camelid.errors import ConfigError
 from camelid.evaluation.gate import Gate
 from camelid.run.place import (
@@ -46,6 +46,9 @@ class Config:
     """Margins of Table 27; which one the final models use is not specified."""
     safety_auxiliary: float = 1.0
     """Weight of the auxiliary loss of the safety model (A.3.4; value: Source: choice)."""
+    weakest: Strength | None = None
+    """Weakest strength that is trained on; None for all, as in the paper. Most comparisons called
+    negligibly better are coin flips; weaker ones stay among the held-out comparisons."""
     newest_factor: int = 2
     """How often the newest round's comparisons are repeated (Source: choice)."""
     helpfulness_share: float = 0.5
@@ -116,6 +119,8 @@ class Trained:
     pairs: int
     kinds: dict[str, int]
     too_long: int
+    too_weak: int
+    """Comparisons left out for their strength."""
     steps: int
 
 

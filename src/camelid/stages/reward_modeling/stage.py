@@ -14,7 +14,7 @@ from camelid.data.loader import (
     safety_mix,
     steps_per_epoch,
 )
-from camelid.data.records import MetricsRow, Preference, TestScore
+from camelid.data.records import STRENGTHS, MetricsRow, Preference, Strength, TestScore
 from camelid.errors import DataError
 from camelid.evaluation.gate import tune_gate
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
@@ -41,6 +41,14 @@ def load_rewards(models: RewardModels, runtime: Runtime) -> RewardPair:
     )
 
 
+def strong_enough(mix: Sequence[Preference], weakest: Strength | None) -> Sequence[Preference]:
+    """Return the comparisons of at least a strength; one without a strength counts as strong."""
+    if weakest is None:
+        return mix
+    allowed = {*STRENGTHS[: STRENGTHS.index(weakest) + 1], None}
+    return [preference for preference in mix if preference.strength in allowed]
+
+
 class _Trainer:
     """Trains the reward models of one round from the same chat model."""
 
@@ -59,7 +67,8 @@ class _Trainer:
     ) -> Trained:
         """Train one reward model unless an earlier, interrupted process already did."""
         config, context = self.config, self.context
-        pairs, kept, too_long = tokenise(mix, self.chat, config.longest)
+        strong = strong_enough(mix, config.weakest)
+        pairs, kept, too_long = tokenise(strong, self.chat, config.longest)
         if not pairs:
             raise DataError(
                 f"{context.name}: no comparison for {to.name} fits {config.longest} tokens."
@@ -76,6 +85,7 @@ class _Trainer:
             pairs=len(pairs),
             kinds={str(kind): count for kind, count in kinds.items()},
             too_long=too_long,
+            too_weak=len(mix) - len(strong),
             steps=steps,
         )
 
