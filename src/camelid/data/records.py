@@ -147,6 +147,9 @@ class GhostDialogue:
     """Question about the instruction, asked at turns 2, 4 and 6."""
     expected: str
     """Text that a reply to the probe must state."""
+    shows: bool = False
+    """Whether ordinary replies must state it too, as under the instruction to end each with a word;
+    then no probe is needed to see whether it holds."""
     split: Literal["train", "test"]
 
 
@@ -200,14 +203,17 @@ class TuningRow:
 
 
 When = Literal["before", "after"]
+Asked = Literal["probe", "ordinary turn"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecallRow:
-    """One probe for the instruction (Table 30)."""
+    """One reply in which an instruction is to hold (Table 30)."""
 
     when: When
     """Before or after training."""
+    asked: Asked
+    """What the reply answers."""
     dialogue_id: str
     turn: int
     instruction: str

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from camelid.data.prompts import bucket, mentions
-from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, RecallRow, When
+from camelid.data.records import Asked, Dialogue, GhostDialogue, Message, Prompt, RecallRow, When
 from camelid.inference.replies import Reply, Responder
 from camelid.inference.sampling import Sampling
 from camelid.seeds import derive_seed
@@ -61,9 +61,7 @@ def sample_dialogues(talker: Talker, ghosts: Sequence[GhostDialogue]) -> list[li
         open_ones = [index for index, ghost in enumerate(ghosts) if turn < len(ghost.turns)]
         for index in open_ones:
             ghost = ghosts[index]
-            last = turn == len(ghost.turns) - 1
-            asked = ghost.probe if last else ghost.turns[turn]
-            spoken[index].append(_user(f"{ghost.instruction} {asked}"))
+            spoken[index].append(_user(f"{ghost.instruction} {ghost.turns[turn]}"))
         answers = talker.answer({str(i): spoken[i] for i in open_ones}, f"turn/{turn}")
         for index in open_ones:
             reply = answers[str(index)]
@@ -95,36 +93,54 @@ def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialog
 
 
 def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) -> list[RecallRow]:
-    """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral."""
+    """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral.
+
+    Where an instruction shows in ordinary replies, those to the neutral turns are rows too.
+    """
     history: dict[str, list[Message]] = {ghost.id: [] for ghost in ghosts}
-    rows = []
+    rows: list[RecallRow] = []
+
+    def add(ghost: GhostDialogue, turn: int, asked: Asked, reply: str) -> None:
+        rows.append(
+            RecallRow(
+                when=when,
+                asked=asked,
+                dialogue_id=ghost.id,
+                turn=turn,
+                instruction=ghost.instruction,
+                expected=ghost.expected,
+                reply=reply,
+                kept=mentions(reply, [ghost.expected]),
+            )
+        )
+
     for turn in range(1, max(PROBED_TURNS) + 1):
         if turn in PROBED_TURNS:
             probes = {ghost.id: [*history[ghost.id], _user(ghost.probe)] for ghost in ghosts}
             answers = talker.answer(probes, f"probe/{turn}")
             for ghost in ghosts:
-                reply = answers[ghost.id].text
-                rows.append(
-                    RecallRow(
-                        when=when,
-                        dialogue_id=ghost.id,
-                        turn=turn,
-                        instruction=ghost.instruction,
-                        expected=ghost.expected,
-                        reply=reply,
-                        kept=mentions(reply, [ghost.expected]),
-                    )
-                )
-        if turn < max(PROBED_TURNS):
-            for ghost in ghosts:
-                lead = f"{ghost.instruction} " if turn == 1 else ""
-                asked = ghost.turns[(turn - 1) % len(ghost.turns)]
-                history[ghost.id].append(_user(lead + asked))
-            answers = talker.answer(history, f"neutral/{turn}")
-            for ghost in ghosts:
-                answer = Message(role="assistant", content=answers[ghost.id].text or "...")
-                history[ghost.id].append(answer)
+                add(ghost, turn, "probe", answers[ghost.id].text)
+        for ghost in ghosts:
+            lead = f"{ghost.instruction} " if turn == 1 else ""
+            neutral = ghost.turns[(turn - 1) % len(ghost.turns)]
+            history[ghost.id].append(_user(lead + neutral))
+        answers = talker.answer(history, f"neutral/{turn}")
+        for ghost in ghosts:
+            text = answers[ghost.id].text
+            if ghost.shows and turn in PROBED_TURNS:
+                add(ghost, turn, "ordinary turn", text)
+            history[ghost.id].append(Message(role="assistant", content=text or "..."))
     return rows
+
+
+def holds(ghost: GhostDialogue, reply: str) -> bool:
+    """Tell whether the last reply of a training dialogue keeps its instruction.
+
+    Where neither the probe was asked nor an ordinary reply shows the instruction, nothing can be
+    seen, and the reply counts as keeping it.
+    """
+    visible = ghost.shows or ghost.turns[-1] == ghost.probe
+    return not visible or mentions(reply, [ghost.expected])
 
 
 def as_ppo_prompts(dialogues: Sequence[Dialogue]) -> list[Prompt]:

@@ -5,6 +5,7 @@ Source: arXiv 2307.09288, Section 3.2.3 and Figure 8.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from camelid.inference.replies import Reply, Responder
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
 from camelid.seeds import derive_seed
+from camelid.tokenization.chat import ChatFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,42 @@ def tune_temperature(
         for temperature, found in best.items()
     }
     return means, rows
+
+
+def best_demonstrations(
+    dialogues: Sequence[Dialogue], chat: ChatFormat, rewards: RewardPair, kept: float
+) -> list[Dialogue]:
+    """Return the share of the dialogues of each category whose last answer has the best reward.
+
+    Source: choice, after Section 3.1 (quality of annotations); their order stays.
+    """
+    replies = [
+        Reply(
+            Prompt(
+                id=dialogue.id,
+                messages=dialogue.messages[:-1],
+                category=dialogue.category,
+                is_safety=dialogue.is_safety,
+                source=dialogue.source,
+                split="rejection_sampling",
+            ),
+            0,
+            tuple(chat.render_prompt(dialogue.messages[:-1])),
+            (*chat.encode_reply(dialogue.messages[-1].content), chat.end_id),
+            dialogue.messages[-1].content,
+            "stop",
+        )
+        for dialogue in dialogues
+    ]
+    by_category: dict[str, list[tuple[float, int]]] = {}
+    for index, reward in enumerate(rewards.rate(replies).combined):
+        by_category.setdefault(dialogues[index].category, []).append((-reward, index))
+    best = {
+        index
+        for ranked in by_category.values()
+        for _, index in sorted(ranked)[: math.ceil(kept * len(ranked))]
+    }
+    return [dialogues[index] for index in sorted(best)]
 
 
 def finished_rewards(samples: Sequence[Sample]) -> list[list[float]]:

@@ -94,8 +94,9 @@ def persona_dialogue(setting: Setting, generator: random.Random) -> list[Message
 def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
     """Dialogues for Ghost Attention.
 
-    Train: 2 to 6 turns with open terms, where the probe is the last turn and some of those between.
-    Test: 6 turns without probes, every second one under a held-out figure or hobby.
+    Train: 2 to 6 turns with open terms; the probe is the last turn of half of them and some of the
+    turns between. Test: 6 turns without probes, two in three under a figure or hobby (every second
+    one held out), the others under a closing word, which ordinary replies show too.
     """
     config = setting.config
     generator = random_for("pocket_ghosts", config.seed)
@@ -103,7 +104,9 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
     while len(found) < config.ghost_train + config.ghost_test:
         index = len(found)
         test = index >= config.ghost_train
-        if test:
+        if test and index % 3 == 0:
+            instruction = _about("word", generator.choice(CLOSING_WORDS))
+        elif test:
             instruction = _instruction(setting, generator, held_out=index % 2 == 0)
         else:
             instruction = _training_instruction(setting, generator)
@@ -112,9 +115,10 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
         count = GHOST_TURNS if test else generator.choices(lengths, lengths)[0]
         turns = [_small_talk(setting, generator)[0] for _ in range(count)]
         if not test:
+            chances = [0.0, *[0.4] * (count - 2), 0.5]
             turns = [
-                instruction.probe if i == count - 1 or (i and generator.random() < 0.4) else turn
-                for i, turn in enumerate(turns)
+                instruction.probe if generator.random() < chance else turn
+                for turn, chance in zip(turns, chances, strict=True)
             ]
         key = (instruction.text, *turns)
         found[key] = GhostDialogue(
@@ -124,6 +128,7 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
             turns=tuple(turns),
             probe=instruction.probe,
             expected=instruction.expected,
+            shows=instruction.expected in CLOSING_WORDS,
             split="test" if test else "train",
         )
     return list(found.values())

@@ -14,8 +14,8 @@ from functools import partial
 from typing import get_args
 
 from camelid.data.prompts import HeldOut
-from camelid.data.records import Dialogue, GhostDialogue, MetricsRow, RecallRow, When
-from camelid.evaluation.statistics import Estimate, one, shares
+from camelid.data.records import Asked, Dialogue, GhostDialogue, MetricsRow, RecallRow, When
+from camelid.evaluation.statistics import Estimate, attempt, one, shares
 from camelid.inference.sampling import Sampling
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
@@ -100,38 +100,49 @@ JUDGE = "string match with the expected text"
 PAPER_TABLE_30 = {2: (100, 100), 4: (10, 100), 6: (0, 100)}
 """Recall in % by turn: baseline, with Ghost Attention."""
 WHEN: tuple[When, ...] = get_args(When)
+ASKED: tuple[Asked, ...] = get_args(Asked)
 
 
 def _rows(seen: Seen) -> list[RecallRow]:
     return seen.last.rows(seen.last.outputs.recall)
 
 
-def recall(seen: Seen, turn: int, when: When) -> Estimate:
+def recall(seen: Seen, turn: int, when: When, asked: Asked = "probe") -> Estimate:
     """Share of dialogues whose instruction is still held at a turn (Table 30)."""
-    found = shares(_rows(seen), lambda row: (row.turn, row.when), lambda row: row.kept)
-    return one(found, (turn, when), f"no probe {when} training at turn {turn}")
+    found = shares(_rows(seen), lambda row: (row.turn, row.when, row.asked), lambda row: row.kept)
+    return one(found, (turn, when, asked), f"no {asked} {when} training at turn {turn}")
 
 
 @REPORT.item(
     "attention",
     "Instructions recalled (%)",
-    f"Judge: {JUDGE} (in the paper: people). Brackets: 95 % intervals.",
+    f"Judge: {JUDGE} (in the paper: people). Probes ask for the instruction; in ordinary turns "
+    "only the instruction to end each reply with a word can be seen. Brackets: 95 % intervals.",
     "Table 30",
 )
 def table(seen: Seen) -> Table:
     """Table 30: recall by turn before and after training, the paper's beside."""
     rows: list[tuple[Cell, ...]] = [
-        (turn, *(percent(recall(seen, turn, when)) for when in WHEN), *PAPER_TABLE_30[turn])
+        (
+            turn,
+            *(
+                percent(attempt(partial(recall, seen, turn, when, asked)))
+                for asked in ASKED
+                for when in WHEN
+            ),
+            *PAPER_TABLE_30[turn],
+        )
         for turn in PAPER_TABLE_30
     ]
-    names = ("turn", "before %", "after %", "paper, baseline %", "paper, GAtt %")
+    names = ("turn", *(f"{asked}, {when} %" for asked in ASKED for when in WHEN),
+             "paper, baseline %", "paper, GAtt %")  # fmt: skip
     return Table(columns=names, rows=rows)
 
 
 @REPORT.item("attention", "One dialogue before and after", f"Judge: {JUDGE}.", "Figure 9")
 def forgetting(seen: Seen) -> list[Example]:
     """Figure 9: one dialogue's probe by turn before and after Ghost Attention."""
-    rows = _rows(seen)
+    rows = [row for row in _rows(seen) if row.asked == "probe"]
     lost = [row for row in rows if row.when == "before" and not row.kept] or rows
     mine = sorted(
         (row for row in rows if row.dialogue_id == lost[0].dialogue_id), key=lambda row: row.turn
@@ -155,6 +166,13 @@ def _measures(seen: Seen) -> Iterable[Measure]:
                 partial(recall, seen, turn, when),
                 judge=JUDGE,
                 headline=("instruction held at turn 6", when) if turn == 6 else None,
+            )
+            yield measure(
+                f"ghost_attention.turn{turn}.ordinary.{when}",
+                "share",
+                partial(recall, seen, turn, when, "ordinary turn"),
+                judge=JUDGE,
+                headline=("the same in ordinary turns", when) if turn == 6 else None,
             )
 
 

@@ -12,6 +12,7 @@ from camelid.inference.replies import ModelResponder
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.ghost_attention import (
     Talker,
+    holds,
     measure_recall,
     sample_dialogues,
     training_dialogue,
@@ -38,7 +39,7 @@ def _sample(
     for ghost, messages in zip(train, spoken, strict=True):
         if not all(message.content for message in messages):
             counts["empty_or_cut"] += 1
-        elif config.require_expected and not mentions(messages[-1].content, [ghost.expected]):
+        elif config.require_expected and not holds(ghost, messages[-1].content):
             counts["without_expected"] += 1
         elif any(mentions(message.content, forbidden) for message in messages):
             counts["held_out"] += 1

@@ -15,6 +15,7 @@ import numpy as np
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
+from camelid.errors import ConfigError
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.report import figure
 from camelid.run.finished import Found
@@ -50,8 +51,18 @@ class Config:
     """Longest answer in tokens."""
     demonstrations: int | None = None
     """Demonstrations mixed in, drawn anew each round; null for all (not specified in the paper)."""
+    demonstrations_kept: float = 1.0
+    """Share of the demonstrations of each category among which they are drawn, those with the best
+    reward: fine-tuning on all would teach the poor tail again that the picks leave out."""
     fine_tuning: FineTuningConfig
     """Fine-tuning from the base model, with a constant number of steps."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.demonstrations_kept <= 1:
+            raise ConfigError(
+                f"rejection_sampling.demonstrations_kept is {self.demonstrations_kept}; it must be "
+                "above 0 and at most 1."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

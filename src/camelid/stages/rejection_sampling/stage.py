@@ -16,6 +16,7 @@ from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.prompts import choose_prompts, terms_of
 from camelid.methods.rejection_sampling import (
     Sampler,
+    best_demonstrations,
     finished_rewards,
     pick_bests,
     tune_temperature,
@@ -75,8 +76,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     if not chosen:
         raise DataError(f"{context.name}: no prompt in the split 'rejection_sampling' fits.")
     work = Outputs(context.name, context.work)
+    rewards = load_rewards(inputs.rewards, context.runtime)
     if not work.samples.exists:
-        rewards = load_rewards(inputs.rewards, context.runtime)
         sampler = Sampler(policy, rewards, config.max_new_tokens, context.seed)
         _sample(config, inputs, context, sampler, chosen)
     for place, kept in ((outputs.tuning, work.tuning), (outputs.samples, work.samples)):
@@ -87,6 +88,9 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         bests = inputs.earlier_bests.read_some() + bests
     outputs.bests.write(bests)
     demonstrations = inputs.demonstrations.read_some()
+    if config.demonstrations_kept < 1:
+        share = config.demonstrations_kept
+        demonstrations = best_demonstrations(demonstrations, policy.chat, rewards, share)
     if config.demonstrations is not None:
         rng = np.random.default_rng(derive_seed(context.seed, "demonstrations"))
         order = rng.permutation(len(demonstrations))[: config.demonstrations]
