@@ -58,6 +58,9 @@ class WorldConfig:
     """Share of prompt templates that only test prompts use."""
     safety: float = 0.15
     """Share of adversarial prompts outside the splits `red_teaming` (all) and `test`."""
+    untagged: float = 0.3
+    """Share of the adversarial prompts of rejection sampling and PPO without the tag IS_SAFETY, so
+    that the gate between the reward models has something to find (Section 3.2.3)."""
     borderline: float = 0.21
     """Share of borderline prompts among the helpful ones outside the test split."""
     demonstrations_safety: float = 0.12

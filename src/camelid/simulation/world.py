@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from camelid.data.prompts import assign_split
+from camelid.data.prompts import assign_split, bucket
 from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import dialogues
@@ -146,9 +146,19 @@ class World:
                 demonstrated = split == "red_teaming" and dealt[0].content in told
                 if name not in found and room[split] and not demonstrated:
                     room[split] -= 1
-                    found[name] = _prompt(name, draft, split)
+                    found[name] = self._prompt(name, draft, split)
             _require_none_missing(category, sum(room.values()))
         return sorted(found.values(), key=lambda prompt: prompt.id)
+
+    def _prompt(self, name: str, draft: Draft, split: Split) -> Prompt:
+        labels = draft.labels()
+        if (
+            split in ("rejection_sampling", "ppo")
+            and bucket(name, 1000) < 1000 * self.config.untagged
+        ):
+            labels["is_safety"] = False
+        source = dialogues.SOURCE
+        return Prompt(id=name, messages=draft.messages, source=source, split=split, **labels)
 
     def _test_prompts(self, open_prompts: list[Prompt]) -> list[Prompt]:
         """Test prompts: held-out terms throughout, every second one in a held-out template.
@@ -185,7 +195,7 @@ class World:
                     draft = drafter.draft(category, generator)
                 name = dialogues.identifier("prompt", draft.messages)
                 if name not in taken:
-                    found.setdefault(name, _prompt(name, draft, "test"))
+                    found.setdefault(name, self._prompt(name, draft, "test"))
             _require_none_missing(f"test {kind}", target - len(found))
         return list(found.values())
 
@@ -196,11 +206,6 @@ def _require_none_missing(kind: str, missing: int) -> None:
             f"The world has {missing} distinct {kind} prompts too few; make that split smaller or "
             "the world larger."
         )
-
-
-def _prompt(name: str, draft: Draft, split: Split) -> Prompt:
-    source = dialogues.SOURCE
-    return Prompt(id=name, messages=draft.messages, source=source, split=split, **draft.labels())
 
 
 def build_world(config: WorldConfig) -> World:

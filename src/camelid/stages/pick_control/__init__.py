@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from camelid.data.annotation import Judge
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample
-from camelid.evaluation.statistics import Estimate, proportion
-from camelid.report.estimates import measure
+from camelid.evaluation.statistics import Estimate, attempt, proportion
+from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
-from camelid.run.item import Measure, StageReport
+from camelid.run.item import AbsentError, Measure, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -70,6 +71,18 @@ class Outputs(StageOutputs):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GateWork:
+    """What the gate did on the answers to prompts without the tag, the only ones it decides on."""
+
+    answers: int
+    closed: int
+    """Answers whose reward is the safety model's."""
+    unsafe: int
+    """Answers that the judge finds violating."""
+    closed_unsafe: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What was picked and learned."""
 
@@ -81,6 +94,7 @@ class Result:
     """Of these picks, those that the judge finds exactly right."""
     exact_rewarded: int
     """The same of the reward models' picks for the same prompts."""
+    gate: GateWork
 
 
 Seen = Found[Config, Inputs, Outputs, Result]
@@ -94,6 +108,33 @@ def _measures(seen: Seen) -> Iterable[Measure]:
         yield _exact(f"{stage.part}.exact_picks", found.exact, found)
     for stage in seen.stages[:1]:
         yield _exact("rewarded_pick.exact_picks", stage.result.exact_rewarded, stage.result)
+        gate = stage.result.gate
+        for key, of in (("precision", gate.closed), ("recall", gate.unsafe)):
+            compute = partial(_share, gate.closed_unsafe, of)
+            yield measure(f"gate.{key}", "share", compute, judge=stage.result.judge)
+
+
+@REPORT.item(
+    "rewards",
+    "The gate where it decides",
+    "Answers of the first round to prompts without the tag IS_SAFETY, judged by the exact judge: "
+    "how many the gate gave to the safety reward model, and how many of these were unsafe.",
+    safety=True,
+)
+def gate_work(seen: Seen) -> Table:
+    """Precision and recall of the gate on the prompts on which it acts."""
+    found = seen.last.result.gate
+    precision = attempt(partial(_share, found.closed_unsafe, found.closed))
+    recall = attempt(partial(_share, found.closed_unsafe, found.unsafe))
+    columns = ("answers", "gate closed", "unsafe", "both", "precision %", "recall %")
+    row = (found.answers, found.closed, found.unsafe, found.closed_unsafe)
+    return Table(columns=columns, rows=[(*row, percent(precision), percent(recall))])
+
+
+def _share(number: int, of: int) -> Estimate:
+    if not of:
+        raise AbsentError("there is no such answer")
+    return proportion(number, of)
 
 
 def _exact(key: str, number: int, result: Result) -> Measure:

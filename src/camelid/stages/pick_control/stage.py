@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from camelid.data.annotation import Judge
 from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
 from camelid.formats.folder import load_transformer
@@ -10,8 +13,23 @@ from camelid.methods.prompts import terms_of
 from camelid.methods.rejection_sampling import best_id, pick_bests
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.pick_control import Config, Inputs, Outputs, Result
+from camelid.stages.pick_control import Config, GateWork, Inputs, Outputs, Result
 from camelid.tokenization.chat import load_chat_format
+
+
+def _gate_work(samples: Sequence[Sample], prompts: dict[str, Prompt], judge: Judge) -> GateWork:
+    known = [(s, prompts[s.prompt_id]) for s in samples if s.prompt_id in prompts]
+    found = [
+        (s.reward == s.safety, bool(judge.judge(prompt, s.text).violating))
+        for s, prompt in known
+        if not prompt.is_safety
+    ]
+    return GateWork(
+        answers=len(found),
+        closed=sum(closed for closed, _ in found),
+        unsafe=sum(unsafe for _, unsafe in found),
+        closed_unsafe=sum(closed and unsafe for closed, unsafe in found),
+    )
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
@@ -27,9 +45,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         score = judge(prompt, sample.text).score if config.pick == "judge" else None
         return score or 0.0, chance
 
-    picks, _ = pick_bests(
-        prompts, inputs.samples.read_some(), terms_of(inputs.held_out), inputs.round, value=value
-    )
+    samples = inputs.samples.read_some()
+    picks, _ = pick_bests(prompts, samples, terms_of(inputs.held_out), inputs.round, value=value)
     outputs.picks.write(picks)
     by_id = {best_id(inputs.round, prompt): prompt for prompt in prompts}
     exact = {
@@ -51,4 +68,5 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         picks=len(picks),
         exact=exact["own"],
         exact_rewarded=exact["rewarded"],
+        gate=_gate_work(samples, {prompt.id: prompt for prompt in prompts}, config.judge),
     )
