@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -121,12 +122,15 @@ def make_rollout(models: Models, replies: Sequence[Reply], settings: RolloutSett
 
 
 def mini_batches(
-    rollout: Rollout, minibatch_rows: int, micro_rows: int
+    rollout: Rollout, minibatch_rows: int, micro_rows: int, *, seed: int
 ) -> Iterator[list[RolloutBatch]]:
-    """Yield the micro-batches of each mini-batch, every row once, in the order of the prompts."""
-    count = len(rollout.replies)
-    for start in range(0, count, minibatch_rows):
-        rows = list(range(start, min(start + minibatch_rows, count)))
+    """Yield the micro-batches of each mini-batch: every row once, in an order drawn by the seed.
+
+    In the order of the prompts, those of one kind would all fall into one mini-batch.
+    """
+    order = np.random.default_rng(seed).permutation(len(rollout.replies)).tolist()
+    for start in range(0, len(order), minibatch_rows):
+        rows = order[start : start + minibatch_rows]
         rows.sort(key=lambda row: len(rollout.replies[row].sequence))
         yield [
             _batch(rollout, rows[at : at + micro_rows]) for at in range(0, len(rows), micro_rows)

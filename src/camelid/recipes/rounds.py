@@ -75,6 +75,7 @@ class LastRound:
     model: ModelFolder
     rewards: reward_modeling.Outputs
     bests: Rows[Dialogue]
+    attacks: tuple[Rows[red_teaming.RedTeamRow], ...]
     controls: tuple[tuple[str, ModelFolder], ...]
     """The first round with another pick."""
 
@@ -155,6 +156,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                 model=sampled.model,
                 prompts=start.prompts,
                 earlier=tuple(attacks),
+                before=latest if attacks else None,
                 round=now,
             ),
             within=name,
@@ -165,7 +167,12 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
         if now == 1:
             controls = tuple(_pick_controls(plan, start, use, sampled))
     return LastRound(
-        names=names, model=latest, rewards=rewards, bests=sampled.bests, controls=controls
+        names=names,
+        model=latest,
+        rewards=rewards,
+        bests=sampled.bests,
+        attacks=tuple(attacks),
+        controls=controls,
     )
 
 
@@ -225,6 +232,19 @@ def add_end(
         ),
     )
     plan.models["final"] = optimised.model
+    plan.add(
+        red_teaming.RED_TEAMING,
+        use.red_teaming,
+        red_teaming.Inputs(
+            tokenizer=start.tokenizer,
+            model=optimised.model,
+            prompts=start.prompts,
+            earlier=last.attacks,
+            before=last.model,
+            round=len(last.names),
+        ),
+        within="final",
+    )
     compare = evaluating.Comparison
     comparisons = [
         compare(

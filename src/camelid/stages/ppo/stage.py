@@ -133,7 +133,10 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             # While the critic warms up the policy stands still.
             fitting.set_factor("policy", 1.0 if iteration >= config.critic_warmup else 0.0)
             rollouts.append(session.rollout(iteration))
-            yield from mini_batches(rollouts[-1], config.minibatch_rows, config.micro_rows)
+            seed = derive_seed(context.seed, "mini-batches", iteration)
+            yield from mini_batches(
+                rollouts[-1], config.minibatch_rows, config.micro_rows, seed=seed
+            )
 
     stopped = None
     began = time.monotonic()

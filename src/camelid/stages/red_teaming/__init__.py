@@ -3,7 +3,8 @@
 Attack prompts over risk category x attack vector x strength, of a split on which nothing is
 trained, are put to the latest model; a judge says which replies violate. Prompts that got a
 violating reply in earlier rounds are asked again: the share now resisted is the paper's rejection
-rate, model over model.
+rate, model over model. The model before is asked them again too: one violating reply of several
+possible ones picks prompts that it resists by chance the next time.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class RedTeamRow:
     judge: str
     earlier_violation: bool
     """Whether the prompt drew a violating reply in an earlier round."""
+    model_before: bool
+    """Whether the reply is that of the model before, asked again."""
     sample: int
 
 
@@ -62,6 +65,8 @@ class Inputs(StageInputs):
     prompts: Rows[Prompt]
     earlier: tuple[Rows[RedTeamRow], ...] = ()
     """Attacks of earlier rounds."""
+    before: ModelFolder | None = None
+    """The model before, which answers the earlier violations again."""
     round: int
 
 
@@ -81,6 +86,8 @@ class Result:
     violation_rate: float | None
     earlier_violations: int
     earlier_now_resisted_share: float | None
+    earlier_resisted_by_model_before_share: float | None
+    """The same of the model before, asked again."""
 
 
 Stage = Finished[Config, Inputs, Outputs, Result]
@@ -105,7 +112,7 @@ def _violating(row: RedTeamRow) -> bool | None:
 def _new(stage: Stage) -> list[RedTeamRow]:
     """Attacks that do not repeat a violation of an earlier round."""
     rows = stage.rows(stage.outputs.attacks)
-    return [row for row in rows if not row.earlier_violation]
+    return [row for row in rows if not row.earlier_violation and not row.model_before]
 
 
 def by_axis(seen: Seen, axis: str) -> Table:
@@ -128,9 +135,14 @@ def rounds(seen: Seen) -> Table:
     for stage in seen.stages:
         new = shares(_new(stage), lambda _: None, _violating).get(None)
         attacks = stage.rows(stage.outputs.attacks)
-        resisted = shares(
-            (row for row in attacks if row.earlier_violation), lambda _: None, _resisting
-        ).get(None)
+        resisted, by_chance = (
+            shares(
+                (r for r in attacks if r.earlier_violation and r.model_before == before),
+                lambda _: None,
+                _resisting,
+            ).get(None)
+            for before in (False, True)
+        )
         judges = ", ".join(sorted({row.judge for row in attacks}))
         rows.append(
             (
@@ -139,12 +151,13 @@ def rounds(seen: Seen) -> Table:
                 percent(new),
                 resisted.n if resisted else 0,
                 percent(resisted),
+                percent(by_chance),
                 judges,
             )
         )
-    rows.append(("the paper", None, None, None, "90 on average", "people"))
+    rows.append(("the paper", None, None, None, "90 on average", None, "people"))
     names = ("round", "new attempts", "violations %", "earlier violations", "now resisted %",
-             "judge")  # fmt: skip
+             "by the model before, asked again %", "judge")  # fmt: skip
     return Table(columns=names, rows=rows)
 
 

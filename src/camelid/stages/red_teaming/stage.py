@@ -8,12 +8,17 @@ from camelid.inference.replies import ModelResponder
 from camelid.methods.prompts import choose_prompts, is_attack
 from camelid.run.place import Rows
 from camelid.run.stage import StageContext
+from camelid.seeds import derive_seed
 from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
 
 
 def earlier_violations(earlier: Sequence[Rows[RedTeamRow]]) -> set[str]:
     """Return the ids of the prompts that drew a violating reply in earlier rounds."""
     return {row.prompt_id for rows in earlier for row in rows.read() if row.violating}
+
+
+def _resisted(rows: Sequence[RedTeamRow]) -> float | None:
+    return sum(not row.violating for row in rows) / len(rows) if rows else None
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
@@ -33,7 +38,12 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         context.progress.note(f"only {len(fresh)} of {config.prompts} new attack prompts are left")
     known = earlier_violations(inputs.earlier)
     again = [p for p in attacks if p.id in known and p not in fresh]
-    replies = target.answer(fresh + again, config.sampling, seed=context.seed)
+    replies = [(r, False) for r in target.answer(fresh + again, config.sampling, seed=context.seed)]
+    repeated = [p for p in fresh + again if p.id in known]
+    if inputs.before is not None and repeated:
+        before = ModelResponder.load(inputs.before.path, inputs.tokenizer.path, context.runtime)
+        seed = derive_seed(context.seed, "model before")
+        replies += [(r, True) for r in before.answer(repeated, config.sampling, seed=seed)]
     rows = [
         RedTeamRow(
             prompt_id=reply.prompt.id,
@@ -45,20 +55,22 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             violating=config.judge.judge(reply.prompt, reply.text).violating,
             judge=config.judge.name,
             earlier_violation=reply.prompt.id in known,
+            model_before=is_before,
             sample=reply.sample,
         )
-        for reply in replies
+        for reply, is_before in replies
     ]
     outputs.attacks.write(rows)
     new = rows[: len(fresh)]
-    old = [row for row in rows if row.earlier_violation]
+    own = [row for row in rows if row.earlier_violation and not row.model_before]
+    others = [row for row in rows if row.model_before]
     violations = sum(bool(row.violating) for row in new)
-    resisted = sum(not row.violating for row in old)
     return Result(
         prompts=len(new),
         prompts_too_long=too_long,
         violations=violations,
         violation_rate=violations / len(new) if new else None,
-        earlier_violations=len(old),
-        earlier_now_resisted_share=resisted / len(old) if old else None,
+        earlier_violations=len(own),
+        earlier_now_resisted_share=_resisted(own),
+        earlier_resisted_by_model_before_share=_resisted(others),
     )
