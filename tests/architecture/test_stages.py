@@ -21,7 +21,7 @@ KINDS: dict[str, StageKind] = {
 }
 
 
-ROOMS = ("sources", "stages", "studies")
+ROOMS = ("assessment", "sources", "stages", "studies")
 """Where stages live: each a module, or a package where it is large."""
 
 

@@ -169,9 +169,10 @@ class TestScore:
     """Hash of the whole prompt: comparisons that share one are not independent."""
     chosen: str
     rejected: str
-    fault: Fault | None
     chosen_scores: dict[str, float]
     rejected_scores: dict[str, float]
+    fault: Fault | None = None
+    """As in `Preference`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

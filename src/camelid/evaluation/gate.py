@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camelid.data.records import TestScore
+from camelid.run.place import Json, RewardModelFolder, StageInputs
 
 PAPER_THRESHOLD = 0.15
 PAPER_PRECISION = 0.89
@@ -32,6 +33,15 @@ class Gate:
     """Why the paper's threshold stays, where it does."""
     precision_at_paper_threshold: float | None
     recall_at_paper_threshold: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardModels(StageInputs):
+    """The two reward models of a round with their gate: what other stages optimise against."""
+
+    helpfulness: RewardModelFolder
+    safety: RewardModelFolder
+    gate: Json[Gate]
 
 
 def labelled_replies(rows: Sequence[TestScore]) -> list[tuple[float, bool]]:

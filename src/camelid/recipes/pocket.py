@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from camelid.assessment import evaluating, red_teaming
 from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
@@ -23,12 +24,10 @@ from camelid.simulation.judge import ExactJudge
 from camelid.sources import tokenizer_training, world_data
 from camelid.stages import (
     context_distillation,
-    evaluating,
     ghost_attention,
     ppo,
     preference_collection,
     pretraining,
-    red_teaming,
     rejection_sampling,
     reward_modeling,
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.errors import ConfigError
@@ -16,11 +17,8 @@ from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
 from camelid.simulation.config import WorldConfig
 from camelid.stages import (
-    evaluating,
-    pick_control,
     ppo,
     preference_collection,
-    red_teaming,
     rejection_sampling,
     reward_modeling,
     sft,

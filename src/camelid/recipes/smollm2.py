@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from camelid.assessment import evaluating, red_teaming
 from camelid.data.public import PublicDataConfig
 from camelid.errors import ConfigError
 from camelid.evaluation.judge import StandInJudge
@@ -18,7 +19,7 @@ from camelid.recipes.rounds import Settings, Start, add_end, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.sources import public_data
 from camelid.sources import weights as weights_stage
-from camelid.stages import evaluating, ppo, red_teaming, rejection_sampling, reward_modeling
+from camelid.stages import ppo, rejection_sampling, reward_modeling
 from camelid.train.config import FineTuningConfig, OptimizerConfig
 
 REPLY = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=96)

@@ -18,7 +18,7 @@ from camelid.run.item import Cell, Measure, Table
 from camelid.settings import to_json
 
 SEEDS = "seeds.json"
-PAGE = "index.html"
+PAGE = "seeds.html"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,8 +91,19 @@ def _statistics(seen: Seen) -> Table:
 
 
 @REPORT.limits
-def _limits(_: Seen) -> list[str]:
-    return ["A program wrote all texts for this run; they say nothing of the real world."]
+def _limits(seen: Seen) -> list[str]:
+    world = seen.last.config
+    return [
+        "A program wrote all texts for this run; they say nothing of the real world.",
+        (
+            "Planted, so that the methods have something to mend: of the helpful demonstrations "
+            f"{world.imperfect:.0%} are poor; of the safety demonstrations {world.complies:.0%} "
+            f"comply with a plain attack and {world.complies_disguised:.0%} with a disguised one; "
+            "demonstrations under an instruction forget it from turn 3 on with a chance of "
+            f"{world.lapse:.0%} at each probe; {world.untagged:.0%} of the attacks of rejection "
+            "sampling and PPO carry no safety tag."
+        ),
+    ]
 
 
 WORLD_DATA = StageKind(

@@ -11,12 +11,12 @@ from collections import Counter
 
 import pytest
 
+from camelid.assessment.evaluating import EVALUATING
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.recipes import RECIPES
 from camelid.report.energy import Power, stated_power
 from camelid.report.pipeline_graph import dependencies, direct_edges
 from camelid.run.finished import FinishedRun
-from camelid.stages.evaluating import EVALUATING
 from camelid.stages.rejection_sampling import REJECTION_SAMPLING, rewards_by_prompt
 
 Z = 1.959963984540054

@@ -15,6 +15,7 @@ from typing import Any
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, DistilledPair, MetricsRow, Prompt
+from camelid.evaluation.gate import RewardModels
 from camelid.evaluation.statistics import share
 from camelid.inference.sampling import Sampling
 from camelid.report import figure
@@ -32,7 +33,6 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.stages.reward_modeling import RewardModels
 from camelid.train.config import FineTuned, FineTuningConfig
 
 

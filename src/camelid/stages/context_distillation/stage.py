@@ -8,10 +8,10 @@ from camelid.inference.replies import ModelResponder
 from camelid.methods.context_distillation import distil
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.prompts import choose_prompts, is_attack, terms_of
+from camelid.methods.rewards import load_rewards
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.context_distillation import Config, Inputs, Outputs, Result
-from camelid.stages.reward_modeling.stage import load_rewards
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, MetricsRow, Prompt, RolloutSummary
 from camelid.errors import ConfigError
+from camelid.evaluation.gate import RewardModels
 from camelid.inference.sampling import Sampling
 from camelid.report import figure
 from camelid.report.estimates import measure
@@ -32,7 +33,6 @@ from camelid.run.place import (
 )
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
-from camelid.stages.reward_modeling import RewardModels
 from camelid.train.config import OptimizerConfig, paper_optimizer
 
 

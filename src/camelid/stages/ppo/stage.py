@@ -16,12 +16,12 @@ from camelid.formats.folder import load_reward_model, load_transformer, save_mod
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.methods.ghost_attention import as_ppo_prompts
 from camelid.methods.prompts import Chosen, choose_prompts
+from camelid.methods.rewards import load_rewards
 from camelid.methods.rollout import Models, Rollout, RolloutSettings, make_rollout, mini_batches
 from camelid.model.actor_critic import ActorCritic
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
-from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.train.fitting import Fitting, Module
 from camelid.train.metrics import RowsFile
 from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch

@@ -16,6 +16,7 @@ import numpy as np
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
 from camelid.errors import ConfigError
+from camelid.evaluation.gate import RewardModels
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.report import figure
 from camelid.run.finished import Found
@@ -31,7 +32,6 @@ from camelid.run.place import (
 )
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
-from camelid.stages.reward_modeling import RewardModels
 from camelid.train.config import FineTuned, FineTuningConfig
 
 

@@ -21,11 +21,11 @@ from camelid.methods.rejection_sampling import (
     pick_bests,
     tune_temperature,
 )
+from camelid.methods.rewards import load_rewards
 from camelid.run.files import hash_path
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.rejection_sampling import Config, Inputs, Outputs, Result
-from camelid.stages.reward_modeling.stage import load_rewards
 
 
 def _sample(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from camelid.data.records import MetricsRow, Preference, Strength, TestScore
 from camelid.errors import ConfigError
-from camelid.evaluation.gate import Gate
+from camelid.evaluation.gate import Gate, RewardModels
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -82,15 +82,6 @@ class Inputs(StageInputs):
     """Empty in all rounds but the last: no guard model is trained."""
     drafted_pairs: Rows[Preference] | None = None
     """Pairs of which the fault of the rejected reply is known; tested on, never trained on."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardModels(StageInputs):
-    """The two reward models of a round with their gate: what other stages optimise against."""
-
-    helpfulness: RewardModelFolder
-    safety: RewardModelFolder
-    gate: Json[Gate]
 
 
 class Outputs(StageOutputs):

@@ -18,27 +18,16 @@ from camelid.data.records import STRENGTHS, MetricsRow, Preference, Strength, Te
 from camelid.errors import DataError
 from camelid.evaluation.gate import tune_gate
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
-from camelid.inference.rewards import RewardPair
 from camelid.inference.scoring import score
 from camelid.methods.reward_pairs import tokenise
 from camelid.model.reward_model import RewardModel
 from camelid.run.place import RewardModelFolder, Rows
 from camelid.run.stage import StageContext
-from camelid.runtime import Runtime
 from camelid.seeds import derive_seed
-from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, RewardModels, Trained
+from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, Trained
 from camelid.tokenization.chat import load_chat_format
 from camelid.train.fitting import fit
 from camelid.train.objectives import PairBatch, PreferenceRanking, RankedPair, make_pair_batch
-
-
-def load_rewards(models: RewardModels, runtime: Runtime) -> RewardPair:
-    """Load the two reward models of a round and the threshold tuned for them."""
-    return RewardPair(
-        load_reward_model(models.helpfulness.path, runtime),
-        load_reward_model(models.safety.path, runtime),
-        models.gate.read().threshold,
-    )
 
 
 def strong_enough(mix: Sequence[Preference], weakest: Strength | None) -> Sequence[Preference]:

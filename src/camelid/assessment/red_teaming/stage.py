@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid.assessment.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
 from camelid.inference.replies import ModelResponder
 from camelid.methods.prompts import choose_prompts, is_attack
 from camelid.run.place import Rows
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
 
 
 def earlier_violations(earlier: Sequence[Rows[RedTeamRow]]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from camelid.assessment.pick_control import Config, GateWork, Inputs, Outputs, Result
 from camelid.data.annotation import Judge
 from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
@@ -13,7 +14,6 @@ from camelid.methods.prompts import terms_of
 from camelid.methods.rejection_sampling import best_id, pick_bests
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.pick_control import Config, GateWork, Inputs, Outputs, Result
 from camelid.tokenization.chat import load_chat_format
 
 

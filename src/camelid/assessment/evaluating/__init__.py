@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from camelid.data.annotation import Judge, JudgedReply
 from camelid.data.records import Prompt
 from camelid.errors import ConfigError
+from camelid.evaluation.gate import RewardModels
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
     ModelFolder,
@@ -23,7 +24,6 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.stages.reward_modeling import RewardModels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +117,6 @@ EVALUATING = StageKind(
     inputs=Inputs,
     outputs=Outputs,
     result=Result,
-    run="camelid.stages.evaluating.stage:run",
-    report="camelid.stages.evaluating.report:REPORT",
+    run="camelid.assessment.evaluating.stage:run",
+    report="camelid.assessment.evaluating.report:REPORT",
 )

@@ -195,6 +195,6 @@ RED_TEAMING = StageKind(
     inputs=Inputs,
     outputs=Outputs,
     result=Result,
-    run="camelid.stages.red_teaming.stage:run",
+    run="camelid.assessment.red_teaming.stage:run",
     report=REPORT,
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from camelid.assessment.evaluating import Comparison, Config, Inputs, Outputs, Result, at
 from camelid.data.annotation import JudgedReply, PromptSet
 from camelid.evaluation.judged import Verdict, decided, exact, outcomes, paired, rate, replies
 from camelid.evaluation.judged import violating as complying
@@ -18,7 +19,6 @@ from camelid.evaluation.statistics import Estimate, attempt, paired_difference
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Finished
 from camelid.run.item import AbsentError, Cell, Measure, Table
-from camelid.stages.evaluating import Comparison, Config, Inputs, Outputs, Result, at
 
 Stage = Finished[Config, Inputs, Outputs, Result]
 

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from camelid.assessment.red_teaming import RED_TEAMING, Config, Inputs, Outputs, RedTeamRow
+from camelid.assessment.red_teaming.stage import earlier_violations
 from camelid.data.annotation import Judgement
 from camelid.data.records import Message, Prompt
 from camelid.errors import MissingInputError
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
 from camelid.run.place import ModelFolder, Rows, TokenizerFolder
-from camelid.stages.red_teaming import RED_TEAMING, Config, Inputs, Outputs, RedTeamRow
-from camelid.stages.red_teaming.stage import earlier_violations
 
 
 def row(identity, violating):

@@ -150,6 +150,6 @@ PICK_CONTROL = StageKind(
     inputs=Inputs,
     outputs=Outputs,
     result=Result,
-    run="camelid.stages.pick_control.stage:run",
+    run="camelid.assessment.pick_control.stage:run",
     report=REPORT,
 )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, at
 from camelid.data.annotation import Judge, JudgedReply, PromptSet
 from camelid.data.records import Prompt
 from camelid.errors import DataError
@@ -15,12 +16,11 @@ from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
 from camelid.inference.scoring import action_log_probabilities
+from camelid.methods.rewards import load_rewards
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.evaluating import Config, Inputs, Outputs, Result, at
-from camelid.stages.reward_modeling.stage import load_rewards
 
 
 def set_of(prompt: Prompt) -> PromptSet:

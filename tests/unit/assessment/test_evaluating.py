@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from camelid.assessment.evaluating import EVALUATING, Config, Inputs, stage
+from camelid.assessment.evaluating.stage import select_prompts, sequence_log_ratios, set_of
 from camelid.data.annotation import Judgement
 from camelid.data.records import Message, Prompt
 from camelid.data.references import Rhyme
 from camelid.errors import DataError
+from camelid.evaluation.gate import RewardModels
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
@@ -22,9 +25,6 @@ from camelid.run.place import (
     Rows,
     TokenizerFolder,
 )
-from camelid.stages.evaluating import EVALUATING, Config, Inputs, stage
-from camelid.stages.evaluating.stage import select_prompts, sequence_log_ratios, set_of
-from camelid.stages.reward_modeling import RewardModels
 
 
 class Verdict:

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, comparisons
 from camelid.data.annotation import JudgedReply, PromptSet
 from camelid.evaluation.judged import (
     ORDINARY,
@@ -35,7 +36,6 @@ from camelid.report import replies as texts_of
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
 from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
-from camelid.stages.evaluating import Config, Inputs, Outputs, Result, comparisons
 
 Seen = Found[Config, Inputs, Outputs, Result]
 REPORT: StageReport[Seen] = StageReport()
@@ -385,4 +385,10 @@ def _limits(seen: Seen) -> Iterable[str]:
     yield (
         "Reward-model scores shown for a model that was trained against them are optimistic; the "
         "judge's and the guard's figures are the evidence."
+    )
+    sampling = seen.last.config.sampling
+    yield (
+        f"Replies are judged at temperature {sampling.temperature:g}, where a model's poor tail "
+        "counts; a gain there can be mere sharpening, which a lower temperature gives for nothing. "
+        "The table of methods says what is left of each gain beside its control."
     )
