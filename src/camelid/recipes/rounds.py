@@ -35,6 +35,8 @@ class Start:
     base: ModelFolder
     demonstrations: Rows[Dialogue]
     prompts: Rows[Prompt]
+    open_comparisons: Rows[Preference] | None = None
+    """Comparisons that are there before any is collected."""
     drafted_pairs: Rows[Preference] | None = None
     held_out: Json[HeldOut] | None = None
     world: Json[WorldConfig] | None = None
@@ -123,7 +125,10 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
             reward_modeling.Inputs(
                 tokenizer=start.tokenizer,
                 chat_model=latest,
-                preferences=tuple(found.preferences for found in collected),
+                preferences=(
+                    *((start.open_comparisons,) if start.open_comparisons else ()),
+                    *(found.preferences for found in collected),
+                ),
                 test_preferences=tuple(found.test_preferences for found in collected),
                 guard_preferences=tuple(found.guard_preferences for found in guards),
                 drafted_pairs=start.drafted_pairs,

@@ -49,6 +49,8 @@ class WorldConfig:
     """Dialogues under an instruction, for Ghost Attention."""
     ghost_test: int = 60
     """Dialogues of six turns on which the memory of the instruction is measured."""
+    open_comparisons: int = 3_000
+    """Comparisons of drafted replies that reward models train on beside the sampled ones."""
     drafted: int = 60
     """Drafts of each category for pairs of a good and a poor reply of known fault, on which reward
     models are tested."""
@@ -74,6 +76,10 @@ class WorldConfig:
     imperfect: float = 0.28
     """Share of helpful demonstrations that a poor simulated annotator writes (Section 3.1: quality
     of annotations varies)."""
+    reasonless: float = 0.65
+    """Share of demonstrated recommendations that leave out the reason for which annotators prefer a
+    reply: people tell good from poor better than they write (Section 5.1). More than half, so that
+    it becomes what the model most likely says, which no lower temperature mends."""
     bare: float = 0.2
     """Share of safety demonstrations that refuse without a reason."""
     complies: float = 0.22

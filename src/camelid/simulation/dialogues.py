@@ -21,6 +21,8 @@ from camelid.simulation.setting import Setting, random_for
 
 SOURCE = "pocket_world"
 GHOST_TURNS = 6
+REASONLESS = 1
+"""Which poor reply to a recommendation is a good one without its reason."""
 _PLAIN = tuple(read("instructions", "without", dict[str, str]).items())
 
 
@@ -188,6 +190,8 @@ def _helpful(setting: Setting, generator: random.Random, category: str) -> Dialo
     draft = drafter.draft(category, generator)
     poor = generator.random() < setting.config.imperfect
     reply = generator.choice(draft.poor if poor else draft.good)
+    if category == "recommendation" and generator.random() < setting.config.reasonless:
+        reply = draft.poor[REASONLESS]
     messages = [*draft.messages, assistant(reply)]
     # A tenth go on for a second request, so that replies after earlier turns are seen.
     if generator.random() < 0.1:

@@ -1,8 +1,9 @@
-"""Drafted pairs: a good reply and a poor one of a known fault, to see what a reward model sees.
+"""Pairs of drafted replies, one good and one poor: some to test reward models, some to train on.
 
-Comparisons of sampled replies are mostly told apart by style. These say by fault which differences
-a reward model notices: a well-formed reply with wrong content is the hard one. Nothing is trained
-on them. Source: choice (the paper tests on its annotators' comparisons only, Section 3.2.2).
+Comparisons of sampled replies are mostly told apart by style. Drafted ones say by fault which
+differences a reward model notices: a well-formed reply with wrong content is the hard one. Those to
+test on stand on held-out terms. Those to train on stand in for the open-source comparisons that the
+paper mixes with its own (Section 3.2.1, Table 6). Source: choice.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from camelid.data.records import Fault, Preference
-from camelid.simulation.dialogues import identifier
+from camelid.data.annotation import Annotator, Pair
+from camelid.data.records import Fault, Preference, Prompt
+from camelid.simulation.dialogues import SOURCE, identifier
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, assistant, cells
 from camelid.simulation.setting import Setting, random_for
 
@@ -64,6 +66,42 @@ def _pairs(draft: Draft, generator: random.Random) -> Iterator[Preference]:
             simulated=True,
             fault=fault,
         )
+
+
+def open_comparisons(setting: Setting, annotator: Annotator) -> list[Preference]:
+    """Comparisons by an annotator of drafted replies to new prompts, open terms only.
+
+    In half of them the poor reply has wrong content.
+    """
+    generator = random_for("pocket_open_comparisons", setting.config.seed)
+    drafter = Drafter(setting=setting)
+    found: dict[str, Preference] = {}
+    while len(found) < setting.config.open_comparisons:
+        draft = drafter.draft(generator.choice((*HELPFUL, "borderline")), generator)
+        faults = FAULTS[draft.reference.kind]
+        wrong = generator.random() < 0.5
+        poor = [t for f, t in zip(faults, draft.poor, strict=True) if (f == "wrong") == wrong]
+        replies = [generator.choice(draft.good), generator.choice(poor)]
+        generator.shuffle(replies)
+        name = identifier("prompt", draft.messages)
+        prompt = Prompt(
+            id=name, messages=draft.messages, source=SOURCE, split="rm_train", **draft.labels()
+        )
+        found[name] = annotator.compare(
+            Pair(
+                prompt=prompt,
+                reply_a=replies[0],
+                reply_b=replies[1],
+                model_a=WRITER,
+                model_b=WRITER,
+                temperature_a=0.0,
+                temperature_b=0.0,
+                kind="helpfulness",
+                round=0,
+                batch=0,
+            )
+        )
+    return list(found.values())
 
 
 def drafted_pairs(setting: Setting) -> list[Preference]:

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from camelid.data.annotation import Annotator
 from camelid.data.prompts import assign_split, bucket
 from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt, Split
 from camelid.errors import ConfigError
 from camelid.simulation import dialogues
 from camelid.simulation.config import WorldConfig
-from camelid.simulation.drafted import drafted_pairs
+from camelid.simulation.drafted import drafted_pairs, open_comparisons
 from camelid.simulation.lexicon import OBJECTS, QUALITIES, SUBJECTS, VERBS
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, cells
 from camelid.simulation.setting import Setting, build_setting, random_for
@@ -68,6 +69,10 @@ class World:
     def drafted_pairs(self) -> list[Preference]:
         """Pairs of a good reply and a poor one of a known fault, for testing only."""
         return drafted_pairs(self.setting)
+
+    def open_comparisons(self, annotator: Annotator) -> list[Preference]:
+        """Comparisons of drafted replies, for reward models to train on."""
+        return open_comparisons(self.setting, annotator)
 
     def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:
         """The next user turn after `reply`, in the same split, with its own reference."""

@@ -15,7 +15,9 @@ from camelid.run.finished import Found
 from camelid.run.item import Example, StageReport, Table
 from camelid.run.place import Corpus, Json, Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageContext, StageKind
-from camelid.simulation.config import WorldConfig
+from camelid.simulation.annotators import SimulatedAnnotator
+from camelid.simulation.config import AnnotatorConfig, WorldConfig
+from camelid.simulation.judge import ExactJudge
 
 
 class Outputs(StageOutputs):
@@ -28,6 +30,7 @@ class Outputs(StageOutputs):
     prompts: Rows[Prompt] = place("prompts.jsonl")
     ghost_dialogues: Rows[GhostDialogue] = place("ghost_dialogues.jsonl")
     drafted_pairs: Rows[Preference] = place("drafted_pairs.jsonl")
+    open_comparisons: Rows[Preference] = place("open_comparisons.jsonl")
     held_out: Json[HeldOut] = place("held_out.json")
 
 
@@ -63,6 +66,8 @@ def run(config: WorldConfig, _: NoInputs, outputs: Outputs, __: StageContext) ->
     outputs.prompts.write(prompts)
     outputs.ghost_dialogues.write(world.ghost_dialogues())
     outputs.drafted_pairs.write(world.drafted_pairs())
+    annotator = SimulatedAnnotator(AnnotatorConfig(), ExactJudge())
+    outputs.open_comparisons.write(world.open_comparisons(annotator))
     outputs.held_out.write(
         HeldOut(terms=tuple(world.held_out_terms()), templates=tuple(world.held_out_templates()))
     )
@@ -97,7 +102,8 @@ def _limits(seen: Seen) -> list[str]:
         "A program wrote all texts for this run; they say nothing of the real world.",
         (
             "Planted, so that the methods have something to mend: of the helpful demonstrations "
-            f"{world.imperfect:.0%} are poor; of the safety demonstrations {world.complies:.0%} "
+            f"{world.imperfect:.0%} are poor, and {world.reasonless:.0%} of the recommendations "
+            "leave out their reason; of the safety demonstrations {world.complies:.0%} "
             f"comply with a plain attack and {world.complies_disguised:.0%} with a disguised one; "
             "demonstrations under an instruction forget it from turn 3 on with a chance of "
             f"{world.lapse:.0%} at each probe; {world.untagged:.0%} of the attacks of rejection "
