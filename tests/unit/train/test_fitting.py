@@ -115,7 +115,7 @@ def without_times(rows):
     ]
 
 
-def test_a_stopped_session_goes_on_with_its_state_and_gives_the_same_bits(
+def test_b10_a_stopped_session_goes_on_with_its_state_and_gives_the_same_bits(
     context, metrics, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fitting_module, "CHECKPOINT_SECONDS", -1.0)

@@ -88,7 +88,7 @@ def run_steps(splits: list[int], steps: int = 3) -> tuple[nn.Linear, list[float]
     return model, [result.loss for result in results]
 
 
-def test_any_split_into_micro_batches_gives_the_same_step() -> None:
+def test_b11_any_split_into_micro_batches_gives_the_same_step() -> None:
     whole, losses = run_steps([24])
     for splits in ([12, 12], [3, 13, 8], [1] * 24):
         model, other = run_steps(splits)
@@ -96,7 +96,7 @@ def test_any_split_into_micro_batches_gives_the_same_step() -> None:
         assert torch.allclose(model.weight, whole.weight, atol=1e-10, rtol=0)
 
 
-def test_the_gradient_is_that_of_the_mean_over_the_step() -> None:
+def test_b11_the_gradient_is_that_of_the_mean_over_the_step() -> None:
     """AdamW hides the size of a gradient, so it is looked at itself."""
     model, data = make_model().double(), make_data()
     inputs, targets = data.inputs.double(), data.targets.double()
@@ -119,7 +119,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_step() -> None:
     assert result.metrics["absolute"] == pytest.approx(float(errors.abs().mean()), rel=1e-10)
 
 
-def test_three_tokens_of_loss_two_and_thirteen_of_loss_one_average_to_1_1875() -> None:
+def test_b11_three_tokens_of_loss_two_and_thirteen_of_loss_one_average_to_1_1875() -> None:
     model = make_model()
     optimizer = make_optimizer({"model": (model, 1.0)}, CONFIG)
     batch = [
@@ -204,7 +204,7 @@ def test_each_module_is_clipped_on_its_own() -> None:
     assert rates["large"] == pytest.approx(2 * rates["small"])
 
 
-def test_resuming_gives_the_same_bits(tmp_path: Path) -> None:
+def test_b10_resuming_gives_the_same_bits(tmp_path: Path) -> None:
     def session(start_folder: Path, stop: int | None) -> nn.Linear:
         model = make_model()
         optimizer = make_optimizer({"model": (model, 1.0)}, CONFIG)

@@ -35,6 +35,10 @@ from camelid.settings import PaperValue
 from camelid.stages.reward_modeling import RewardModels
 from camelid.train.config import OptimizerConfig, paper_optimizer
 
+LARGEST_SAMPLER_GAP = 0.05
+"""In nats a token; beyond it the sampler draws from another policy than the one that is trained.
+Source: choice (rounding makes 1e-6 in fp32, 1e-2 in bf16)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
@@ -82,8 +86,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.sampling.top_p != 1 or self.sampling.temperature <= 0:
             raise ConfigError(
-                "ppo.sampling: top_p must be 1 and the temperature positive, so that the sampled "
-                "distribution is the one whose log-probabilities are trained."
+                f"ppo.sampling: top_p is {self.sampling.top_p} and the temperature "
+                f"{self.sampling.temperature}; top_p must be 1 and the temperature positive, so "
+                "that the sampled distribution is the one whose log-probabilities are trained. "
+                "Set --ppo.sampling.top_p 1, or another temperature."
             )
 
 
@@ -211,6 +217,13 @@ def _divergence(seen: Seen) -> tuple[float, str]:
         raise AbsentError("the weights before training were kept")
     mean = sum(kl for _, kl in rollouts) / len(rollouts)
     return mean, f", mean of the {len(rollouts)} iterations up to {rollouts[-1][0]}"
+
+
+@REPORT.notices
+def _notices(seen: Seen) -> Iterable[str]:
+    gaps = [row.rollout.sampler_gap or 0.0 for row in _iterations(seen) if row.rollout]
+    if max(gaps, default=0.0) > LARGEST_SAMPLER_GAP:
+        yield f"PPO sampled up to {max(gaps):.2f} nats a token off the policy that it trained."
 
 
 @REPORT.measures

@@ -20,7 +20,7 @@ from camelid.methods.rollout import Models, Rollout, RolloutSettings, make_rollo
 from camelid.model.actor_critic import ActorCritic
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
+from camelid.stages.ppo import LARGEST_SAMPLER_GAP, Config, Inputs, Iteration, Outputs, Result
 from camelid.stages.reward_modeling.stage import load_rewards
 from camelid.train.fitting import Fitting, Module
 from camelid.train.metrics import RowsFile
@@ -163,6 +163,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
                 state |= {"best_reward": reward, "best_iteration": iteration}
                 save_model(model.policy, best.path)
         log.append(row)
+        if (gap := summary.sampler_gap or 0.0) > LARGEST_SAMPLER_GAP:
+            context.progress.note(f"sampler and trainer are {gap:.2f} nats a token apart")
         context.progress.update(
             iteration,
             config.iterations,
