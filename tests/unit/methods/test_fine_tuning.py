@@ -15,6 +15,7 @@ from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
 from camelid.stages import sft
 from camelid.tokenization.chat import ChatFormat
+from camelid.train import fitting
 from camelid.train.config import FineTuningConfig, OptimizerConfig
 
 SHAPE = ModelConfig(
@@ -164,3 +165,22 @@ def test_the_order_is_the_seed_of_the_stage(tune, monkeypatch):
     (_, _, first, _), (_, _, second, _) = given
     assert first != second
     assert given[0][:2] == (5, 2)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 8])
+def test_b10_a_resumed_fine_tuning_sees_what_is_left_of_its_data(tune, workshop, monkeypatch, stop):
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", -1.0)
+    straight, outputs, _ = tune(CONFIG)
+    expected = load_transformer(outputs.model.path).state_dict()
+    workshop.context().work.parent.joinpath("sft").rename(workshop.root / "done")
+    workshop.updates.clear()
+    workshop.stop_after = stop
+    with pytest.raises(KeyboardInterrupt):
+        tune(CONFIG)
+    workshop.updates.clear()
+    workshop.stop_after = None
+    resumed, outputs, _ = tune(CONFIG)
+    assert [done for done, _ in workshop.updates] == list(range(stop, 10))
+    assert resumed == straight
+    for name, weights in load_transformer(outputs.model.path).state_dict().items():
+        assert torch.equal(weights, expected[name]), name

@@ -109,9 +109,7 @@ def test_every_draw_has_numbers_of_its_own():
         asked.append((seed, sampling.temperature, sampling.max_new_tokens, samples))
         return [SimpleNamespace(prompt=p) for p in prompts for _ in range(samples)]
 
-    sampler = Sampler(
-        SimpleNamespace(answer=answer), SimpleNamespace(rate=lambda replies: len(replies)), 8, 5
-    )
+    sampler = Sampler(SimpleNamespace(answer=answer), SimpleNamespace(rate=len), 8, 5)
     replies, rated = sampler([make_prompt("a"), make_prompt("b")], 0.7, 3, "tuning")
     assert (len(replies), rated) == (6, 6)
     for temperature, salt in ((0.7, "samples"), (1.0, "tuning"), (0.7, "tuning")):

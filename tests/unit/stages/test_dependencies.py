@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import pytest
-
 
 def test_b8_no_stage_asks_for_more_than_the_dependencies(
     tiny_run, given_replies, workshop, monkeypatch, strangers

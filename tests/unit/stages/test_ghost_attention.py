@@ -60,7 +60,11 @@ class Haunting:
                 SimpleNamespace(name=path.parent.name, config=SimpleNamespace(context=256)), chat
             ),
         )
-        monkeypatch.setattr(ModelResponder, "answer", lambda *a, **k: self.answer(*a, **k))
+
+        def answer(responder, *given, **named):
+            return self.answer(responder, *given, **named)
+
+        monkeypatch.setattr(ModelResponder, "answer", answer)
         measure = stage.measure_recall
 
         def measured(talker, ghosts, when):
@@ -114,7 +118,8 @@ def test_recall_is_measured_on_test_dialogues_before_and_after_training(haunting
     (before, first), (trained, dialogues), (after, second) = haunting.events
     assert (before, trained, after) == ("before", "trained", "after")
     assert first == second == ["test/0", "test/1"]
-    assert dialogues[:4] == [f"ghost/train/{n}" for n in range(4)]
+    ghosts = [identity for identity in dialogues if identity.startswith("ghost/")]
+    assert ghosts == [f"ghost/train/{n}" for n in range(4)]
     rows = outputs.recall.read()
     assert [row.when for row in rows] == ["before"] * 6 + ["after"] * 6
     assert all(isinstance(row, RecallRow) and row.kept for row in rows)
@@ -124,7 +129,7 @@ def test_recall_is_measured_on_test_dialogues_before_and_after_training(haunting
 def test_bests_are_mixed_in_by_their_share(haunting):
     result, outputs = haunting.run()
     assert (result.ghost_dialogues, result.bests_mixed_in) == (4, 2)
-    assert [d.id for d in haunting.tuned.dialogues[4:]] != ["best/0", "best/1"]
+    assert len(haunting.tuned.dialogues) == 6
     assert all(d.id.startswith("best/") for d in haunting.tuned.dialogues[4:])
     # PPO gets the Ghost dialogues, not the bests.
     assert [d.id for d in outputs.dialogues.read()] == [f"ghost/train/{n}" for n in range(4)]
@@ -143,3 +148,49 @@ def test_only_the_last_turn_of_a_ghost_dialogue_is_learned(haunting):
         assert [m.train for m in dialogue.messages] == [False, False, False, True]
         assert "Orlo." in dialogue.messages[0].content
         assert dialogue.messages[2].content == "Who are you?"
+
+
+# --- What is dropped ---
+
+
+class Spoken:
+    """A talker whose sampled dialogues are given."""
+
+    cut = 3
+
+
+def ghost_dialogue(expected="Captain Orlo"):
+    return SimpleNamespace(id="g", instruction="Act.", shortened="Act", expected=expected)
+
+
+def spoken(*answers):
+    messages = []
+    for answer in answers:
+        messages.append(Message(role="user", content="Act. Hello?"))
+        messages.append(Message(role="assistant", content=answer))
+    return messages
+
+
+def test_ghost_dialogues_are_dropped_by_reason(monkeypatch):
+    said = [
+        spoken("Arr.", "I am Captain Orlo."),
+        spoken("", "I am Captain Orlo."),
+        spoken("Arr.", "I am nobody."),
+        spoken("From Avrel.", "I am captain orlo."),
+        # Empty and without the expected words: the first reason counts.
+        spoken("", "I am nobody."),
+    ]
+    monkeypatch.setattr(stage, "sample_dialogues", lambda talker, ghosts: said)
+    config = replace(CONFIG, require_expected=True)
+    talker, ghosts = Spoken(), [ghost_dialogue()] * 5
+    kept, dropped = stage._sample(talker, ghosts, config, ["Avrel"], "ghost_attention")
+    assert [d.messages[-1].content for d in kept] == ["I am Captain Orlo."]
+    assert (dropped.empty_or_cut, dropped.without_expected, dropped.held_out) == (2, 1, 1)
+    # Those before training; the measurement after it counts from zero.
+    assert (dropped.prompts_cut, talker.cut) == (3, 0)
+    kept, dropped = stage._sample(
+        talker, ghosts, replace(config, require_expected=False), [], "ghost_attention"
+    )
+    assert len(kept) == 3
+    with pytest.raises(DataError, match="no sampled dialogue holds its instruction"):
+        stage._sample(talker, [ghost_dialogue("x")] * 5, config, [], "ghost_attention")

@@ -1,5 +1,4 @@
-"""Wires of preference collection: who answers, how many for which use, and where they are written.
-"""
+"""Wires of preference collection: who answers, how many for which use, written where."""
 
 from __future__ import annotations
 
@@ -81,9 +80,7 @@ def collection(workshop, monkeypatch):
             held_out=held_out,
             round=2,
         )
-        result, outputs = workshop.run(
-            PREFERENCE_COLLECTION, CONFIG, replace(inputs, **changes)
-        )
+        result, outputs = workshop.run(PREFERENCE_COLLECTION, CONFIG, replace(inputs, **changes))
         return made[-1], result, outputs
 
     return run

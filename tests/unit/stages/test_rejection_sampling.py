@@ -52,11 +52,12 @@ def dialogue(identity):
     return Dialogue(id=identity, messages=messages, category="x", is_safety=False, source="test")
 
 
+BEST = {0.5: 0.1, 1.0: 0.3, 1.5: 0.2}
+"""Reward of the best sample by temperature."""
+
+
 class Round:
     """Runs the stage; models are the names of their folders."""
-
-    BEST = {0.5: 0.1, 1.0: 0.3, 1.5: 0.2}
-    """Reward of the best sample by temperature."""
 
     def __init__(self, workshop, monkeypatch):
         self.workshop = workshop
@@ -69,7 +70,11 @@ class Round:
                 SimpleNamespace(name=path.parent.name, config=SimpleNamespace(context=64)), chat
             ),
         )
-        monkeypatch.setattr(ModelResponder, "answer", lambda *a, **k: self.answer(*a, **k))
+
+        def answer(responder, *given, **named):
+            return self.answer(responder, *given, **named)
+
+        monkeypatch.setattr(ModelResponder, "answer", answer)
         monkeypatch.setattr(stage, "load_transformer", lambda path, _: path.parent.name)
         monkeypatch.setattr(stage, "load_rewards", lambda *_: SimpleNamespace(rate=self.rate))
         monkeypatch.setattr(stage, "fine_tune", self.fine_tune)
@@ -102,7 +107,7 @@ class Round:
         ]
 
     def rate(self, replies):
-        best = [self.BEST[float(reply.text.split()[-1])] for reply in replies]
+        best = [BEST[float(reply.text.split()[-1])] for reply in replies]
         # The second sample is the best.
         combined = [b if r.sample == 1 else b - 1 for b, r in zip(best, replies, strict=True)]
         helpful = [10.0 + r.sample for r in replies]

@@ -44,7 +44,9 @@ def content(place: Place):
         ("ppo", [2, 2]),
     ],
 )
-def test_b10_an_interrupted_stage_ends_in_the_same_bits(tiny_run, given_replies, workshop, name, stops):
+def test_b10_an_interrupted_stage_ends_in_the_same_bits(
+    tiny_run, given_replies, workshop, name, stops
+):
     for stop in stops:
         workshop.stop_after = stop
         with pytest.raises(KeyboardInterrupt):
