@@ -267,6 +267,28 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_checks_of_a_plan_see_the_settings_as_they_are",
         ),
     },
+    ("stages/pretraining/stage.py", "stages/test_pretraining.py"): {
+        "loss measured on the corpus of training": (
+            "held_out = read_corpus(inputs.validation,",
+            "held_out = read_corpus(inputs.corpus,",
+            "test_the_corpus_is_trained_on_and_the_validation_measured",
+        ),
+        "trained on the validation": (
+            "rows = read_corpus(inputs.corpus,",
+            "rows = read_corpus(inputs.validation,",
+            "test_the_corpus_is_trained_on_and_the_validation_measured",
+        ),
+        "order of the documents ignored": (
+            "context.seed, start, config.order)",
+            "context.seed, start)",
+            "test_the_order_is_the_setting",
+        ),
+        "one pass whatever the tokens": (
+            "steps = math.ceil(config.tokens / (",
+            "steps = math.ceil(rows.token_count / (",
+            "test_the_corpus_is_trained_on_and_the_validation_measured",
+        ),
+    },
     ("stages/reward_modeling/stage.py", "stages/test_reward_modeling.py"): {
         "auxiliary weight 0": (
             "outputs.metrics_safety, safe, config.safety_auxiliary)",
@@ -889,6 +911,11 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "original answer trained on": (
             "content=pair.distilled.text, train=True",
             "content=pair.original.text, train=True",
+            "test_only_kept_answers_and_helpful_bests_are_trained_on",
+        ),
+        "trained with a preprompt in the prompt": (
+            "                *prompt.messages,",
+            '                Message(role="user", content=f"Be kind. {pair.prompt}"),',
             "test_only_kept_answers_and_helpful_bests_are_trained_on",
         ),
         "distilled answers carry no loss": (
