@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +23,32 @@ def one_thread():
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def strangers() -> list[str]:
+    """Names that can be imported here and belong to no dependency of the package, direct or not."""
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    waiting, known = list(map(Requirement, project["dependencies"])), set()
+    while waiting:
+        name = canonical(waiting.pop().name)
+        if name not in known:
+            known.add(name)
+            needed = map(Requirement, metadata.requires(name) or [])
+            waiting += [r for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    installed = metadata.packages_distributions().items()
+    return [
+        name
+        for name, makers in installed
+        if name != "camelid" and not known & set(map(canonical, makers))
+    ]
+
+
+def canonical(name: str) -> str:
+    """Spelling of a distribution's name that compares equal."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,10 @@ PLAN = RECIPES["smoke"]()
 STAGES = [stage.name for stage in PLAN.stages]
 
 
-def camelid(*words: str) -> subprocess.CompletedProcess[str]:
+def camelid(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "camelid", *words],
+        env=env,
         capture_output=True,
         text=True,
         check=False,
@@ -39,8 +40,10 @@ def camelid(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def run_smoke(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return camelid("run", "smoke", "--out", str(out), "--threads", "1", *words)
+def run_smoke(
+    out: Path, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return camelid("run", "smoke", "--out", str(out), "--threads", "1", *words, env=env)
 
 
 @pytest.fixture
@@ -114,7 +117,24 @@ def test_a_second_run_finds_everything_done(finished: Path) -> None:
     assert (finished / "run.json").read_text() == manifest
 
 
-def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def bare(tmp_path: Path, strangers: list[str]) -> dict[str, str]:
+    """An environment in which nothing but the package's dependencies can be imported."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({strangers!r}))\n", encoding="utf-8"
+    )
+    path = os.pathsep.join(filter(None, (str(hidden), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def test_b8_an_interrupted_run_without_any_extra_ends_in_the_same_bits(
+    finished: Path, tmp_path: Path, bare: dict[str, str]
+) -> None:
+    # What is hidden is hidden.
+    probe = [sys.executable, "-c", "import pytest"]
+    assert subprocess.run(probe, env=bare, capture_output=True, check=False).returncode == 1
     other = tmp_path / "other"
     command = [sys.executable, "-m", "camelid", "run", "smoke", "--out", str(other)]
     # A shell that starts the tests in the background has Ctrl-C ignored, which would be inherited.
@@ -123,7 +143,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path
         [*command, "--threads", "1"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ},
+        env=bare,
     )
     signal.signal(signal.SIGINT, before)
     # Stopped in the middle: as soon as the first reward models are being trained.
@@ -132,7 +152,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(finished: Path, tmp_path: Path
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors.decode()[-2000:]
-    again = run_smoke(other)
+    again = run_smoke(other, env=bare)
     assert again.returncode == 0, again.stderr[-2000:]
     for name in ("v2/rejection_sampling", "ghost_attention", "ppo"):
         weights = Path(name) / "model" / "model.safetensors"

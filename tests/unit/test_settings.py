@@ -119,7 +119,7 @@ def change(path: str, value: Any) -> Any:
         ("name", "\ud83d", "recipe.name holds half a surrogate pair"),
     ],
 )
-def test_mistakes_are_named(path, value, message):
+def test_b14_mistakes_are_named(path, value, message):
     with pytest.raises(ConfigError, match=message):
         from_json(change(path, value), Settings)
 

@@ -278,6 +278,9 @@ class RolloutSummary:
     value_explained_variance: float
     gated_share: float
     """Share of replies whose reward is the safety model's."""
+    sampler_gap: float | None = None
+    """Mean distance of the sampler's log-probabilities to the trainer's, in nats a token; null
+    where the replies bring none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ class Completion:
     tokens: tuple[int, ...]
     """Sampled tokens; the end token or stop string is included when `stop_reason` is `stop`."""
     stop_reason: StopReason
+    logp: tuple[float, ...] = field(default=(), compare=False)
+    """Of each token, in the distribution that it was drawn from; 0 where it was not drawn."""
 
     @property
     def words(self) -> tuple[int, ...]:
@@ -66,6 +68,7 @@ class _Row:
     temperature: float
     uniforms: list[float]
     generated: list[int]
+    logp: list[float]
 
     @property
     def position(self) -> int:
@@ -81,7 +84,9 @@ def uniforms(seed: int, request: str, sample: int, count: int) -> list[float]:
     return numbers
 
 
-def draw(logits_SV: Tensor, uniform_S: Tensor, temperature_S: Tensor, top_p: float = 1.0) -> Tensor:
+def draw(
+    logits_SV: Tensor, uniform_S: Tensor, temperature_S: Tensor, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Choose one token a row by the inverse of the cumulative distribution.
 
     Args:
@@ -89,6 +94,9 @@ def draw(logits_SV: Tensor, uniform_S: Tensor, temperature_S: Tensor, top_p: flo
         uniform_S: One number in [0, 1) a row.
         temperature_S: Divides the logits of its row; 0 takes the most probable token.
         top_p: As in `Sampling`.
+
+    Returns:
+        The tokens, and the log-probability of each (0 where the most probable one is taken).
     """
     logits = logits_SV if logits_SV.dtype == torch.float64 else logits_SV.float()
     greedy_S = temperature_S == 0
@@ -103,7 +111,9 @@ def draw(logits_SV: Tensor, uniform_S: Tensor, temperature_S: Tensor, top_p: flo
     index_S1 = torch.searchsorted(cumulative_SV, wanted_S1, right=True)
     index_S1 = index_S1.clamp(max=logits_SV.shape[-1] - 1)
     drawn_S = (index_S1 if order is None else order.gather(-1, index_S1)).squeeze(-1)
-    return torch.where(greedy_S, logits_SV.argmax(-1), drawn_S)
+    share_S = (probabilities_SV.gather(-1, index_S1) / cumulative_SV[:, -1:]).squeeze(-1)
+    logp_S = share_S.log().masked_fill(greedy_S, 0.0)
+    return torch.where(greedy_S, logits_SV.argmax(-1), drawn_S), logp_S
 
 
 @torch.no_grad()
@@ -228,7 +238,7 @@ class _Engine:
                 temperature = self.sampling.temperature
             for sample, slot in enumerate(slots, request.first_sample):
                 numbers = uniforms(self.seed, request.id, sample, self.sampling.max_new_tokens)
-                self.rows[slot] = _Row(request, sample, temperature, numbers, [])
+                self.rows[slot] = _Row(request, sample, temperature, numbers, [], [])
             filled += slots
             sources += [index] * len(slots)
         self._take(logits_BV[sources], filled)
@@ -239,9 +249,13 @@ class _Engine:
         numbers = [[row.uniforms[len(row.generated)], row.temperature] for row in rows]
         drawing_S2 = torch.tensor(numbers, dtype=torch.float64, device=logits_SV.device)
         temperature_S = drawing_S2[:, 1].to(torch.promote_types(logits_SV.dtype, torch.float32))
-        chosen = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p).tolist()
-        for slot, row, token in zip(slots, rows, chosen, strict=True):
+        drawn = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p)
+        # At once: token ids are exact in float64.
+        chosen = torch.stack([part.double() for part in drawn], 1).tolist()
+        for slot, row, (number, logp) in zip(slots, rows, chosen, strict=True):
+            token = int(number)
             row.generated.append(token)
+            row.logp.append(logp)
             if self.on_token is not None:
                 self.on_token(token)
             ended = row.request.ended
@@ -249,8 +263,8 @@ class _Engine:
             full = len(row.generated) == self.sampling.max_new_tokens
             if stopped or full or row.position + 1 >= self.capacity:
                 reason: StopReason = "stop" if stopped else "length"
-                completion = Completion(row.request.id, row.sample, tuple(row.generated), reason)
-                self.done.append(completion)
+                tokens, logp_ = tuple(row.generated), tuple(row.logp)
+                self.done.append(Completion(row.request.id, row.sample, tokens, reason, logp_))
                 self.rows[slot] = None
 
     def _decode(self) -> None:

@@ -32,6 +32,8 @@ class Reply:
     stop_reason: StopReason
     prompt_cut: int = 0
     """Tokens that the prompt lost on its left to fit."""
+    logp: tuple[float, ...] = ()
+    """The sampler's log-probability of each token; watched only, never trained on."""
 
     @property
     def sequence(self) -> list[int]:
@@ -117,6 +119,7 @@ class ModelResponder:
                     self.chat.tokenizer.decode(completion.words).strip(),
                     completion.stop_reason,
                     len(whole[index]) - len(rendered[index]),
+                    completion.logp,
                 )
             )
         return replies

@@ -98,6 +98,7 @@ def make_rollout(models: Models, replies: Sequence[Reply], settings: RolloutSett
         rewards_BA, values_BA, mask_BA, settings.gamma, settings.lam
     )
     count = len(replies)
+    sampled_N = logp_BA.new_tensor([logp for reply in replies for logp in reply.logp])
     summary = RolloutSummary(
         reward=sum(rated.combined) / count,
         guard_reward=sum(rated.watched) / count,
@@ -108,6 +109,7 @@ def make_rollout(models: Models, replies: Sequence[Reply], settings: RolloutSett
         reply_length=float(lengths_B.float().mean()),
         value_explained_variance=float(explained_variance(values_BA, returns_BA, mask_BA)),
         gated_share=sum(rated.gated) / count,
+        sampler_gap=float((sampled_N - logp_BA[mask_BA]).abs().mean()) if len(sampled_N) else None,
     )
     return Rollout(
         replies,

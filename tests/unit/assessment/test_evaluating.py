@@ -33,6 +33,7 @@ class Verdict:
     name = "test judge"
 
     def judge(self, prompt, reply):
+        assert reply.endswith(f" to {prompt.id}"), "a reply is judged by its own prompt"
         return Judgement(score=len(reply) / 100, violating=False, refusing=False)
 
 
@@ -162,7 +163,7 @@ class Exam:
 
     def __init__(self, workshop, monkeypatch):
         self.workshop = workshop
-        self.loaded, self.answered = [], []
+        self.loaded, self.answered, self.seeds = [], [], []
         self.stop_at = None
         chat = SimpleNamespace(
             render_prompt=lambda messages: [w for m in messages for w in m.content.split()]
@@ -205,6 +206,7 @@ class Exam:
     def sample(self, responder, prompts, sampling, *, seed):
         model = responder.model
         self.answered.append(model.name)
+        self.seeds.append(seed)
         if model.name == self.stop_at:
             raise KeyboardInterrupt
         return [Reply(p, 0, (2, 3), (4, 5, 1), f"{model.name} to {p.id}", "stop") for p in prompts]
@@ -256,6 +258,9 @@ def test_prompts_are_counted_after_fitting_and_per_model(exam):
     rows = outputs.replies.read()
     assert [row.model for row in rows] == ["base"] * 5 + ["sft"] * 7 + ["final"] * 7
     assert not any(row.model == "base" and row.prompt_id.startswith("long") for row in rows)
+    # All models draw the same numbers for a prompt.
+    assert len(exam.seeds) == 3
+    assert len(set(exam.seeds)) == 1
     # All models answer the prompts that fit in the same order.
     order = [row.prompt_id for row in rows if row.model == "sft"]
     assert [row.prompt_id for row in rows if row.model == "final"] == order

@@ -60,7 +60,11 @@ class Verdict:
 
     name = "test judge"
 
+    def __init__(self):
+        self.judged = []
+
     def judge(self, prompt, reply):
+        self.judged.append(prompt.id)
         return Judgement(violating=reply == "yes", refusing=reply != "yes")
 
 
@@ -114,8 +118,11 @@ def exercise(workshop, monkeypatch):
             earlier=tuple(earlier),
             round=round_number,
         )
-        config = Config(prompts=4, sampling=Sampling(max_new_tokens=8), judge=Verdict())
+        verdict = Verdict()
+        config = Config(prompts=4, sampling=Sampling(max_new_tokens=8), judge=verdict)
         result, outputs = workshop.run(RED_TEAMING, config, inputs, f"v{round_number}/red_teaming")
+        # Each reply with the prompt that drew it.
+        assert verdict.judged == asked[-1]
         return result, outputs.attacks
 
     run.asked = asked
@@ -127,6 +134,7 @@ def test_rounds_put_new_attacks_and_ask_those_again_that_succeeded(exercise, wor
     first, attacks1 = exercise(1, everyone)
     [asked1] = exercise.asked
     assert len(set(asked1)) == 4
+    # Attacks of the split alone: neither other splits nor harmless prompts.
     assert set(asked1) <= everyone
     assert (first.prompts, first.violations, first.violation_rate) == (4, 4, 1.0)
     assert (first.earlier_violations, first.earlier_now_resisted_share) == (0, None)

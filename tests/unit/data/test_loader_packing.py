@@ -61,7 +61,7 @@ def test_nothing_is_lost_and_nothing_forged(packing):
     assert (rows.tokens[rows.documents < 0] == 2).all()
 
 
-def test_isolated_documents_do_not_see_each_other(model):
+def test_b12_isolated_documents_do_not_see_each_other(model):
     found = documents()
     before = logits_of(model, pack(found, 32, 0))
     rows = pack(found, 32, 0)

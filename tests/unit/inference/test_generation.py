@@ -98,14 +98,21 @@ def test_draw_follows_the_distribution() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)).expand(10_000, 3)
     numbers = torch.linspace(0, 1 - 1e-4, 10_000, dtype=torch.float64)
     ones = torch.ones(10_000)
-    counts = draw(logits, numbers, ones).bincount(minlength=3) / 10_000
+    drawn, logp = draw(logits, numbers, ones)
+    assert logp.tolist() == pytest.approx(logits[0, drawn].tolist())
+    counts = drawn.bincount(minlength=3) / 10_000
     assert counts.tolist() == pytest.approx([0.5, 0.3, 0.2], abs=2e-4)
-    kept = draw(logits, numbers, ones, 0.6).bincount(minlength=3) / 10_000
+    drawn, logp = draw(logits, numbers, ones, 0.6)
+    # Of the two tokens that the cut leaves.
+    of_kept = torch.tensor([0.625, 0.375, 0.0], dtype=torch.float64).log()
+    assert logp.tolist() == pytest.approx(of_kept[drawn].tolist())
+    kept = drawn.bincount(minlength=3) / 10_000
     assert kept.tolist() == pytest.approx([0.625, 0.375, 0.0], abs=2e-4)
-    flatter = draw(logits, numbers, 2 * ones).bincount(minlength=3) / 10_000
+    flatter = draw(logits, numbers, 2 * ones)[0].bincount(minlength=3) / 10_000
     roots = torch.tensor([0.5, 0.3, 0.2]).sqrt()
     assert flatter.tolist() == pytest.approx((roots / roots.sum()).tolist(), abs=2e-4)
-    assert draw(logits, numbers, 0 * ones).unique().tolist() == [0]
+    greedy, logp = draw(logits, numbers, 0 * ones)
+    assert (greedy.unique().tolist(), logp.unique().tolist()) == ([0], [0.0])
 
 
 def test_each_request_has_its_own_temperature() -> None:
@@ -117,6 +124,21 @@ def test_each_request_has_its_own_temperature() -> None:
         alone = Request(request.id, request.tokens, 2)
         found = generate(model, [alone], sampling, end_id=END, seed=1)
         assert [c.tokens for c in found] == [c.tokens for c in mixed if c.request_id == request.id]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+def test_b5_the_engine_says_how_probable_each_token_was(temperature: float) -> None:
+    model, requests = make_model(), make_requests()
+    sampling = Sampling(temperature=temperature, max_new_tokens=15)
+    prompts = {request.id: request.tokens for request in requests}
+    for reply in generate(model, requests, sampling, end_id=END, seed=7, slots=3):
+        prompt = prompts[reply.request_id]
+        ids = torch.tensor([[*prompt, *reply.tokens]])
+        logp_LV = (model.logits(model(ids))[0] / temperature).log_softmax(-1)
+        states = range(len(prompt) - 1, ids.shape[1] - 1)
+        forced = [float(logp_LV[i, ids[0, i + 1]]) for i in states]
+        assert reply.logp == pytest.approx(forced, abs=1e-9)
 
 
 def test_prompts_that_cannot_be_answered_are_refused() -> None:

@@ -19,6 +19,39 @@ def make_prompt(identity):
     )
 
 
+def test_each_reply_is_drawn_by_its_variant_at_the_temperature_that_is_recorded():
+    asked = {}
+
+    def answering(name):
+        def answer(prompts, sampling, *, seed, temperatures):
+            asked[name] = dict(zip((p.id for p in prompts), temperatures, strict=True))
+            assert sampling.max_new_tokens == 8
+            return [SimpleNamespace(text=f"{name} {p.id}", stop_reason="stop") for p in prompts]
+
+        return SimpleNamespace(answer=answer)
+
+    prompts = [make_prompt(str(number)) for number in range(30)]
+    found, _ = sample_pairs(
+        (Variant("older", answering("old")), Variant("newer", answering("new"))),
+        prompts,
+        kind="safety",
+        round_number=2,
+        temperatures=(0.5, 0.75, 1.0),
+        max_new_tokens=8,
+        seed=3,
+        parents=[f"parent of {prompt.id}" for prompt in prompts],
+    )
+    assert asked["old"] != asked["new"]
+    for prompt, pair in zip(prompts, found, strict=True):
+        assert pair.prompt == prompt
+        assert (pair.reply_a, pair.reply_b) == (f"old {prompt.id}", f"new {prompt.id}")
+        assert (pair.model_a, pair.model_b) == ("older", "newer")
+        assert pair.temperature_a == asked["old"][prompt.id]
+        assert pair.temperature_b == asked["new"][prompt.id]
+        assert pair.parent == f"parent of {prompt.id}"
+        assert (pair.kind, pair.round) == ("safety", 2)
+
+
 def test_equal_and_cut_replies_give_no_pair():
     said = {
         ("old", "a"): ("One.", "stop"),

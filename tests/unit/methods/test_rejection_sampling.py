@@ -8,7 +8,12 @@ import pytest
 
 from camelid.data.records import Message, Prompt, Sample, TuningRow
 from camelid.inference.rewards import Rewards
-from camelid.methods.rejection_sampling import finished_rewards, pick_bests, tune_temperature
+from camelid.methods.rejection_sampling import (
+    Sampler,
+    finished_rewards,
+    pick_bests,
+    tune_temperature,
+)
 
 
 def make_prompt(identity, **changes):
@@ -95,6 +100,24 @@ def test_answers_with_held_out_terms_are_dropped_and_counted():
     bests, counts = pick_bests(prompts, samples, ["zorblax"], 1)
     assert texts(bests) == ["Zorblaxian is another word.", "The winner does not."]
     assert counts == {"dropped_unfinished": 0, "dropped_held_out": 1}
+
+
+def test_every_draw_has_numbers_of_its_own():
+    asked = []
+
+    def answer(prompts, sampling, *, seed, samples):
+        asked.append((seed, sampling.temperature, sampling.max_new_tokens, samples))
+        return [SimpleNamespace(prompt=p) for p in prompts for _ in range(samples)]
+
+    sampler = Sampler(SimpleNamespace(answer=answer), SimpleNamespace(rate=len), 8, 5)
+    replies, rated = sampler([make_prompt("a"), make_prompt("b")], 0.7, 3, "tuning")
+    assert (len(replies), rated) == (6, 6)
+    for temperature, salt in ((0.7, "samples"), (1.0, "tuning"), (0.7, "tuning")):
+        sampler([make_prompt("a")], temperature, 3, salt)
+    assert [call[1:] for call in asked] == [(t, 8, 3) for t in (0.7, 0.7, 1.0, 0.7)]
+    seeds = [seed for seed, *_ in asked]
+    assert len(set(seeds[:3])) == 3
+    assert seeds[3] == seeds[0]
 
 
 class FakeSampler:

@@ -61,7 +61,7 @@ def test_too_long_comparisons_are_dropped_and_counted():
     assert [len(pair.chosen) for pair in pairs] == [7]
 
 
-def test_equal_replies_are_refused():
+def test_b1_equal_replies_are_refused():
     with pytest.raises(DataError, match="'same/same'"):
         tokenise([preference("yes", "no"), preference("same", "same")], Letters(), 100)
 

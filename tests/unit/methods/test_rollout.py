@@ -140,7 +140,7 @@ def by_hand(scene):
     return final, rows
 
 
-def test_rollout_equals_a_loop_over_rows_and_actions(scene):
+def test_b6_rollout_equals_a_loop_over_rows_and_actions(scene):
     final, rows = by_hand(scene)
     rollout = scene.rollout
     assert rollout.mask_BA.sum(1).tolist() == [len(reply.tokens) for reply in scene.replies]
@@ -168,6 +168,60 @@ def test_rollout_equals_a_loop_over_rows_and_actions(scene):
     assert summary.reply_length == pytest.approx(sum(counted) / 7)
     # Both branches of the gate took part, besides the two tagged prompts.
     assert 2 / 7 < summary.gated_share < 1
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@torch.no_grad()
+def test_b3_a_policy_like_its_reference_has_no_divergence(scene, temperature):
+    reference = make_policy(1).double()
+    models = Models(scene.model, reference, scene.pair, scene.guard)
+    settings = dataclasses.replace(SETTINGS, temperature=temperature)
+    rollout = make_rollout(models, scene.replies, settings)
+    # Exactly, not nearly: both are the same forward pass.
+    assert (rollout.summary.kl, rollout.summary.kl_k3) == (0.0, 0.0)
+    objective = ClippedPolicyAndValue(
+        clip=0.2, value_clip=0.2, value_coefficient=1.0, temperature=temperature
+    )
+    for group in mini_batches(rollout, 4, 2):
+        for batch in group:
+            _, metrics = objective.loss_sum(scene.model, batch)
+            expected = -float(batch.advantages_N.sum())
+            assert float(metrics["policy_loss"]) == pytest.approx(expected, abs=1e-6)
+            assert float(metrics["clip_fraction"]) == 0
+
+
+@torch.no_grad()
+def test_b5_the_distance_of_the_sampler_is_a_mean_over_actions(scene):
+    models = Models(scene.model, scene.reference, scene.pair, scene.guard)
+    assert scene.rollout.summary.sampler_gap is None
+    trained = [
+        scene.rollout.logp_BA[row, : len(reply.tokens)].tolist()
+        for row, reply in enumerate(scene.replies)
+    ]
+    count = sum(map(len, trained))
+    sampled = [
+        dataclasses.replace(reply, logp=tuple(logp))
+        for reply, logp in zip(scene.replies, trained, strict=True)
+    ]
+    assert make_rollout(models, sampled, SETTINGS).summary.sampler_gap == 0.0
+    # One token of one reply is half a nat off.
+    first = sampled[2].logp[0] - 0.5
+    sampled[2] = dataclasses.replace(sampled[2], logp=(first, *sampled[2].logp[1:]))
+    gap = make_rollout(models, sampled, SETTINGS).summary.sampler_gap
+    assert gap == pytest.approx(0.5 / count)
+    # It is only watched: what is trained on are the trainer's own.
+    again = make_rollout(models, sampled, SETTINGS)
+    assert torch.equal(again.logp_BA, scene.rollout.logp_BA)
+    assert torch.equal(again.advantages_BA, scene.rollout.advantages_BA)
+
+
+@torch.no_grad()
+def test_b15_a_rollout_says_what_the_critic_explains(scene):
+    _, rows = by_hand(scene)
+    returns = [target for row in rows for target in row.returns]
+    errors = [t - v for row in rows for t, v in zip(row.returns, row.values, strict=True)]
+    explained = 1 - mean_and_deviation(errors)[1] ** 2 / mean_and_deviation(returns)[1] ** 2
+    assert scene.rollout.summary.value_explained_variance == pytest.approx(explained, abs=1e-5)
 
 
 @torch.no_grad()
@@ -304,7 +358,7 @@ def learn(longest, sign):
 
 
 @pytest.mark.parametrize("longest", [1, 2])
-def test_ppo_learns_the_best_arm_of_a_bandit(longest):
+def test_b15_ppo_learns_the_best_arm_of_a_bandit(longest):
     before, after, rewards = learn(longest, sign=1.0)
     assert before < 0.5
     assert after > 0.9

@@ -91,7 +91,7 @@ def fine_tuning_row(chat, monkeypatch, workshop):
     return batch.tokens_BL[0, :length].tolist(), targets[:length].tolist()
 
 
-def test_every_stage_sees_the_same_ids(chat, monkeypatch, workshop):
+def test_b7_every_stage_sees_the_same_ids(chat, monkeypatch, workshop):
     prompt_ids = chat.render_prompt(HISTORY)
     reply_ids = [*chat.encode_reply(REPLY), chat.end_id]
     whole = [*prompt_ids, *reply_ids]
@@ -149,7 +149,7 @@ def test_a_prompt_that_is_cut_says_so(chat, monkeypatch):
 
 
 @pytest.mark.parametrize("policy", ["error", "drop", "truncate_left", "truncate_answer"])
-def test_fine_tuning_counts_what_is_too_long(chat, monkeypatch, workshop, policy):
+def test_b13_fine_tuning_counts_what_is_too_long(chat, monkeypatch, workshop, policy):
     messages = (
         Message(role="user", content="one two"),
         Message(role="assistant", content="three " * 30, train=True),

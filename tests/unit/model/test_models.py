@@ -42,7 +42,7 @@ def random_rows(count: int, seed: int = 0) -> list[list[int]]:
 
 
 @torch.no_grad()
-def test_packed_documents_do_not_see_each_other() -> None:
+def test_b12_packed_documents_do_not_see_each_other() -> None:
     model = make_model().double()
     rows = random_rows(2, seed=5)
     packed = torch.tensor([rows[0] + rows[1]])
@@ -70,7 +70,7 @@ RELATIVE = replace(
 
 
 @torch.no_grad()
-def test_left_padded_right_padded_packed_and_single_rows_agree() -> None:
+def test_b2_left_padded_right_padded_packed_and_single_rows_agree() -> None:
     model = Transformer(RELATIVE).double()
     model.initialise(0)
     for name, parameter in model.named_parameters():
@@ -118,7 +118,7 @@ def test_cached_decoding_equals_the_full_forward() -> None:
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-10, rtol=0)
 
 
-def test_score_does_not_depend_on_batch_or_padding() -> None:
+def test_b2_score_does_not_depend_on_batch_or_padding() -> None:
     model = make_reward_model().double()
     rows = random_rows(7)
     alone = [score(model, [row])[0] for row in rows]
@@ -129,7 +129,7 @@ def test_score_does_not_depend_on_batch_or_padding() -> None:
 
 
 @torch.no_grad()
-def test_reward_starts_small_by_its_seed_and_reads_the_last_real_token() -> None:
+def test_b1_reward_starts_small_by_its_seed_and_reads_the_last_real_token() -> None:
     fresh, again, other = (RewardModel.from_chat_model(make_model(), seed) for seed in (1, 1, 2))
     assert torch.equal(fresh.head.weight, again.head.weight)
     assert not torch.equal(fresh.head.weight, other.head.weight)
@@ -138,6 +138,28 @@ def test_reward_starts_small_by_its_seed_and_reads_the_last_real_token() -> None
     row = random_rows(1)[0]
     values = model.values(torch.tensor([[*row, 0, 0]]))[0]
     assert score(model, [row])[0] == pytest.approx(float(values[len(row) - 1]), abs=1e-10)
+
+
+@torch.no_grad()
+def test_b1_the_id_of_the_padding_may_be_a_real_token() -> None:
+    model = make_reward_model().double()
+    # Rows are filled up with 0, the id that stands here at the end and in the middle: pad = eos.
+    rows = [[3, 4, 0], [5, 0, 6, 7, 0], [8, 0, 0]]
+    alone = [float(model.values(torch.tensor([row]))[0, -1]) for row in rows]
+    assert score(model, rows) == pytest.approx(alone, abs=1e-10)
+    assert len(set(alone)) == 3
+
+
+def test_b2_in_bf16_a_batch_moves_scores_by_less_than_they_differ() -> None:
+    model = make_reward_model()
+    rows = random_rows(7)
+    exact = score(model, rows)
+    spread = max(exact) - min(exact)
+    model.precision = "bfloat16"
+    alone = [score(model, [row])[0] for row in rows]
+    for budget in (1, 64, 10_000):
+        # Eight bits of precision: a hundredth, and some for what adds up.
+        assert score(model, rows, batch_tokens=budget) == pytest.approx(alone, abs=0.03 * spread)
 
 
 @torch.no_grad()

@@ -44,7 +44,9 @@ def content(place: Place):
         ("ppo", [2, 2]),
     ],
 )
-def test_an_interrupted_stage_ends_in_the_same_bits(tiny_run, given_replies, workshop, name, stops):
+def test_b10_an_interrupted_stage_ends_in_the_same_bits(
+    tiny_run, given_replies, workshop, name, stops
+):
     for stop in stops:
         workshop.stop_after = stop
         with pytest.raises(KeyboardInterrupt):
@@ -64,7 +66,24 @@ def test_an_interrupted_stage_ends_in_the_same_bits(tiny_run, given_replies, wor
         assert given_replies.calls == before + probes_after_training
 
 
-def test_a_resumed_stage_does_only_what_is_left(tiny_run, workshop):
+def test_b10_a_resumed_round_of_sampling_trains_only_what_is_left(
+    tiny_run, given_replies, workshop
+):
+    name = "v1/rejection_sampling"
+    for stop, done in ((3, [1, 2, 3]), (1, [3])):
+        workshop.stop_after = stop
+        with pytest.raises(KeyboardInterrupt):
+            tiny_run.again(workshop, name)
+        assert [number for number, _ in workshop.updates] == done
+    workshop.stop_after = None
+    tiny_run.again(workshop, name)
+    assert [number for number, _ in workshop.updates] == [3, 4]
+    # The temperatures once, the samples once.
+    temperatures = tiny_run.stages[name].config.temperatures
+    assert given_replies.calls == len(temperatures) + 1
+
+
+def test_b10_a_resumed_stage_does_only_what_is_left(tiny_run, workshop):
     workshop.stop_after = 7
     with pytest.raises(KeyboardInterrupt):
         tiny_run.again(workshop, "sft")
@@ -115,7 +134,7 @@ def test_another_seed_ends_in_other_bits(tiny_run, workshop):
     assert content(outputs.model) != content(tiny_run.outputs("sft").model)
 
 
-def test_micro_batches_change_only_rounding(tiny_run, workshop):
+def test_b14_micro_batches_change_only_rounding(tiny_run, workshop):
     """The one setting that may not change the result."""
     _, outputs = tiny_run.again(workshop, "pretraining", config={"micro_rows": 1})
     ours, theirs = (o.metrics.read() for o in (outputs, tiny_run.outputs("pretraining")))

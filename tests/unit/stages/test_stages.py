@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from camelid.data.records import Message, RolloutSummary
+from camelid.data.records import RolloutSummary
 from camelid.errors import ConfigError, DataError
 from camelid.formats.folder import load_transformer
 from camelid.inference.sampling import Sampling
@@ -16,7 +15,6 @@ from camelid.methods.ghost_attention import as_ppo_prompts
 from camelid.model.config import ModelConfig
 from camelid.run.files import hash_file
 from camelid.stages import ppo, reward_modeling
-from camelid.stages.ghost_attention import stage as ghost_stage
 from camelid.stages.ppo import stage as ppo_stage
 from camelid.train.config import OptimizerConfig
 
@@ -213,49 +211,6 @@ def test_distilled_dialogues_hold_the_bare_prompt_and_helpful_bests(tiny_run):
 
 
 # --- Ghost Attention ---
-
-
-class Spoken:
-    """A talker whose sampled dialogues are given."""
-
-    cut = 3
-
-
-def ghost_dialogue(expected="Captain Orlo"):
-    return SimpleNamespace(id="g", instruction="Act.", shortened="Act", expected=expected)
-
-
-def spoken(*answers):
-    messages = []
-    for answer in answers:
-        messages.append(Message(role="user", content="Act. Hello?"))
-        messages.append(Message(role="assistant", content=answer))
-    return messages
-
-
-def test_ghost_dialogues_are_dropped_by_reason(tiny_run, monkeypatch):
-    said = [
-        spoken("Arr.", "I am Captain Orlo."),
-        spoken("", "I am Captain Orlo."),
-        spoken("Arr.", "I am nobody."),
-        spoken("From Avrel.", "I am captain orlo."),
-        # Empty and without the expected words: the first reason counts.
-        spoken("", "I am nobody."),
-    ]
-    monkeypatch.setattr(ghost_stage, "sample_dialogues", lambda talker, ghosts: said)
-    config = replace(tiny_run.stages["ghost_attention"].config, require_expected=True)
-    talker, ghosts = Spoken(), [ghost_dialogue()] * 5
-    kept, dropped = ghost_stage._sample(talker, ghosts, config, ["Avrel"], "ghost_attention")
-    assert [d.messages[-1].content for d in kept] == ["I am Captain Orlo."]
-    assert (dropped.empty_or_cut, dropped.without_expected, dropped.held_out) == (2, 1, 1)
-    # Those before training; the measurement after it counts from zero.
-    assert (dropped.prompts_cut, talker.cut) == (3, 0)
-    kept, dropped = ghost_stage._sample(
-        talker, ghosts, replace(config, require_expected=False), [], "ghost_attention"
-    )
-    assert len(kept) == 3
-    with pytest.raises(DataError, match="no sampled dialogue holds its instruction"):
-        ghost_stage._sample(talker, [ghost_dialogue("x")] * 5, config, [], "ghost_attention")
 
 
 def test_ghost_attention_measures_before_and_after_and_mixes_bests(tiny_run):

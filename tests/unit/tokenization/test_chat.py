@@ -125,9 +125,24 @@ def test_known_answer_chatml(chatml):
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("system", [None, "", "Be kind."])
-def test_mask_is_the_answers_and_their_end(chat, turns, system):
+def test_b9_mask_is_the_answers_and_their_end(chat, turns, system):
     rendered = chat.render(dialogue(turns, system=system))
     assert labelled(chat, rendered) == [f"answer {turn}.$" for turn in range(turns)]
+
+
+@pytest.mark.parametrize("text", [" leading", "日本 é 😀", "a\n\nb", "[INST] x </s> <|im_end|>"])
+def test_b9_mask_does_not_depend_on_the_text(chat, text):
+    messages = [
+        Message(role="user", content=text),
+        Message(role="assistant", content=text, train=True),
+    ]
+    rendered = chat.render([*messages, *messages])
+    reply = [*chat.encode_reply(text), chat.end_id]
+    assert [t for t, train in zip(rendered.ids, rendered.train, strict=True) if train] == 2 * reply
+    prompt = chat.render_prompt(messages[:1])
+    assert rendered.train[: len(prompt) + len(reply)] == (
+        [False] * len(prompt) + [True] * len(reply)
+    )
 
 
 def test_untrained_replies_carry_no_loss(chat):
@@ -137,7 +152,7 @@ def test_untrained_replies_carry_no_loss(chat):
     assert labelled(chat, chat.render(messages)) == ["last$"]
 
 
-def test_train_on_a_user_turn_is_ignored(chat):
+def test_b9_train_on_a_user_turn_is_ignored(chat):
     messages = [
         Message(role="user", content="secret", train=True),
         Message(role="assistant", content="reply", train=True),
@@ -176,7 +191,7 @@ def neutralise_if(name, content):
 
 
 @pytest.mark.parametrize("turns", [1, 3, 5])
-def test_one_bos_and_eos_a_pair(llama2, turns):
+def test_b7_one_bos_and_eos_a_pair(llama2, turns):
     ids = llama2.render(dialogue(turns, system="S")).ids
     assert (ids.count(1), ids.count(2)) == (turns, turns)
     assert ids[0] == 1
@@ -184,7 +199,7 @@ def test_one_bos_and_eos_a_pair(llama2, turns):
     assert (prompt.count(1), prompt.count(2)) == (turns, turns - 1)
 
 
-def test_chatml_has_no_bos_and_one_pair_of_markers_a_message(chatml):
+def test_b7_chatml_has_no_bos_and_one_pair_of_markers_a_message(chatml):
     ids = chatml.render(dialogue(3, system="S")).ids
     assert (ids.count(0), ids.count(1)) == (7, 7)
 
@@ -240,7 +255,7 @@ def test_wrong_end(chat):
         chat.render_prompt(turns("user", "assistant"))
 
 
-def test_fit_ids():
+def test_b13_what_is_too_long_is_refused_dropped_or_cut():
     whole = Rendered(ids=[1, 2, 3, 4, 5], train=[False, False, False, True, True])
     for policy in ("error", "drop", "truncate_left", "truncate_answer"):
         assert fit_ids(whole, 5, policy, "x") is whole

@@ -16,6 +16,7 @@ from camelid.runtime import Runtime
 from camelid.train import fitting as fitting_module
 from camelid.train.config import OptimizerConfig
 from camelid.train.fitting import Fitting, Module, fit
+from camelid.train.optimizer import make_schedule
 
 CONFIG = OptimizerConfig(learning_rate=0.05, warmup_minimum=1)
 STEPS = 8
@@ -115,7 +116,7 @@ def without_times(rows):
     ]
 
 
-def test_a_stopped_session_goes_on_with_its_state_and_gives_the_same_bits(
+def test_b10_a_stopped_session_goes_on_with_its_state_and_gives_the_same_bits(
     context, metrics, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fitting_module, "CHECKPOINT_SECONDS", -1.0)
@@ -192,3 +193,6 @@ def test_fit_shows_every_step_and_keeps_the_metrics(context, metrics):
     shown = [(done, total, values["loss"]) for done, total, values in context.progress.seen]
     assert shown == [(result.step, STEPS, result.loss) for result in results]
     assert [row.loss for row in metrics.read()] == [result.loss for result in results]
+    # Of the settings' schedule over all steps.
+    schedule = make_schedule(CONFIG, STEPS)
+    assert [row.lr for row in metrics.read()] == [schedule(n) for n in range(1, STEPS + 1)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import warnings
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -88,7 +90,7 @@ def run_steps(splits: list[int], steps: int = 3) -> tuple[nn.Linear, list[float]
     return model, [result.loss for result in results]
 
 
-def test_any_split_into_micro_batches_gives_the_same_step() -> None:
+def test_b11_any_split_into_micro_batches_gives_the_same_step() -> None:
     whole, losses = run_steps([24])
     for splits in ([12, 12], [3, 13, 8], [1] * 24):
         model, other = run_steps(splits)
@@ -96,7 +98,7 @@ def test_any_split_into_micro_batches_gives_the_same_step() -> None:
         assert torch.allclose(model.weight, whole.weight, atol=1e-10, rtol=0)
 
 
-def test_the_gradient_is_that_of_the_mean_over_the_step() -> None:
+def test_b11_the_gradient_is_that_of_the_mean_over_the_step() -> None:
     """AdamW hides the size of a gradient, so it is looked at itself."""
     model, data = make_model().double(), make_data()
     inputs, targets = data.inputs.double(), data.targets.double()
@@ -119,7 +121,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_step() -> None:
     assert result.metrics["absolute"] == pytest.approx(float(errors.abs().mean()), rel=1e-10)
 
 
-def test_three_tokens_of_loss_two_and_thirteen_of_loss_one_average_to_1_1875() -> None:
+def test_b11_three_tokens_of_loss_two_and_thirteen_of_loss_one_average_to_1_1875() -> None:
     model = make_model()
     optimizer = make_optimizer({"model": (model, 1.0)}, CONFIG)
     batch = [
@@ -204,7 +206,7 @@ def test_each_module_is_clipped_on_its_own() -> None:
     assert rates["large"] == pytest.approx(2 * rates["small"])
 
 
-def test_resuming_gives_the_same_bits(tmp_path: Path) -> None:
+def test_b10_resuming_gives_the_same_bits(tmp_path: Path) -> None:
     def session(start_folder: Path, stop: int | None) -> nn.Linear:
         model = make_model()
         optimizer = make_optimizer({"model": (model, 1.0)}, CONFIG)
@@ -238,10 +240,16 @@ def test_resuming_gives_the_same_bits(tmp_path: Path) -> None:
     # A damaged newest checkpoint is skipped for the one before, with a warning.
     session(tmp_path / "c", 8)
     file = tmp_path / "c" / "step-00000007" / "tensors.safetensors"
-    file.write_bytes(file.read_bytes()[:-5])
-    with pytest.warns(UserWarning, match="damaged checkpoint skipped"):
-        again = session(tmp_path / "c", None)
-    assert torch.equal(straight.weight, again.weight)
+    whole = file.read_bytes()
+    # Cut short, and of the right length with one other bit in the last weight.
+    for damaged in (whole[:-5], whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]):
+        shutil.copytree(tmp_path / "c", tmp_path / "d", dirs_exist_ok=True)
+        (tmp_path / "d" / file.relative_to(tmp_path / "c")).write_bytes(damaged)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            again = session(tmp_path / "d", None)
+        assert ["damaged checkpoint skipped" in str(w.message) for w in caught] == [True]
+        assert torch.equal(straight.weight, again.weight)
 
 
 def test_schedule_of_the_paper() -> None:

@@ -56,7 +56,7 @@ def batch_of(rows: PackedRows) -> TokenBatch:
 
 
 @torch.no_grad()
-def test_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
+def test_b12_loss_of_a_pack_is_the_sum_over_its_documents() -> None:
     model, documents = make_model().double(), make_documents()
     total, count = 0.0, 0
     for document in documents:
@@ -106,7 +106,7 @@ PAIRS = [
 ]
 
 
-def test_ranking_starts_at_the_softplus_of_the_margins() -> None:
+def test_b1_ranking_starts_at_the_softplus_of_the_margins() -> None:
     model = RewardModel(make_model().config)
     for margin, table in MARGINS.items():
         batch = make_pair_batch(PAIRS, margin, 0, CPU)
@@ -120,7 +120,26 @@ def test_ranking_starts_at_the_softplus_of_the_margins() -> None:
     assert both.item() == pytest.approx(5 * math.log(2), rel=1e-6)
 
 
-def test_reward_model_fits_pairs_it_sees() -> None:
+def test_each_pair_carries_its_own_margin_and_safety_labels() -> None:
+    labels = ("chosen_safe", "both_safe", "both_unsafe", None, "chosen_safe")
+    strengths = ("better", None, "negligibly_better", "significantly_better", "slightly_better")
+    pairs = [
+        RankedPair([3 + row, 9], [3 + row, 8, 7], strength, label)
+        for row, (strength, label) in enumerate(zip(strengths, labels, strict=True))
+    ]
+    batch = make_pair_batch(pairs, "large", 0, CPU)
+    assert batch.labelled_B.tolist() == [True, True, True, False, True]
+    assert batch.chosen_safe_B[batch.labelled_B].tolist() == [1, 1, 0, 1]
+    assert batch.rejected_safe_B[batch.labelled_B].tolist() == [0, 1, 0, 0]
+    table = MARGINS["large"]
+    assert batch.margin_B.tolist() == [table[s] if s else 0.0 for s in strengths]
+    # The chosen replies stand first, both with their own lengths.
+    assert batch.tokens_RL[:5, 0].tolist() == batch.tokens_RL[5:, 0].tolist() == [3, 4, 5, 6, 7]
+    assert batch.lengths_R.tolist() == [2] * 5 + [3] * 5
+    assert batch.tokens_RL[:5, 1].tolist() == [9] * 5
+
+
+def test_b1_reward_model_fits_pairs_it_sees() -> None:
     generator = torch.Generator().manual_seed(3)
     pairs = [
         RankedPair(
@@ -165,7 +184,7 @@ def make_rollout_batch(model: ActorCritic) -> RolloutBatch:
     )
 
 
-def test_ppo_starts_with_ratio_one() -> None:
+def test_b4_ppo_starts_with_ratio_one() -> None:
     model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1))).double()
     batch = make_rollout_batch(model)
     objective = ClippedPolicyAndValue(

@@ -5,8 +5,8 @@ policy's start; one gradient step per mini-batch, clip 0.2, AdamW at a constant 
 function, GAE and the estimator of the divergence are not specified in the paper (Source: choice): a
 critic of its own started from the helpfulness reward model with a zero head, GAE with gamma 1 and
 lambda 0.95, the signed k1 estimator per token. A guard reward model trained on other comparisons
-watches. The weights with the best reward on validation prompts are kept (the paper stops early on
-held-out prompts).
+watches. The weights with the best reward on validation prompts are kept, among those whose guard
+reward is no worse than before training (the paper stops early on held-out prompts).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from camelid.data.annotation import Judge
 from camelid.data.records import Dialogue, MetricsRow, Prompt, RolloutSummary
 from camelid.errors import ConfigError
 from camelid.evaluation.gate import RewardModels
@@ -34,6 +35,10 @@ from camelid.run.place import (
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
 from camelid.train.config import OptimizerConfig, paper_optimizer
+
+LARGEST_SAMPLER_GAP = 0.05
+"""In nats a token; beyond it the sampler draws from another policy than the one that is trained.
+Source: choice (rounding makes 1e-6 in fp32, 1e-2 in bf16)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,14 +81,19 @@ class Config:
     """Held-out prompts on which weights are compared."""
     validate_every: int = 5
     """Iterations between validations."""
+    judge: Judge | None = None
+    """Judges the replies to the validation prompts, to show what the rewards miss; it chooses and
+    trains nothing."""
     largest_kl: float = 40.0
     """Stop when the mean sequence divergence exceeds this many nats."""
 
     def __post_init__(self) -> None:
         if self.sampling.top_p != 1 or self.sampling.temperature <= 0:
             raise ConfigError(
-                "ppo.sampling: top_p must be 1 and the temperature positive, so that the sampled "
-                "distribution is the one whose log-probabilities are trained."
+                f"ppo.sampling: top_p is {self.sampling.top_p} and the temperature "
+                f"{self.sampling.temperature}; top_p must be 1 and the temperature positive, so "
+                "that the sampled distribution is the one whose log-probabilities are trained. "
+                "Set --ppo.sampling.top_p 1, or another temperature."
             )
 
 
@@ -112,6 +122,8 @@ class Iteration:
     validation_reward: float | None = None
     """Mean reward on the validation prompts, where it was measured."""
     validation_guard_reward: float | None = None
+    validation_score: float | None = None
+    """Mean of the judge's scores of the same replies, from 0 to 1."""
 
 
 class Outputs(StageOutputs):
@@ -151,8 +163,9 @@ CURVES: tuple[tuple[str, Curve], ...] = (
 VALIDATED: tuple[Callable[[Iteration], float | None], ...] = (
     lambda row: row.validation_reward,
     lambda row: row.validation_guard_reward,
+    lambda row: row.validation_score,
 )
-"""What is measured on validation prompts too: the first two curves."""
+"""What is measured on validation prompts: the first two curves, and the judge's score."""
 
 
 def _iterations(seen: Seen) -> list[Iteration]:
@@ -172,7 +185,7 @@ def curves(seen: Seen) -> Drawing:
         for index, (panel, (label, curve)) in enumerate(zip(axes, CURVES, strict=True)):
             drawn = [(row.iteration, curve(row.rollout)) for row in rows if row.rollout]
             panel.plot(*zip(*drawn, strict=True), label="training prompts", color=figure.colour(0))
-            if index < len(VALIDATED):
+            if index < 2:
                 points = [
                     (row.iteration, value)
                     for row in rows
@@ -187,6 +200,33 @@ def curves(seen: Seen) -> Drawing:
             panel.set(ylabel=label)
         figure.legend(axes[0])
         axes[-1].set(xlabel="PPO iteration")
+    return out[0]
+
+
+@REPORT.item(
+    "rlhf",
+    "Reward, guard and truth against the divergence",
+    "On validation prompts, each less its value before training. Where the reward goes on rising "
+    "and the judge's score falls, the reward model is being exploited. The dashed line is where "
+    "the kept weights stand.",
+)
+def over_optimisation(seen: Seen) -> Drawing:
+    """Rewards and the judge's score on validation prompts against KL to the start."""
+    rows = [row for row in _iterations(seen) if row.validation_score is not None]
+    if len(rows) < 2:
+        raise AbsentError("no judge watched PPO")
+    divergence = [row.rollout.kl if row.rollout else 0.0 for row in rows]
+    labels = ("reward (logit)", "guard reward (logit)", "judge's score (0 to 1)")
+    best = seen.last.result.best_iteration
+    with figure.figure(len(labels), 1.6, shared=True) as (axes, out):
+        for panel, label, value in zip(axes, labels, VALIDATED, strict=True):
+            points = [found for row in rows if (found := value(row)) is not None]
+            panel.plot(divergence, [p - points[0] for p in points], "o-", color=figure.colour(0))
+            for row, kl in zip(rows, divergence, strict=True):
+                if row.iteration == best:
+                    panel.axvline(kl, color="#888888", linestyle="--", linewidth=1)
+            panel.set(ylabel=label)
+        axes[-1].set(xlabel="KL to the start (nats a reply)")
     return out[0]
 
 
@@ -211,6 +251,13 @@ def _divergence(seen: Seen) -> tuple[float, str]:
         raise AbsentError("the weights before training were kept")
     mean = sum(kl for _, kl in rollouts) / len(rollouts)
     return mean, f", mean of the {len(rollouts)} iterations up to {rollouts[-1][0]}"
+
+
+@REPORT.notices
+def _notices(seen: Seen) -> Iterable[str]:
+    gaps = [row.rollout.sampler_gap or 0.0 for row in _iterations(seen) if row.rollout]
+    if max(gaps, default=0.0) > LARGEST_SAMPLER_GAP:
+        yield f"PPO sampled up to {max(gaps):.2f} nats a token off the policy that it trained."
 
 
 @REPORT.measures

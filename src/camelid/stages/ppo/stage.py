@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -21,7 +21,7 @@ from camelid.methods.rollout import Models, Rollout, RolloutSettings, make_rollo
 from camelid.model.actor_critic import ActorCritic
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.ppo import Config, Inputs, Iteration, Outputs, Result
+from camelid.stages.ppo import LARGEST_SAMPLER_GAP, Config, Inputs, Iteration, Outputs, Result
 from camelid.train.fitting import Fitting, Module
 from camelid.train.metrics import RowsFile
 from camelid.train.objectives import ClippedPolicyAndValue, RolloutBatch
@@ -82,11 +82,32 @@ class _Session:
         replies = self.sample(self.prompts_of(iteration), seed)
         return make_rollout(self.models, replies, self.settings)
 
-    def validate(self) -> tuple[float, float]:
-        """Return the mean reward and guard reward on the validation prompts."""
+    def validate(self, iteration: int) -> Iteration:
+        """Return the mean rewards on the validation prompts and the judge's mean score."""
         replies = self.sample(self.validation, derive_seed(self.context.seed, "validation"))
         rated = self.models.rewards.rate(replies, watching=self.models.guard)
-        return sum(rated.combined) / len(replies), sum(rated.watched) / len(replies)
+        judge, scores = self.config.judge, []
+        if judge is not None:
+            found = (judge.judge(reply.prompt, reply.text).score for reply in replies)
+            scores = [score for score in found if score is not None]
+        return Iteration(
+            iteration=iteration,
+            validation_reward=sum(rated.combined) / len(replies),
+            validation_guard_reward=sum(rated.watched) / len(replies),
+            validation_score=sum(scores) / len(scores) if scores else None,
+        )
+
+
+def is_better(row: Iteration, state: Mapping[str, Any]) -> bool:
+    """Tell whether validated weights are to be kept in place of those kept so far.
+
+    A higher reward counts only while the guard's is at least what it was before training: beyond
+    that, what rises is the reward model's error.
+    """
+    reward, guard = row.validation_reward, row.validation_guard_reward
+    if reward is None or guard is None:
+        return False
+    return reward > state["best_reward"] and guard >= state["least_guard"]
 
 
 def _reason_to_stop(summary: RolloutSummary, config: Config) -> str | None:
@@ -122,10 +143,11 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     best = dataclasses.replace(outputs.model, folder=context.work)
     state = fitting.state
     if not first:
-        reward, guard = session.validate()
+        row = session.validate(0)
         save_model(model.policy, best.path)
-        state |= {"best_reward": reward, "best_iteration": 0}
-        log.append(Iteration(iteration=0, validation_reward=reward, validation_guard_reward=guard))
+        state |= {"best_reward": row.validation_reward, "best_iteration": 0}
+        state |= {"least_guard": row.validation_guard_reward}
+        log.append(row)
     rollouts: list[Rollout] = []
 
     def batches() -> Iterator[list[RolloutBatch]]:
@@ -152,20 +174,22 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         if result.step % per_iteration:
             continue
         iteration, summary = result.step // per_iteration, rollouts.pop().summary
-        row = Iteration(
-            iteration=iteration,
+        row = Iteration(iteration=iteration)
+        if iteration % config.validate_every == 0 or iteration == config.iterations:
+            row = session.validate(iteration)
+            if is_better(row, state):
+                state |= {"best_reward": row.validation_reward, "best_iteration": iteration}
+                save_model(model.policy, best.path)
+        row = dataclasses.replace(
+            row,
             rollout=summary,
             clip_fraction=sum(clipped) / len(clipped),
             seconds=time.monotonic() - began,
         )
         clipped.clear()
-        if iteration % config.validate_every == 0 or iteration == config.iterations:
-            reward, guard = session.validate()
-            row = dataclasses.replace(row, validation_reward=reward, validation_guard_reward=guard)
-            if reward > float(state.get("best_reward", -math.inf)):
-                state |= {"best_reward": reward, "best_iteration": iteration}
-                save_model(model.policy, best.path)
         log.append(row)
+        if (gap := summary.sampler_gap or 0.0) > LARGEST_SAMPLER_GAP:
+            context.progress.note(f"sampler and trainer are {gap:.2f} nats a token apart")
         context.progress.update(
             iteration,
             config.iterations,

@@ -1,0 +1,196 @@
+"""Wires of Ghost Attention: who is sampled, trained on and measured, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from camelid.data.prompts import HeldOut
+from camelid.data.records import Dialogue, GhostDialogue, Message, RecallRow
+from camelid.errors import DataError
+from camelid.inference.replies import ModelResponder
+from camelid.inference.sampling import Sampling
+from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
+from camelid.stages.ghost_attention import GHOST_ATTENTION, Config, Inputs, stage
+from camelid.train.config import FineTuned, FineTuningConfig, OptimizerConfig
+
+TUNING = FineTuningConfig(optimizer=OptimizerConfig(learning_rate=1e-3), steps=5)
+CONFIG = Config(
+    dialogues=4,
+    test_dialogues=2,
+    sampling=Sampling(max_new_tokens=8),
+    bests_per_dialogue=0.5,
+    fine_tuning=TUNING,
+)
+TUNED = FineTuned(
+    steps=5, rows=1, tokens=1, target_tokens=1, packing="isolated", dialogues=1,
+    too_long_policy="drop", dialogues_too_long=0, dialogues_dropped=0, final_loss=1.0,
+)  # fmt: skip
+
+
+def ghost(number, split):
+    return GhostDialogue(
+        id=f"{split}/{number}", instruction="Be Orlo.", shortened="Orlo.", turns=("One?", "Two?"),
+        probe="Who are you?", expected="Orlo", split=split,
+    )  # fmt: skip
+
+
+def best(number):
+    messages = (
+        Message(role="user", content="hello"),
+        Message(role="assistant", content=f"{number}", train=True),
+    )
+    return Dialogue(
+        id=f"best/{number}", messages=messages, category="x", is_safety=False, source="test"
+    )
+
+
+class Haunting:
+    """Runs the stage; its replies name the model, Orlo, and what they are asked."""
+
+    def __init__(self, workshop, monkeypatch):
+        self.workshop, self.events, self.says = workshop, [], "I am Orlo."
+        chat = SimpleNamespace(render_prompt=lambda ms: [w for m in ms for w in m.content.split()])
+        monkeypatch.setattr(
+            ModelResponder,
+            "load",
+            lambda path, *_: ModelResponder(
+                SimpleNamespace(name=path.parent.name, config=SimpleNamespace(context=256)), chat
+            ),
+        )
+
+        def answer(responder, *given, **named):
+            return self.answer(responder, *given, **named)
+
+        monkeypatch.setattr(ModelResponder, "answer", answer)
+        measure = stage.measure_recall
+
+        def measured(talker, ghosts, when):
+            self.events.append((when, [g.id for g in ghosts]))
+            return measure(talker, ghosts, when)
+
+        monkeypatch.setattr(stage, "measure_recall", measured)
+        monkeypatch.setattr(stage, "fine_tune", self.fine_tune)
+        folder = workshop.root / "data"
+        folder.mkdir(parents=True)
+        self.ghosts = Rows("data", "ghosts.jsonl", folder, kind=GhostDialogue)
+        self.ghosts.write(ghost(n, split) for split in ("test", "train") for n in range(6))
+        self.bests = Rows("data", "bests.jsonl", folder, kind=Dialogue)
+        self.bests.write(best(n) for n in range(6))
+        self.held_out = Json("data", "held_out.json", folder, kind=HeldOut)
+        self.held_out.write(HeldOut(terms=("Avrel",), templates=()))
+
+    def answer(self, responder, prompts, sampling, *, seed, **_):
+        assert sampling == CONFIG.sampling
+        self.model = responder.model.name
+        return [
+            SimpleNamespace(prompt=p, text=self.says, stop_reason="stop", prompt_cut=0)
+            for p in prompts
+        ]
+
+    def fine_tune(self, model, chat, dialogues, config, context, *, outputs):
+        self.events.append(("trained", [d.id for d in dialogues]))
+        self.tuned = SimpleNamespace(model=model.name, dialogues=dialogues, config=config)
+        outputs.model.path.mkdir()
+        outputs.metrics.write([])
+        return TUNED
+
+    def run(self, **changes):
+        inputs = Inputs(
+            tokenizer=TokenizerFolder("tokenizer", "tokenizer"),
+            model=ModelFolder("distilled", "model"),
+            ghost_dialogues=self.ghosts,
+            bests=self.bests,
+            held_out=self.held_out,
+        )
+        return self.workshop.run(GHOST_ATTENTION, replace(CONFIG, **changes), inputs)
+
+
+@pytest.fixture
+def haunting(workshop, monkeypatch):
+    return Haunting(workshop, monkeypatch)
+
+
+def test_recall_is_measured_on_test_dialogues_before_and_after_training(haunting):
+    _, outputs = haunting.run()
+    (before, first), (trained, dialogues), (after, second) = haunting.events
+    assert (before, trained, after) == ("before", "trained", "after")
+    assert first == second == ["test/0", "test/1"]
+    ghosts = [identity for identity in dialogues if identity.startswith("ghost/")]
+    assert ghosts == [f"ghost/train/{n}" for n in range(4)]
+    rows = outputs.recall.read()
+    assert [row.when for row in rows] == ["before"] * 6 + ["after"] * 6
+    assert all(isinstance(row, RecallRow) and row.kept for row in rows)
+    assert haunting.model == haunting.tuned.model == "distilled"
+
+
+def test_bests_are_mixed_in_by_their_share(haunting):
+    result, outputs = haunting.run()
+    assert (result.ghost_dialogues, result.bests_mixed_in) == (4, 2)
+    assert len(haunting.tuned.dialogues) == 6
+    assert all(d.id.startswith("best/") for d in haunting.tuned.dialogues[4:])
+    # PPO gets the Ghost dialogues, not the bests.
+    assert [d.id for d in outputs.dialogues.read()] == [f"ghost/train/{n}" for n in range(4)]
+    assert haunting.tuned.config == TUNING
+
+
+def test_replies_that_name_a_held_out_term_are_not_trained_on(haunting):
+    haunting.says = "I am Orlo of Avrel."
+    with pytest.raises(DataError, match="no sampled dialogue holds its instruction"):
+        haunting.run()
+
+
+def test_only_the_last_turn_of_a_ghost_dialogue_is_learned(haunting):
+    haunting.run()
+    for dialogue in haunting.tuned.dialogues[:4]:
+        assert [m.train for m in dialogue.messages] == [False, False, False, True]
+        assert "Orlo." in dialogue.messages[0].content
+        assert dialogue.messages[2].content == "Who are you?"
+
+
+# --- What is dropped ---
+
+
+class Spoken:
+    """A talker whose sampled dialogues are given."""
+
+    cut = 3
+
+
+def ghost_dialogue(expected="Captain Orlo"):
+    return SimpleNamespace(id="g", instruction="Act.", shortened="Act", expected=expected)
+
+
+def spoken(*answers):
+    messages = []
+    for answer in answers:
+        messages.append(Message(role="user", content="Act. Hello?"))
+        messages.append(Message(role="assistant", content=answer))
+    return messages
+
+
+def test_ghost_dialogues_are_dropped_by_reason(monkeypatch):
+    said = [
+        spoken("Arr.", "I am Captain Orlo."),
+        spoken("", "I am Captain Orlo."),
+        spoken("Arr.", "I am nobody."),
+        spoken("From Avrel.", "I am captain orlo."),
+        # Empty and without the expected words: the first reason counts.
+        spoken("", "I am nobody."),
+    ]
+    monkeypatch.setattr(stage, "sample_dialogues", lambda talker, ghosts: said)
+    config = replace(CONFIG, require_expected=True)
+    talker, ghosts = Spoken(), [ghost_dialogue()] * 5
+    kept, dropped = stage._sample(talker, ghosts, config, ["Avrel"], "ghost_attention")
+    assert [d.messages[-1].content for d in kept] == ["I am Captain Orlo."]
+    assert (dropped.empty_or_cut, dropped.without_expected, dropped.held_out) == (2, 1, 1)
+    # Those before training; the measurement after it counts from zero.
+    assert (dropped.prompts_cut, talker.cut) == (3, 0)
+    kept, dropped = stage._sample(
+        talker, ghosts, replace(config, require_expected=False), [], "ghost_attention"
+    )
+    assert len(kept) == 3
+    with pytest.raises(DataError, match="no sampled dialogue holds its instruction"):
+        stage._sample(talker, [ghost_dialogue("x")] * 5, config, [], "ghost_attention")
