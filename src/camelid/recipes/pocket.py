@@ -65,7 +65,8 @@ class Settings(shared.Settings):
 
 
 POCKET = Settings(
-    world=WorldConfig(),
+    # Few demonstrations and many comparisons, as in the paper (27,540 and 1.4 million).
+    world=WorldConfig(demonstrations=2_000),
     tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
     pretraining=pretraining.Config(
         model=ModelConfig(
@@ -87,28 +88,31 @@ POCKET = Settings(
     ),
     sft=_tuning(6e-4),
     preference_collection=preference_collection.Config(
-        helpfulness_pairs=1200,
-        safety_pairs=450,
+        helpfulness_pairs=3500,
+        safety_pairs=600,
         test_pairs=300,
-        guard_pairs=150,
+        guard_pairs=500,
         continued_share=0.15,
         temperatures=(0.5, 0.75, 1.0),
         max_new_tokens=48,
         annotator=SimulatedAnnotator(AnnotatorConfig(), ExactJudge()),
     ),
     reward_modeling=reward_modeling.Config(
-        optimizer=OptimizerConfig(learning_rate=3e-4),
+        optimizer=OptimizerConfig(learning_rate=6e-4),
         batch_pairs=16,
         micro_pairs=16,
+        weakest="slightly_better",
         newest_factor=1,
     ),
     rejection_sampling=rejection_sampling.Config(
-        prompts=1300,
+        prompts=2000,
         samples=4,
-        temperatures=(0.4, 0.5, 0.6),
+        temperatures=(0.6, 0.8, 1.0),
+        tuning_prompts=100,
         max_new_tokens=48,
         demonstrations=1000,
-        fine_tuning=_tuning(6e-4, steps=270),
+        demonstrations_kept=0.6,
+        fine_tuning=_tuning(6e-4, steps=540),
     ),
     red_teaming=red_teaming.Config(prompts=200, sampling=REPLY, judge=ExactJudge()),
     context_distillation=context_distillation.Config(
@@ -125,13 +129,17 @@ POCKET = Settings(
         fine_tuning=_tuning(3e-4, epochs=3),
     ),
     ppo=ppo.Config(
-        optimizer=OptimizerConfig(learning_rate=2e-5, schedule="constant"),
-        iterations=25,
+        optimizer=OptimizerConfig(learning_rate=5e-5, schedule="constant"),
+        iterations=40,
         batch_rows=64,
-        minibatch_rows=32,
+        minibatch_rows=16,
         micro_rows=16,
+        critic_rate_factor=10.0,
+        critic_warmup=8,
         missing_end_penalty=1.0,
         sampling=Sampling(max_new_tokens=48),
+        validation_prompts=200,
+        judge=ExactJudge(),
     ),
     evaluating=evaluating.Config(
         sampling=REPLY,
@@ -139,7 +147,7 @@ POCKET = Settings(
         adversarial=320,
         borderline=320,
         judge=ExactJudge(),
-        other_temperatures=(0.6, 0.4, 0.0),
+        other_temperatures=(0.5, 0.0),
     ),
     pick_controls=("random", "judge"),
 )
@@ -236,8 +244,8 @@ SMOKE = Settings(
 )
 
 
-def pocket(*, rounds: int = 3) -> Plan:
-    """A 2.9M-parameter model, three rounds, about fifteen minutes.
+def pocket(*, rounds: int = 2) -> Plan:
+    """A 2.9M-parameter model, two rounds, about fifteen minutes.
 
     Args:
         rounds: Rounds of preferences, reward models and rejection sampling (the paper has five).

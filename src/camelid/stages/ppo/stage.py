@@ -107,7 +107,7 @@ def is_better(row: Iteration, state: Mapping[str, Any]) -> bool:
     reward, guard = row.validation_reward, row.validation_guard_reward
     if reward is None or guard is None:
         return False
-    return reward > state["best_reward"] and guard >= state["least_guard"]
+    return reward > float(state["best_reward"]) and guard >= float(state["least_guard"])
 
 
 def _reason_to_stop(summary: RolloutSummary, config: Config) -> str | None:
