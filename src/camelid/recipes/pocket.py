@@ -200,7 +200,7 @@ SMOKE = Settings(
         guard_pairs=8,
         max_new_tokens=16,
     ),
-    reward_modeling=POCKET.reward_modeling,
+    reward_modeling=replace(POCKET.reward_modeling, weakest=None),
     rejection_sampling=replace(
         POCKET.rejection_sampling,
         prompts=20,

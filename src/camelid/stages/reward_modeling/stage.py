@@ -59,8 +59,12 @@ class _Trainer:
         strong = strong_enough(mix, config.weakest)
         pairs, kept, too_long = tokenise(strong, self.chat, config.longest)
         if not pairs:
+            weak = (
+                f"{len(mix) - len(strong)} weaker than {config.weakest}, " if config.weakest else ""
+            )
             raise DataError(
-                f"{context.name}: no comparison for {to.name} fits {config.longest} tokens."
+                f"{context.name}: no comparison for {to.name} fits {config.longest} tokens "
+                f"(found {len(mix)}: {weak}{too_long} too long)."
             )
         steps = config.epochs * steps_per_epoch(len(pairs), config.batch_pairs)
         done = dataclasses.replace(to, folder=context.work)
