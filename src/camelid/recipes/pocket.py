@@ -151,6 +151,15 @@ POCKET = Settings(
     ),
     pick_controls=("random", "judge"),
 )
+POCKET = replace(
+    POCKET,
+    exploiting=replace(
+        POCKET.ppo,
+        optimizer=replace(POCKET.ppo.optimizer, learning_rate=2e-4),
+        iterations=24,
+        kl_coefficient=0.0,
+    ),
+)
 
 _TINY = replace(_tuning(1e-3), epochs=1)
 _SHORT = Sampling(temperature=0.8, max_new_tokens=16)
@@ -242,6 +251,7 @@ SMOKE = Settings(
     ),
     pick_controls=POCKET.pick_controls,
 )
+SMOKE = replace(SMOKE, exploiting=replace(SMOKE.ppo, iterations=2, kl_coefficient=0.0))
 
 
 def pocket(*, rounds: int = 2) -> Plan:

@@ -208,24 +208,33 @@ def curves(seen: Seen) -> Drawing:
     "Reward, guard and truth against the divergence",
     "On validation prompts, each less its value before training. Where the reward goes on rising "
     "and the judge's score falls, the reward model is being exploited. The dashed line is where "
-    "the kept weights stand.",
+    "the weights stand that were kept.",
 )
 def over_optimisation(seen: Seen) -> Drawing:
     """Rewards and the judge's score on validation prompts against KL to the start."""
-    rows = [row for row in _iterations(seen) if row.validation_score is not None]
-    if len(rows) < 2:
-        raise AbsentError("no judge watched PPO")
-    divergence = [row.rollout.kl if row.rollout else 0.0 for row in rows]
     labels = ("reward (logit)", "guard reward (logit)", "judge's score (0 to 1)")
-    best = seen.last.result.best_iteration
+    drawn = False
     with figure.figure(len(labels), 1.6, shared=True) as (axes, out):
-        for panel, label, value in zip(axes, labels, VALIDATED, strict=True):
-            points = [found for row in rows if (found := value(row)) is not None]
-            panel.plot(divergence, [p - points[0] for p in points], "o-", color=figure.colour(0))
-            for row, kl in zip(rows, divergence, strict=True):
-                if row.iteration == best:
-                    panel.axvline(kl, color="#888888", linestyle="--", linewidth=1)
-            panel.set(ylabel=label)
+        for number, stage in enumerate(seen.stages):
+            rows = [
+                row
+                for row in stage.rows(stage.outputs.iterations)
+                if row.validation_score is not None
+            ]
+            divergence = [row.rollout.kl if row.rollout else 0.0 for row in rows]
+            drawn = drawn or len(rows) > 1
+            for panel, label, value in zip(axes, labels, VALIDATED, strict=True):
+                points = [found for row in rows if (found := value(row)) is not None]
+                changes = [point - points[0] for point in points]
+                colour = figure.colour(number)
+                panel.plot(divergence, changes, "o-", color=colour, label=stage.name)
+                for row, kl in zip(rows, divergence, strict=True):
+                    if row.iteration == stage.result.best_iteration:
+                        panel.axvline(kl, color=colour, linestyle="--", linewidth=1)
+                panel.set(ylabel=label)
+        if not drawn:
+            raise AbsentError("no judge watched PPO")
+        figure.legend(axes[0])
         axes[-1].set(xlabel="KL to the start (nats a reply)")
     return out[0]
 
