@@ -90,7 +90,7 @@ POCKET = Settings(
     preference_collection=preference_collection.Config(
         helpfulness_pairs=3500,
         safety_pairs=600,
-        test_pairs=300,
+        test_pairs=400,
         guard_pairs=500,
         continued_share=0.15,
         temperatures=(0.5, 0.75, 1.0),
@@ -102,6 +102,8 @@ POCKET = Settings(
         batch_pairs=16,
         micro_pairs=16,
         weakest="slightly_better",
+        helpful_is_safe=True,
+        safety_share=0.6,
         newest_factor=1,
     ),
     rejection_sampling=rejection_sampling.Config(

@@ -49,6 +49,10 @@ class Config:
     weakest: Strength | None = None
     """Weakest strength that is trained on; None for all, as in the paper. Most comparisons called
     negligibly better are coin flips; weaker ones stay among the held-out comparisons."""
+    helpful_is_safe: bool = False
+    """Whether the safety model's auxiliary loss takes both replies of a helpfulness comparison for
+    safe (Source: choice). Else its score says nothing about replies to ordinary prompts, on which
+    the gate decides."""
     newest_factor: int = 2
     """How often the newest round's comparisons are repeated (Source: choice)."""
     helpfulness_share: float = 0.5

@@ -30,6 +30,11 @@ from camelid.train.fitting import fit
 from camelid.train.objectives import PairBatch, PreferenceRanking, RankedPair, make_pair_batch
 
 
+def _labelled(preference: Preference) -> Preference:
+    known = preference.kind == "safety" or preference.safety is not None
+    return preference if known else dataclasses.replace(preference, safety="both_safe")
+
+
 def strong_enough(mix: Sequence[Preference], weakest: Strength | None) -> Sequence[Preference]:
     """Return the comparisons of at least a strength; one without a strength counts as strong."""
     if weakest is None:
@@ -138,6 +143,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     training = oversample_newest(preferences, factor)
     helpful = helpfulness_mix(training, context.seed, config.helpfulness_share)
     safe = safety_mix(training, context.seed, config.safety_share)
+    if config.helpful_is_safe:
+        safe = [_labelled(preference) for preference in safe]
     tasks = [
         (outputs.helpfulness_rm, outputs.metrics_helpfulness, helpful, 0.0),
         (outputs.safety_rm, outputs.metrics_safety, safe, config.safety_auxiliary),
