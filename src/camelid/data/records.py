@@ -130,6 +130,8 @@ class Sample:
     """Raw safety reward (the logit)."""
     reward: float
     """logit(R_c): the one of the two that the gate picks."""
+    logp: float
+    """Mean log-probability of its tokens as they were drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

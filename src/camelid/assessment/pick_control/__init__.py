@@ -18,7 +18,7 @@ from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample
 from camelid.evaluation.statistics import Estimate, attempt, proportion
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Measure, StageReport, Table
+from camelid.run.item import AbsentError, Cell, Measure, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -31,7 +31,9 @@ from camelid.run.place import (
 from camelid.run.stage import StageKind
 from camelid.train.config import FineTuned, FineTuningConfig
 
-Picker = Literal["random", "judge"]
+Picker = Literal["random", "likeliest", "judge"]
+"""By chance, by the probability of the answer, which needs no preferences, or by the judge."""
+REWARDED = "reward models"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,10 +92,8 @@ class Result:
     judge: str
     picks: int
     """Prompts whose answer was picked anew."""
-    exact: int
-    """Of these picks, those that the judge finds exactly right."""
-    exact_rewarded: int
-    """The same of the reward models' picks for the same prompts."""
+    exact: dict[str, int]
+    """Exactly right picks by who picks, for the same prompts; the judge says what is exact."""
     gate: GateWork
 
 
@@ -103,15 +103,31 @@ REPORT: StageReport[Seen] = StageReport()
 
 @REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
-    for stage in seen.stages:
-        found = stage.result
-        yield _exact(f"{stage.part}.exact_picks", found.exact, found)
     for stage in seen.stages[:1]:
-        yield _exact("rewarded_pick.exact_picks", stage.result.exact_rewarded, stage.result)
+        for picker, number in stage.result.exact.items():
+            key = f"exact_picks.{picker.replace(' ', '_')}"
+            found = partial(_share, number, stage.result.picks)
+            yield measure(key, "share", found, judge=stage.result.judge)
         gate = stage.result.gate
         for key, of in (("precision", gate.closed), ("recall", gate.unsafe)):
             compute = partial(_share, gate.closed_unsafe, of)
             yield measure(f"gate.{key}", "share", compute, judge=stage.result.judge)
+
+
+@REPORT.item(
+    "rlhf",
+    "Who picks, and how often the pick is exactly right",
+    "Of the answers of the first round, judged by the exact judge. The likeliest answer needs no "
+    "preferences: what the reward models add is what they pick better. Brackets: 95 % intervals.",
+)
+def picks(seen: Seen) -> Table:
+    """Exactly right picks of chance, likelihood, reward models and judge."""
+    found = seen.last.result
+    rows: list[tuple[Cell, ...]] = [
+        (picker, percent(attempt(partial(_share, number, found.picks))))
+        for picker, number in found.exact.items()
+    ]
+    return Table(columns=("who picks", "exactly right %"), rows=rows)
 
 
 @REPORT.item(
@@ -135,13 +151,6 @@ def _share(number: int, of: int) -> Estimate:
     if not of:
         raise AbsentError("there is no such answer")
     return proportion(number, of)
-
-
-def _exact(key: str, number: int, result: Result) -> Measure:
-    def compute() -> Estimate:
-        return proportion(number, result.picks)
-
-    return measure(key, "share", compute, judge=result.judge)
 
 
 PICK_CONTROL = StageKind(

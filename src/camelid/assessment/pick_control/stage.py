@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from camelid.assessment.pick_control import Config, GateWork, Inputs, Outputs, Result
+from camelid.assessment.pick_control import REWARDED, Config, GateWork, Inputs, Outputs, Result
 from camelid.data.annotation import Judge
 from camelid.data.records import Prompt, Sample
 from camelid.errors import DataError
@@ -38,20 +39,29 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     prompts = [p for p in inputs.prompts.read_some() if best_id(inputs.round, p) in rewarded]
     if not prompts:
         raise DataError(f"{context.name}: round {inputs.round} has picked no answer to replace.")
-    judge = config.judge.judge
+    samples, judge = inputs.samples.read_some(), config.judge.judge
 
-    def value(prompt: Prompt, sample: Sample) -> tuple[float, int]:
-        chance = derive_seed(context.run_seed, "pick", prompt.id, sample.sample)
-        score = judge(prompt, sample.text).score if config.pick == "judge" else None
-        return score or 0.0, chance
+    def chance(prompt: Prompt, sample: Sample) -> int:
+        return derive_seed(context.run_seed, "pick", prompt.id, sample.sample)
 
-    samples = inputs.samples.read_some()
-    picks, _ = pick_bests(prompts, samples, terms_of(inputs.held_out), inputs.round, value=value)
+    values: dict[str, Callable[[Prompt, Sample], Any]] = {
+        "random": chance,
+        "likeliest": lambda _, sample: sample.logp,
+        REWARDED: lambda _, sample: sample.reward,
+        # Of several that it finds equal, one by chance.
+        "judge": lambda p, sample: (judge(p, sample.text).score or 0.0, chance(p, sample)),
+    }
+    forbidden = terms_of(inputs.held_out)
+    picked = {
+        picker: pick_bests(prompts, samples, forbidden, inputs.round, value=value)[0]
+        for picker, value in values.items()
+    }
+    picks = picked[config.pick]
     outputs.picks.write(picks)
     by_id = {best_id(inputs.round, prompt): prompt for prompt in prompts}
     exact = {
-        name: sum(bool(judge(by_id[d.id], d.messages[-1].content).exact) for d in dialogues)
-        for name, dialogues in (("own", picks), ("rewarded", [rewarded[d.id] for d in picks]))
+        picker: sum(bool(judge(by_id[d.id], d.messages[-1].content).exact) for d in found)
+        for picker, found in picked.items()
     }
     mixed = list((rewarded | {dialogue.id: dialogue for dialogue in picks}).values())
     tuned = fine_tune(
@@ -66,7 +76,6 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         fine_tuning=tuned,
         judge=config.judge.name,
         picks=len(picks),
-        exact=exact["own"],
-        exact_rewarded=exact["rewarded"],
+        exact=exact,
         gate=_gate_work(samples, {prompt.id: prompt for prompt in prompts}, config.judge),
     )

@@ -56,6 +56,7 @@ def _sample(
             helpfulness=rated.helpfulness[i],
             safety=rated.safety[i],
             reward=rated.combined[i],
+            logp=statistics.fmean(reply.logp) if reply.logp else 0.0,
         )
         for i, reply in enumerate(replies)
     )
