@@ -88,7 +88,7 @@ POCKET = Settings(
     ),
     sft=_tuning(6e-4),
     preference_collection=preference_collection.Config(
-        helpfulness_pairs=3500,
+        helpfulness_pairs=2500,
         safety_pairs=600,
         test_pairs=400,
         guard_pairs=500,
@@ -101,20 +101,21 @@ POCKET = Settings(
         optimizer=OptimizerConfig(learning_rate=6e-4),
         batch_pairs=16,
         micro_pairs=16,
+        epochs=2,
         weakest="slightly_better",
         helpful_is_safe=True,
         safety_share=0.6,
         newest_factor=1,
     ),
     rejection_sampling=rejection_sampling.Config(
-        prompts=2000,
-        samples=4,
-        temperatures=(0.6, 0.8, 1.0),
+        prompts=1500,
+        samples=6,
+        temperatures=(0.6, 0.8),
         tuning_prompts=100,
         max_new_tokens=48,
         demonstrations=1000,
-        demonstrations_kept=0.6,
-        fine_tuning=_tuning(6e-4, steps=540),
+        demonstrations_kept=0.5,
+        fine_tuning=_tuning(6e-4, steps=480),
     ),
     red_teaming=red_teaming.Config(prompts=200, sampling=REPLY, judge=ExactJudge()),
     context_distillation=context_distillation.Config(
@@ -142,25 +143,17 @@ POCKET = Settings(
         sampling=Sampling(max_new_tokens=48),
         validation_prompts=200,
         judge=ExactJudge(),
+        kept_kl=0.5,
     ),
     evaluating=evaluating.Config(
         sampling=REPLY,
         helpful=520,
         adversarial=320,
-        borderline=320,
+        borderline=240,
         judge=ExactJudge(),
         other_temperatures=(0.5, 0.0),
     ),
     pick_controls=("random", "judge"),
-)
-POCKET = replace(
-    POCKET,
-    exploiting=replace(
-        POCKET.ppo,
-        optimizer=replace(POCKET.ppo.optimizer, learning_rate=2e-4),
-        iterations=24,
-        kl_coefficient=0.0,
-    ),
 )
 
 _TINY = replace(_tuning(1e-3), epochs=1)
@@ -253,7 +246,6 @@ SMOKE = Settings(
     ),
     pick_controls=POCKET.pick_controls,
 )
-SMOKE = replace(SMOKE, exploiting=replace(SMOKE.ppo, iterations=2, kl_coefficient=0.0))
 
 
 def pocket(*, rounds: int = 2) -> Plan:

@@ -23,7 +23,6 @@ from camelid.stages import (
     reward_modeling,
     sft,
 )
-from camelid.stages.ppo import Config as PPOConfig
 from camelid.stages.reporting import add_report
 from camelid.train.config import FineTuningConfig
 
@@ -63,8 +62,6 @@ class Settings:
     red_teaming: red_teaming.Config
     ppo: ppo.Config
     evaluating: evaluating.Config
-    exploiting: PPOConfig | None = None
-    """PPO beside the one that the recipe keeps, to show where it would end without restraint."""
     pick_controls: tuple[pick_control.Picker, ...] = ()
     """Who picks in the reward models' place in the first round, to compare with."""
 
@@ -225,17 +222,18 @@ def add_end(
         ghost: Dialogues of Ghost Attention, where the recipe has it.
     """
     reference, policy = list(plan.models.items())[-1]
-    inputs = ppo.Inputs(
-        tokenizer=start.tokenizer,
-        policy=policy,
-        rewards=last.rewards.models,
-        guard=last.rewards.guard_rm,
-        prompts=start.prompts,
-        ghost=ghost,
+    optimised = plan.add(
+        ppo.PPO,
+        use.ppo,
+        ppo.Inputs(
+            tokenizer=start.tokenizer,
+            policy=policy,
+            rewards=last.rewards.models,
+            guard=last.rewards.guard_rm,
+            prompts=start.prompts,
+            ghost=ghost,
+        ),
     )
-    if use.exploiting is not None:
-        plan.add(ppo.PPO, use.exploiting, inputs, within="exploiting")
-    optimised = plan.add(ppo.PPO, use.ppo, inputs)
     plan.models["final"] = optimised.model
     plan.add(
         red_teaming.RED_TEAMING,

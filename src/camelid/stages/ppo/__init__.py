@@ -6,7 +6,8 @@ function, GAE and the estimator of the divergence are not specified in the paper
 critic of its own started from the helpfulness reward model with a zero head, GAE with gamma 1 and
 lambda 0.95, the signed k1 estimator per token. A guard reward model trained on other comparisons
 watches. The weights with the best reward on validation prompts are kept, among those whose guard
-reward is no worse than before training (the paper stops early on held-out prompts).
+reward is no worse than before training and whose divergence is within a budget (the paper stops
+early on held-out prompts).
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class Config:
     judge: Judge | None = None
     """Judges the replies to the validation prompts, to show what the rewards miss; it chooses and
     trains nothing."""
+    kept_kl: float | None = None
+    """Largest divergence from the start, in nats a reply to the validation prompts, of weights that
+    may be kept; None for any. Beyond it training goes on to show what the reward model misses."""
     largest_kl: float = 40.0
     """Stop when the mean sequence divergence exceeds this many nats."""
 
@@ -122,6 +126,8 @@ class Iteration:
     validation_reward: float | None = None
     """Mean reward on the validation prompts, where it was measured."""
     validation_guard_reward: float | None = None
+    validation_kl: float | None = None
+    """Divergence from the start in nats a reply, on the same replies."""
     validation_score: float | None = None
     """Mean of the judge's scores of the same replies, from 0 to 1."""
 
@@ -160,11 +166,11 @@ CURVES: tuple[tuple[str, Curve], ...] = (
     ("reply length\n(tokens)", lambda rollout: rollout.reply_length),
     ("replies that\nend (%)", lambda rollout: 100 * rollout.eos_share),
 )
-VALIDATED: tuple[Callable[[Iteration], float | None], ...] = (
-    lambda row: row.validation_reward,
-    lambda row: row.validation_guard_reward,
-    lambda row: row.validation_score,
-)
+VALIDATED: dict[str, Callable[[Iteration], float | None]] = {
+    "reward (logit)": lambda row: row.validation_reward,
+    "guard reward (logit)": lambda row: row.validation_guard_reward,
+    "judge's score": lambda row: row.validation_score,
+}
 """What is measured on validation prompts: the first two curves, and the judge's score."""
 
 
@@ -186,10 +192,9 @@ def curves(seen: Seen) -> Drawing:
             drawn = [(row.iteration, curve(row.rollout)) for row in rows if row.rollout]
             panel.plot(*zip(*drawn, strict=True), label="training prompts", color=figure.colour(0))
             if index < 2:
+                validated = list(VALIDATED.values())[index]
                 points = [
-                    (row.iteration, value)
-                    for row in rows
-                    if (value := VALIDATED[index](row)) is not None
+                    (row.iteration, value) for row in rows if (value := validated(row)) is not None
                 ]
                 panel.plot(
                     *zip(*points, strict=True),
@@ -212,29 +217,19 @@ def curves(seen: Seen) -> Drawing:
 )
 def over_optimisation(seen: Seen) -> Drawing:
     """Rewards and the judge's score on validation prompts against KL to the start."""
-    labels = ("reward (logit)", "guard reward (logit)", "judge's score (0 to 1)")
-    drawn = False
-    with figure.figure(len(labels), 1.6, shared=True) as (axes, out):
-        for number, stage in enumerate(seen.stages):
-            rows = [
-                row
-                for row in stage.rows(stage.outputs.iterations)
-                if row.validation_score is not None
-            ]
-            divergence = [row.rollout.kl if row.rollout else 0.0 for row in rows]
-            drawn = drawn or len(rows) > 1
-            for panel, label, value in zip(axes, labels, VALIDATED, strict=True):
-                points = [found for row in rows if (found := value(row)) is not None]
-                changes = [point - points[0] for point in points]
-                colour = figure.colour(number)
-                panel.plot(divergence, changes, "o-", color=colour, label=stage.name)
-                for row, kl in zip(rows, divergence, strict=True):
-                    if row.iteration == stage.result.best_iteration:
-                        panel.axvline(kl, color=colour, linestyle="--", linewidth=1)
-                panel.set(ylabel=label)
-        if not drawn:
-            raise AbsentError("no judge watched PPO")
-        figure.legend(axes[0])
+    rows = [row for row in _iterations(seen) if row.validation_score is not None]
+    if len(rows) < 2:
+        raise AbsentError("no judge watched PPO")
+    best = seen.last.result.best_iteration
+    divergence = [row.validation_kl or 0.0 for row in rows]
+    with figure.figure(len(VALIDATED), 1.6, shared=True) as (axes, out):
+        for panel, (label, value) in zip(axes, VALIDATED.items(), strict=True):
+            points = [value(row) or 0.0 for row in rows]
+            panel.plot(divergence, [p - points[0] for p in points], "o-", color=figure.colour(0))
+            for row, kl in zip(rows, divergence, strict=True):
+                if row.iteration == best:
+                    panel.axvline(kl, color="#888888", linestyle="--", linewidth=1)
+            panel.set(ylabel=f"change of\n{label}")
         axes[-1].set(xlabel="KL to the start (nats a reply)")
     return out[0]
 
@@ -271,9 +266,10 @@ def _notices(seen: Seen) -> Iterable[str]:
 
 @REPORT.measures
 def _measures(seen: Seen) -> Iterable[Measure]:
+    reward, guard, _ = VALIDATED.values()
     for name, judge, value in (
-        ("reward", "the optimised reward models", VALIDATED[0]),
-        ("guard_reward", "guard reward model", VALIDATED[1]),
+        ("reward", "the optimised reward models", reward),
+        ("guard_reward", "guard reward model", guard),
     ):
         found, place = _validated(seen, value)
         yield measure(f"ppo.{name}", f"logit{place}", lambda f=found: f, judge=judge)  # type: ignore[misc]

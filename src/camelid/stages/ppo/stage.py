@@ -14,6 +14,7 @@ from camelid.data.records import Prompt, RolloutSummary, Split
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.replies import ModelResponder, Reply
+from camelid.inference.scoring import action_log_probabilities
 from camelid.methods.ghost_attention import as_ppo_prompts
 from camelid.methods.prompts import Chosen, choose_prompts
 from camelid.methods.rewards import load_rewards
@@ -82,6 +83,17 @@ class _Session:
         replies = self.sample(self.prompts_of(iteration), seed)
         return make_rollout(self.models, replies, self.settings)
 
+    def _divergence(self, replies: Sequence[Reply]) -> float:
+        """Return the mean log-ratio of replies to the policy's start, in nats a reply."""
+        own, start = action_log_probabilities(
+            (self.models.actor_critic.policy, self.models.reference),
+            [reply.sequence for reply in replies],
+            [len(reply.prompt_tokens) for reply in replies],
+            temperature=self.config.sampling.temperature,
+        )
+        ratios = [float((a.logp - b.logp).sum()) for a, b in zip(own, start, strict=True)]
+        return sum(ratios) / len(ratios)
+
     def validate(self, iteration: int) -> Iteration:
         """Return the mean rewards on the validation prompts and the judge's mean score."""
         replies = self.sample(self.validation, derive_seed(self.context.seed, "validation"))
@@ -94,18 +106,21 @@ class _Session:
             iteration=iteration,
             validation_reward=sum(rated.combined) / len(replies),
             validation_guard_reward=sum(rated.watched) / len(replies),
+            validation_kl=self._divergence(replies),
             validation_score=sum(scores) / len(scores) if scores else None,
         )
 
 
-def is_better(row: Iteration, state: Mapping[str, Any]) -> bool:
+def is_better(row: Iteration, state: Mapping[str, Any], kept_kl: float | None) -> bool:
     """Tell whether validated weights are to be kept in place of those kept so far.
 
-    A higher reward counts only while the guard's is at least what it was before training: beyond
-    that, what rises is the reward model's error.
+    A higher reward counts only while the guard's is at least what it was before training and the
+    divergence within its budget: beyond that, what rises is the reward model's error.
     """
-    reward, guard = row.validation_reward, row.validation_guard_reward
-    if reward is None or guard is None:
+    reward, guard, kl = row.validation_reward, row.validation_guard_reward, row.validation_kl
+    if reward is None or guard is None or kl is None:
+        return False
+    if kept_kl is not None and kl > kept_kl:
         return False
     return reward > float(state["best_reward"]) and guard >= float(state["least_guard"])
 
@@ -177,7 +192,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         row = Iteration(iteration=iteration)
         if iteration % config.validate_every == 0 or iteration == config.iterations:
             row = session.validate(iteration)
-            if is_better(row, state):
+            if is_better(row, state, config.kept_kl):
                 state |= {"best_reward": row.validation_reward, "best_iteration": iteration}
                 save_model(model.policy, best.path)
         row = dataclasses.replace(
