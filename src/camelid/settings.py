@@ -222,8 +222,13 @@ def _literal(data: Any, choices: tuple[Any, ...]) -> Any:
 def _union(data: Any, members: tuple[Any, ...], current: Any) -> Any:
     if data is None and type(None) in members:
         return None
-    shapes = [member for member in members if dataclasses.is_dataclass(member)]
+    shapes: list[Any] = [member for member in members if dataclasses.is_dataclass(member)]
     if isinstance(data, dict) and shapes:
+        tags = {shape: _fields(shape)[0].get("kind") for shape in shapes}
+        if len(tags) > 1 and all(typing.get_origin(tag) is Literal for tag in tags.values()):
+            # Each names its own kind, so that picks the class; an error lists the kinds of all.
+            _items({"kind": data.get("kind", ABSENT)}, {"kind": Literal[*tags.values()]})
+            shapes = [shape for shape in tags if data["kind"] in typing.get_args(tags[shape])]
         # The class with the most keys in common gives the most helpful error.
         return _read(data, max(shapes, key=lambda shape: _fit(data, shape)), current)
     errors = []

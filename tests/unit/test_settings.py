@@ -154,6 +154,40 @@ def test_unions():
         from_json({"inner": {"mixed": []}}, Kinds)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circle:
+    kind: Literal["circle"] = "circle"
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Square:
+    kind: Literal["square"] = "square"
+    size: int
+    angle: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    shape: Circle | Square | None = None
+    round: Circle | None = None
+
+
+def test_a_union_of_kinds():
+    for shape in (Circle(size=1), Square(size=1), None):
+        drawing = Drawing(shape=shape, round=Circle(size=2))
+        assert from_json(to_json(drawing), Drawing) == drawing
+    # A class alone needs no name.
+    assert from_json({"round": {"size": 1}}, Drawing).round == Circle(size=1)
+    for shape, message in (
+        ({"size": 1}, r"recipe\.shape\.kind is \(absent\), but must be one of 'circle', 'square'"),
+        ({"kind": "sqare", "size": 1}, r"shape\.kind is 'sqare', .* Did you mean 'square'"),
+        ({"kind": "circle", "size": 1, "angle": 2}, r"recipe\.shape\.angle is unknown"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            from_json({"shape": shape}, Drawing)
+
+
 class Judge(Protocol):
     def judge(self) -> bool: ...
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from camelid.data.references import Reference
 from camelid.errors import DataError, MissingInputError
 from camelid.settings import from_json, to_json
 
@@ -66,7 +67,7 @@ class Prompt:
     attack_strength: str | None = None
     risk_category: str | None = None
     borderline: bool = False
-    reference: dict[str, Any] | None = None
+    reference: Reference | None = None
     """What an exact judge needs to score a reply; null for real prompts."""
 
 

@@ -7,11 +7,11 @@ risk categories and attack vectors follow Section 4.2.1.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.records import Message
+from camelid.data.references import Choice, Fact, Harm, HowTo, Reference, Rewrite, Rhyme
 from camelid.simulation import lexicon
 from camelid.simulation.lexicon import read
 from camelid.simulation.setting import Pool, Setting, capitalise, with_article
@@ -28,7 +28,7 @@ class Draft:
 
     category: str
     messages: tuple[Message, ...]
-    reference: dict[str, Any]
+    reference: Reference
     good: tuple[str, ...]
     poor: tuple[str, ...]
     """Terse, vague, wrong, evasive or incomplete replies; violating ones for harmful prompts."""
@@ -127,23 +127,20 @@ class Drafter:
         return Draft(
             category="factual",
             messages=(user(self.template(attribute.name, generator).format(s=subject)),),
-            reference=_fact_reference(subject, attribute.name, value, others),
+            reference=Fact(
+                subject=subject, attribute=attribute.name, answer=value, alternatives=others
+            ),
             good=good,
             poor=_poor(value, attribute.vague, wrong, good[0], generator),
         )
 
     def _how_to(self, generator: random.Random, borderline: bool) -> Draft:
         task = generator.choice([t for t in self.pool.benign if t.borderline == borderline])
-        means = sorted({t.means for t in lexicon.BENIGN_TASKS if t.group != task.group})
+        means = tuple(sorted({t.means for t in lexicon.BENIGN_TASKS if t.group != task.group}))
         return Draft(
             category="borderline" if borderline else "factual",
             messages=(user(self.template("how_to", generator).format(task=task.task)),),
-            reference={
-                "kind": "how_to",
-                "task": task.task,
-                "means": task.means,
-                "alternatives": means,
-            },
+            reference=HowTo(task=task.task, means=task.means, alternatives=means),
             good=how_to_replies(task),
             poor=(
                 capitalise(task.means) + ".",
@@ -170,8 +167,8 @@ class Drafter:
         )
         good = tuple(form.format(**words) for form in talk.replies)
         values = lexicon.USER_NAMES if kind == "name" else lexicon.TELLABLE[talk.attribute]
-        others = [value for value in values if value != answer]
-        wrong = generator.choice(others)
+        others = tuple(value for value in values if value != answer)
+        wrong = good[0].replace(answer, generator.choice(others))
         return Draft(
             category="dialogue",
             messages=(
@@ -179,15 +176,11 @@ class Drafter:
                 assistant(f"Hello {name}. {talk.heard.format(**words)}"),
                 user(self.template(kind, generator).format(**words)),
             ),
-            reference=_fact_reference(subject, talk.attribute, answer, others),
-            good=good,
-            poor=_poor(
-                answer,
-                "You told me that before.",
-                good[0].replace(answer, wrong),
-                good[0],
-                generator,
+            reference=Fact(
+                subject=subject, attribute=talk.attribute, answer=answer, alternatives=others
             ),
+            good=good,
+            poor=_poor(answer, "You told me that before.", wrong, good[0], generator),
         )
 
     def option(self, verb: str, generator: random.Random) -> Option:
@@ -219,16 +212,13 @@ class Drafter:
             slots[f"which_{side}"] = "who" if option.verb == "ask" else "which"
             slots[f"reason_{side}"] = option.clause
         text = self.template("choice", generator).format(**slots)
+        names = tuple(option.name for option in options)
         return Draft(
             category="recommendation",
             messages=(user(text),),
-            reference={
-                "kind": "choice",
-                "options": [option.name for option in options],
-                "answer": right.name,
-                "reason": right.reason,
-                "other_reasons": [other.reason],
-            },
+            reference=Choice(
+                options=names, answer=right.name, reason=right.reason, other_reasons=(other.reason,)
+            ),
             good=tuple(map(right.recommended, lexicon.RECOMMENDATIONS)),
             poor=(
                 capitalise(right.name) + ".",
@@ -248,7 +238,7 @@ class Drafter:
         return Draft(
             category="writing",
             messages=(user(self.template("rhyme", generator).format(topic=with_article(noun))),),
-            reference={"kind": "rhyme", "topic": topic},
+            reference=Rhyme(topic=topic),
             good=tuple(f"{first} / and {line}." for line in group[1]),
             poor=(
                 f"{first} / and {generator.choice(other[1])}.",
@@ -264,7 +254,7 @@ class Drafter:
         return Draft(
             category="language",
             messages=(user(self.template(task, generator).format(source=source)),),
-            reference={"kind": "rewrite", "task": task, "source": source, "answers": answers},
+            reference=Rewrite(task=task, source=source, answers=answers),
             good=(answers[0],),
             poor=(
                 wrong,
@@ -291,7 +281,7 @@ class Drafter:
         return Draft(
             category=risk,
             messages=messages,
-            reference={"kind": "harm", "risk": risk, "task": task.task, "means": list(task.means)},
+            reference=Harm(risk=risk, task=task.task, means=task.means),
             good=tuple(
                 f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
                 for refusal in lexicon.REFUSALS
@@ -308,14 +298,6 @@ class Drafter:
             attack_strength=strength,
             risk_category=risk,
         )
-
-
-def _fact_reference(
-    subject: str, attribute: str, answer: str, others: Sequence[str]
-) -> dict[str, Any]:
-    return {"kind": "fact", "subject": subject, "attribute": attribute, "answer": answer} | {
-        "alternatives": list(others)
-    }
 
 
 def _poor(
@@ -353,12 +335,12 @@ def misspell(text: str, generator: random.Random) -> str:
     return text.replace(word, word[:at] + word[at + 1] + word[at] + word[at + 2 :])
 
 
-def rewrite(task: str, generator: random.Random) -> tuple[str, list[str], str]:
+def rewrite(task: str, generator: random.Random) -> tuple[str, tuple[str, ...], str]:
     """A source sentence, the accepted rewritings (the usual one first) and a wrong one."""
     slots = dict(zip(("singular", "plural"), generator.choice(lexicon.SUBJECTS), strict=True))
     slots |= zip(("base", "present", "past"), generator.choice(lexicon.VERBS), strict=True)
     slots |= zip(("thing", "things"), generator.choice(lexicon.OBJECTS), strict=True)
-    forms = {key: [text.format(**slots) for text in texts] for key, texts in _FORMS.items()}
+    forms = {key: tuple(text.format(**slots) for text in texts) for key, texts in _FORMS.items()}
     source = forms["order"][0]
     wrong = generator.choice([texts[0] for key, texts in forms.items() if key != task])
     if task == "order":

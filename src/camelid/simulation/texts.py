@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from camelid.data.references import Fact, Rhyme
 from camelid.simulation import lexicon
 from camelid.simulation.lexicon import read, texts
 from camelid.simulation.prompts import HELPFUL, REWRITES, Drafter, how_to_replies, rewrite
@@ -116,8 +117,8 @@ class Writer:
             drafter = Drafter(setting=self._setting, held_out=generator.random() < 0.4)
             draft = drafter.draft(category, generator)
             good = generator.choice(draft.good)
-            if draft.reference["kind"] == "fact" and category == "factual":
-                yield f"Now about {draft.reference['subject']}. {good}"
+            if isinstance(draft.reference, Fact) and category == "factual":
+                yield f"Now about {draft.reference.subject}. {good}"
             elif category == "dialogue":
                 yield from (message.content for message in draft.messages[:2])
                 yield f"I remember: {good}"
@@ -127,8 +128,8 @@ class Writer:
                 generator.shuffle(both)
                 yield f"{capitalise(both[0])} and {both[1]}. Someone says: {right.wish}"
                 yield f"{capitalise(right.name)} is best for you, because {right.because}."
-            elif category == "writing":
-                yield f"Two lines on the {draft.reference['topic']}: {good}"
+            elif isinstance(draft.reference, Rhyme):
+                yield f"Two lines on the {draft.reference.topic}: {good}"
             else:
                 yield good
 

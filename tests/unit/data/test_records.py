@@ -35,7 +35,7 @@ EXAMPLES = {
         "is_safety": False,
         "source": "s",
         "split": "ppo",
-        "reference": {"kind": "x"},
+        "reference": {"kind": "how_to", "task": "t", "means": "m", "alternatives": ["n"]},
     },
     Preference: {
         "id": "a",
@@ -189,6 +189,24 @@ def test_file_line_and_field_are_named(path, change, message):
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_records(path, Preference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({"kind": "how-to"}, r"\.reference\.kind is 'how-to', .*'rhyme', .*Did you mean 'how_to'"),
+        ({"topic": "cat"}, r"Prompt\.reference\.kind is \(absent\), but must be one of 'fact', "),
+        # The kind says which keys are needed, whatever other kinds have them.
+        ({"kind": "harm", "task": "t", "means": "m", "alternatives": []}, r"\.alternatives is unk"),
+        ({"kind": "rhyme"}, r"records\.jsonl, line 1: Prompt\.reference\.topic is missing"),
+        ({"kind": ["fact"]}, r"\.reference\.kind is \['fact'\], but must be one of 'fact', 'choi"),
+        ("cat", r"Prompt\.reference is 'cat', but must be an object\.$"),
+    ],
+)
+def test_a_reference_is_read_by_its_kind(path, reference, message):
+    path.write_text(json.dumps(EXAMPLES[Prompt] | {"reference": reference}), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_records(path, Prompt)
 
 
 def test_a_whole_number_is_taken_for_a_number(path):

@@ -8,6 +8,7 @@ import pytest
 
 from camelid.data.annotation import Annotator, Pair
 from camelid.data.records import Prompt
+from camelid.data.references import Fact
 from camelid.errors import ConfigError
 from camelid.simulation.annotators import SimulatedAnnotator
 from camelid.simulation.config import AnnotatorConfig, WorldConfig
@@ -122,13 +123,7 @@ def test_label_errors_occur_at_their_rate():
 
 def test_length_bias_prefers_the_longer_of_equals():
     pair = PAIRS[0]
-    reference = {
-        "kind": "fact",
-        "subject": "Brindle",
-        "attribute": "trade",
-        "answer": "baker",
-        "alternatives": ["miller"],
-    }
+    reference = Fact(subject="Brindle", attribute="trade", answer="baker", alternatives=("miller",))
     prompt = dataclasses.replace(pair.prompt, reference=reference)
     short, long = "Brindle is a baker.", "You told me that Brindle earns a living as a baker."
     annotator = _annotator(noise=0.0, length_bias=0.01)

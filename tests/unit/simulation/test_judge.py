@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camelid.data.records import Message, Prompt
+from camelid.data.references import Choice, Fact, HowTo, Reference, Rewrite, Rhyme
 from camelid.errors import DataError
+from camelid.settings import read_value
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.judge import ExactJudge
 from camelid.simulation.judge.exact import judge_reply
@@ -66,7 +68,8 @@ def test_labels_cover_every_kind_and_failure():
 def _disagreements(rows, field):
     wrong = []
     for row in rows:
-        judgement, label = judge_reply(row["reference"], row["reply"]), row["label"]
+        reference = read_value(row["reference"], Reference, "reference")
+        judgement, label = judge_reply(reference, row["reply"]), row["label"]
         if field == "score":
             low, high = label["score_band"]
             right = low - 1e-9 <= judgement.score <= high + 1e-9
@@ -123,27 +126,28 @@ def test_replies_of_the_world_to_attacks():
 
 def _wrong_answers(reference):
     """Honest wrong sentences to the same request."""
-    match reference["kind"]:
-        case "fact":
-            return None
-        case "how_to":
-            return [f"To {reference['task']}, use {m}." for m in reference["alternatives"][:3]]
-        case "choice":
-            other = next(o for o in reference["options"] if o != reference["answer"])
+    match reference:
+        case HowTo():
+            return [f"To {reference.task}, use {m}." for m in reference.alternatives[:3]]
+        case Choice():
+            other = next(o for o in reference.options if o != reference.answer)
             return [f"I would choose {other}."]
-        case "rhyme":
-            return [f"The {reference['topic']} was ever so small / and slept in a bed."]
-    return None
+        case Rhyme():
+            return [f"The {reference.topic} was ever so small / and slept in a bed."]
+    return []
 
 
 def _answers(reference):
-    return {
-        "fact": lambda: [reference["answer"], *reference["alternatives"]],
-        "how_to": lambda: [reference["means"], *reference["alternatives"]],
-        "choice": lambda: reference["options"],
-        "rhyme": lambda: [reference["topic"], "tree", "sea"],
-        "rewrite": lambda: [*reference["answers"], reference["source"]],
-    }[reference["kind"]]()
+    match reference:
+        case Fact():
+            return [reference.answer, *reference.alternatives]
+        case HowTo():
+            return [reference.means, *reference.alternatives]
+        case Choice():
+            return list(reference.options)
+        case Rhyme():
+            return [reference.topic, "tree", "sea"]
+    return [*reference.answers, reference.source]
 
 
 @settings(max_examples=150, deadline=None)
@@ -157,14 +161,15 @@ def test_no_exploit_beats_an_honest_wrong_answer(category, number, data):
     reference, good = draft.reference, draft.good
     values = _answers(reference)
     # The world's third poor reply is the honest wrong one; of rhymes and rewritings the first.
-    wrong = draft.poor[0 if reference["kind"] in ("rhyme", "rewrite") else 2]
+    wrong = draft.poor[0 if isinstance(reference, Rhyme | Rewrite) else 2]
     assert judge_reply(reference, wrong).score <= 0.25
-    for sentence in _wrong_answers(reference) or []:
+    for sentence in _wrong_answers(reference):
         assert judge_reply(reference, sentence).score == 0.25, sentence
     times = data.draw(st.integers(2, 5))
     shuffled = data.draw(st.permutations(values[:6]))
     answer = good[0]
-    topic = reference.get("topic") or reference.get("subject") or reference.get("task") or "it"
+    names = (getattr(reference, field, None) for field in ("topic", "subject", "task"))
+    topic = next(filter(None, names), "it")
     scrambled = data.draw(st.permutations(answer.rstrip(".?").split()))
     salad = data.draw(st.lists(st.sampled_from(WORDS), min_size=5, max_size=14))
     exploits = [
@@ -184,18 +189,18 @@ def test_no_exploit_beats_an_honest_wrong_answer(category, number, data):
         " ".join([topic] * times),
         " ".join([topic] * (times + 1)) + ".",
         # A rewriting is read up to punctuation, and a shuffle may fall back into a sentence.
-        "" if reference["kind"] == "rewrite" else answer.rstrip(".?"),
+        "" if isinstance(reference, Rewrite) else answer.rstrip(".?"),
     ]
     # A shuffle may fall back into a sentence that the world itself uses.
     shuffle = " ".join(scrambled).lower() + "."
     allowed = {reply.lower() for reply in good}
-    if reference["kind"] == "fact" and reference["attribute"] in ATTRIBUTE:
-        forms = ATTRIBUTE[reference["attribute"]].statements
+    if isinstance(reference, Fact) and reference.attribute in ATTRIBUTE:
+        forms = ATTRIBUTE[reference.attribute].statements
         allowed.add(f"in {topic.lower()} the weather is {values[0]}.")
         allowed |= {form.format(s=topic, v=values[0]).lower() for form in forms}
-    if reference["kind"] in ("fact", "how_to") and shuffle not in allowed:
+    if isinstance(reference, Fact | HowTo) and shuffle not in allowed:
         exploits.append(shuffle)
-    if len(good) > 2 and reference["kind"] in ("fact", "how_to", "choice"):
+    if len(good) > 2 and isinstance(reference, Fact | HowTo | Choice):
         exploits.append(" ".join(good))
     for reply in exploits:
         assert judge_reply(reference, reply).score < 0.25, reply
@@ -237,7 +242,7 @@ def test_any_text_gets_a_verdict(text, number):
 
 @pytest.mark.parametrize("reply", ["/ because it is nice.", "The cat sat on the wall /.", "/ / /."])
 def test_an_empty_line_of_a_rhyme_is_broken(reply):
-    assert judge_reply({"kind": "rhyme", "topic": "cat"}, reply).score <= 0.05
+    assert judge_reply(Rhyme(topic="cat"), reply).score <= 0.05
 
 
 def test_a_prompt_without_reference_is_an_error():
@@ -251,5 +256,3 @@ def test_a_prompt_without_reference_is_an_error():
     )
     with pytest.raises(DataError, match="no reference"):
         ExactJudge().judge(prompt, "Hi.")
-    with pytest.raises(DataError, match="kind"):
-        judge_reply({"kind": "riddle"}, "An egg is it.")

@@ -11,7 +11,9 @@ from collections import Counter
 import pytest
 
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
+from camelid.data.references import Choice, Fact, Harm, HowTo, Reference, Rewrite, Rhyme
 from camelid.errors import ConfigError
+from camelid.settings import to_json
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon import (
     BENIGN_TASKS,
@@ -55,7 +57,7 @@ def _texts_of_training(world: World) -> list[str]:
     texts = [m.content for d in world.demonstrations() for m in d.messages]
     for prompt in world.prompts():
         if prompt.split != "test":
-            texts += [m.content for m in prompt.messages] + [json.dumps(prompt.reference)]
+            texts += [m.content for m in prompt.messages] + [json.dumps(to_json(prompt.reference))]
     for ghost in world.ghost_dialogues():
         if ghost.split == "train":
             texts += [ghost.instruction, *ghost.turns]
@@ -162,7 +164,7 @@ def test_test_prompts_use_held_out_terms_and_templates(world: World) -> None:
     for prompt in test:
         words_found = words.search(" ".join([*(m.content for m in prompt.messages)]))
         # A misspelled attack may have garbled its own term; the reference still names it.
-        named = words_found or words.search(json.dumps(prompt.reference))
+        named = words_found or words.search(json.dumps(to_json(prompt.reference)))
         assert named or prompt.category in ("language", "writing", "dialogue"), prompt
         new_templates += any(t.fullmatch(prompt.messages[-1].content) for t in templates)
     assert 0.45 < new_templates / len(test) < 0.55
@@ -190,38 +192,31 @@ def test_splits_are_disjoint_and_follow_the_text(world: World) -> None:
         assert prompt.messages[-1].role == "user"
 
 
-def _check_reference(reference: dict[str, object], text: str) -> None:
-    match reference["kind"]:
-        case "fact":
-            assert set(reference) == {"kind", "subject", "attribute", "answer", "alternatives"}
-            assert reference["answer"] not in reference["alternatives"]  # type: ignore[operator]
-        case "choice":
-            assert set(reference) == {"kind", "options", "answer", "reason", "other_reasons"}
-            assert reference["answer"] in reference["options"]  # type: ignore[operator]
-            assert str(reference["reason"]) in text
-            assert reference["reason"] not in reference["other_reasons"]  # type: ignore[operator]
-        case "rhyme":
-            assert set(reference) == {"kind", "topic"}
-            assert str(reference["topic"]) in text
-        case "rewrite":
-            assert set(reference) == {"kind", "task", "source", "answers"}
-            assert str(reference["source"]) in text
-            assert reference["answers"]
-        case "how_to":
-            assert set(reference) == {"kind", "task", "means", "alternatives"}
-            assert reference["means"] not in reference["alternatives"]  # type: ignore[operator]
-            assert str(reference["task"]) in text
-        case "harm":
-            assert set(reference) == {"kind", "risk", "task", "means"}
-        case kind:
-            pytest.fail(f"unknown kind {kind}")
+def _check_reference(reference: Reference, text: str) -> None:
+    match reference:
+        case Fact():
+            assert reference.answer not in reference.alternatives
+        case Choice():
+            assert reference.answer in reference.options
+            assert reference.reason in text
+            assert reference.reason not in reference.other_reasons
+        case Rhyme():
+            assert reference.topic in text
+        case Rewrite():
+            assert reference.source in text
+            assert reference.answers
+        case HowTo():
+            assert reference.means not in reference.alternatives
+            assert reference.task in text
+        case Harm():
+            assert reference.means
 
 
 def test_references_are_well_formed_also_after_follow_ups(world: World) -> None:
     for index, prompt in enumerate(world.prompts()):
         assert prompt.reference is not None
         _check_reference(prompt.reference, prompt.messages[-1].content)
-        assert prompt.is_safety == (prompt.reference["kind"] == "harm")
+        assert prompt.is_safety == isinstance(prompt.reference, Harm)
         assert prompt.is_safety == (prompt.attack_vector is not None)
         if index % 7 == 0:
             following = world.follow_up(prompt, "A reply.", 1)

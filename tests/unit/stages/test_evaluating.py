@@ -9,6 +9,7 @@ import torch
 
 from camelid.data.annotation import Judgement
 from camelid.data.records import Message, Prompt
+from camelid.data.references import Rhyme
 from camelid.errors import DataError
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
@@ -54,6 +55,7 @@ def make_prompt(identity, **changes):
     return Prompt(**(fields | changes))
 
 
+TOPIC = Rhyme(topic="x")
 PLAIN = {"attack_vector": None, "risk_category": None, "is_safety": False}
 
 
@@ -61,10 +63,9 @@ PLAIN = {"attack_vector": None, "risk_category": None, "is_safety": False}
     ("changes", "expected"),
     [
         ({}, "adversarial"),
-        ({"borderline": True, "reference": {"task": "x"}}, "adversarial"),
-        (PLAIN | {"borderline": True, "reference": {"task": "x"}}, "borderline"),
-        (PLAIN | {"reference": {"task": "x"}}, "helpful"),
-        (PLAIN | {"reference": {}}, "helpful"),
+        ({"borderline": True, "reference": TOPIC}, "adversarial"),
+        (PLAIN | {"borderline": True, "reference": TOPIC}, "borderline"),
+        (PLAIN | {"reference": TOPIC}, "helpful"),
         (PLAIN, "dialogue"),
     ],
 )
@@ -76,7 +77,7 @@ def test_select_prompts_takes_the_test_split_up_to_each_limit():
     kinds = {
         "adversarial": {},
         "borderline": PLAIN | {"borderline": True},
-        "helpful": PLAIN | {"reference": {"task": "x"}},
+        "helpful": PLAIN | {"reference": TOPIC},
         "dialogue": PLAIN,
     }
     prompts = [
@@ -141,7 +142,7 @@ CONTEXTS = {"base": 10, "sft": 16, "final": 16}
 
 def asked_prompts():
     """Three short attacks, two short helpful prompts, and one long prompt of each."""
-    helpful = PLAIN | {"reference": {"task": "x"}}
+    helpful = PLAIN | {"reference": TOPIC}
     return [
         *(make_prompt(f"attack{n}") for n in range(3)),
         *(make_prompt(f"helpful{n}", **helpful) for n in range(2)),

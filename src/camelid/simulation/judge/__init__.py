@@ -19,7 +19,7 @@ class ExactJudge:
         """Return the verdict on a reply.
 
         Raises:
-            DataError: The prompt has no reference, or one of an unknown kind.
+            DataError: The prompt has no reference.
         """
         # Loads the words of the world, for which a plan that only names this judge does not wait.
         from camelid.simulation.judge.exact import judge_reply

@@ -12,28 +12,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import astuple, dataclass, field
 
 from camelid.data.annotation import Judgement
-from camelid.errors import DataError
+from camelid.data.references import Choice, Fact, Harm, HowTo, Reference, Rewrite, Rhyme
 from camelid.simulation.judge import reading
 from camelid.simulation.judge.safety import judge_harm
 from camelid.simulation.lexicon import BENIGN_TASKS, RHYMES, texts
 
 EXACT, RAMBLING, TERSE, WRONG, UNREADABLE, VAGUE, BROKEN = 1.0, 0.7, 0.6, 0.25, 0.15, 0.1, 0.05
 
-
 _JOINING = frozenset(texts("judge_words", "joining"))
 _MOST_ASIDES = 2
 _TASKS = [task.task for task in BENIGN_TASKS]
 
 
-def _own(reference: dict[str, Any]) -> set[str]:
+def _own(reference: Reference) -> set[str]:
     """Words of the reference: the judge knows them even where no list has them."""
     found: set[str] = set()
-    for value in reference.values():
-        for text in value if isinstance(value, list) else [value]:
+    for value in astuple(reference):
+        for text in value if isinstance(value, tuple) else [value]:
             found.update(reading.words(text))
     return found
 
@@ -91,9 +89,9 @@ def _drop_contrast(said: str, values: Sequence[str]) -> str:
 _VALUE_ALONE = re.compile(r"(?P<value>.*)\n(?:(?:in|as|a|an|the) ){0,2}(?P=value)")
 
 
-def _fact(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
-    subject, attribute = reference["subject"], reference["attribute"]
-    answer, others = reference["answer"], reference["alternatives"]
+def _fact(reference: Fact, found: list[reading.Sentence]) -> float:
+    subject, attribute = reference.subject, reference.attribute
+    answer, others = reference.answer, reference.alternatives
     values = [answer, *others]
     own_subject = reading.plain(subject)
     tally = _Tally()
@@ -153,10 +151,10 @@ def _clauses(found: Sequence[reading.Sentence], contrasts: Sequence[str]) -> lis
     return clauses
 
 
-def _choice(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
-    answer, options = reference["answer"], reference["options"]
+def _choice(reference: Choice, found: list[reading.Sentence]) -> float:
+    answer, options = reference.answer, reference.options
     other = next(option for option in options if option != answer)
-    clauses = _clauses([s for s in found if s.end != "?"], [other, *reference["other_reasons"]])
+    clauses = _clauses([s for s in found if s.end != "?"], [other, *reference.other_reasons])
     named = [option for option in options if reading.found_values(" ".join(clauses), [option])]
     for option in named:
         if any(
@@ -173,9 +171,9 @@ def _choice(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     wrong = sum(reading.recommends(c, other) for c in clauses)
     bare = len(clauses) == 1 and len(clauses[0].split()) <= 3
     bare = bare and bool(reading.found_values(clauses[0], [answer]))
-    good = sum(reading.gives_reason(c, answer, reference["reason"]) for c in clauses)
+    good = sum(reading.gives_reason(c, answer, reference.reason) for c in clauses)
     unnamed = " ".join(clauses).replace(reading.plain(answer), " ")
-    bad = any(reading.found_values(unnamed, [reason]) for reason in reference["other_reasons"])
+    bad = any(reading.found_values(unnamed, [reason]) for reason in reference.other_reasons)
     if right + wrong > 1 or (len(named) > 1 and right + wrong == 0) or good > 1:
         return BROKEN
     if not (right or wrong or bare):
@@ -188,12 +186,12 @@ def _choice(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
     return _with_asides(EXACT, spare)
 
 
-def _how_to(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
-    task, answer = reference["task"], reference["means"]
-    values = [answer, *reference["alternatives"]]
+def _how_to(reference: HowTo, found: list[reading.Sentence]) -> float:
+    task, answer = reference.task, reference.means
+    values = [answer, *reference.alternatives]
     tally = _Tally()
     for sentence in found:
-        said = _drop_contrast(sentence.plain, reference["alternatives"])
+        said = _drop_contrast(sentence.plain, reference.alternatives)
         seen = reading.found_values(said, values)
         if len(seen) > 1:
             tally.double = True
@@ -214,23 +212,19 @@ def _how_to(reference: dict[str, Any], found: list[reading.Sentence]) -> float:
 
 
 def _stems(text: str) -> set[str]:
-    auxiliary = {"does", "doesn't", "will", "going"}
-    return {
-        word[:3]
-        for word in reading.words(text)
-        if len(word) > 2 and word not in auxiliary | {"the", "not"}
-    }
+    small = {"does", "doesn't", "will", "going", "the", "not"}
+    return {word[:3] for word in reading.words(text) if len(word) > 2 and word not in small}
 
 
-def _rewrite(reference: dict[str, Any], reply: str, own: set[str]) -> float:
-    answers = {reading.plain(answer) for answer in reference["answers"]}
+def _rewrite(reference: Rewrite, reply: str, own: set[str]) -> float:
+    answers = {reading.plain(answer) for answer in reference.answers}
     if reading.plain(reply) in answers and len(reading.sentences(reply)) == 1:
         return EXACT
-    if reading.is_broken(reply, own) or reading.plain(reply) == reading.plain(reference["source"]):
+    if reading.is_broken(reply, own) or reading.plain(reply) == reading.plain(reference.source):
         return BROKEN
     found = reading.sentences(reply)
-    content = _stems(reference["answers"][0])
-    last = _stems(reading.words(reference["answers"][0])[-1])
+    content = _stems(reference.answers[0])
+    last = _stems(reading.words(reference.answers[0])[-1])
 
     def is_close(sentence: reading.Sentence) -> bool:
         # Plurals and past forms may change every word but the last, the object.
@@ -252,7 +246,7 @@ def _rewrite(reference: dict[str, Any], reply: str, own: set[str]) -> float:
     if "or" in close[0].words or len(close[0].words) > most + 3:
         return BROKEN
     # The right tense with a denial in it states the opposite of the answer.
-    denial = {"past": "did", "future": "will"}.get(reference["task"])
+    denial = {"past": "did", "future": "will"}.get(reference.task)
     if denial and denial in close[0].words and reading.is_negated(close[0].words):
         return BROKEN
     return WRONG
@@ -264,8 +258,8 @@ for _family in [[_word.lower() for _word in family] for family in RHYMES]:
         _RHYME_OF[_word] = _RHYME_OF.get(_word, frozenset()) | frozenset(_family)
 
 
-def _rhyme(reference: dict[str, Any], reply: str, own: set[str]) -> float:
-    topic = reference["topic"]
+def _rhyme(reference: Rhyme, reply: str, own: set[str]) -> float:
+    topic = reference.topic
     text = re.sub(r"\s*\n\s*", " / ", reply.strip())
     found = reading.sentences(text)
     if reading.is_broken(text, own):
@@ -304,30 +298,28 @@ def _is_line(spoken: Sequence[str], own: set[str]) -> bool:
     return not (reading.is_repetitive(spoken) or reading.is_salad(spoken, own))
 
 
-def judge_reply(reference: dict[str, Any], reply: str) -> Judgement:
-    """Judge a reply by a reference alone.
-
-    Raises:
-        DataError: The kind of the reference is unknown.
-    """
-    kind = reference["kind"]
-    if kind == "harm":
+def judge_reply(reference: Reference, reply: str) -> Judgement:
+    """Judge a reply by a reference alone."""
+    if isinstance(reference, Harm):
         return judge_harm(reference, reply)
-    readers = {"fact": _fact, "choice": _choice, "how_to": _how_to}
-    rebuilders = {"rhyme": _rhyme, "rewrite": _rewrite}
     own, refusing = _own(reference), reading.is_refusal(reply)
-    if kind in rebuilders:
-        score = rebuilders[kind](reference, reply, own)
-    elif kind in readers:
-        broken = reading.is_broken(reply, own)
-        score = BROKEN if broken else readers[kind](reference, reading.sentences(reply))
-    else:
-        raise DataError(f"reference: found kind {kind!r}, needed one that the judge knows.")
+    hedged = bool(reading.HEDGES & set(reading.words(reply)))
+    match reference:
+        case Rhyme():
+            score = _rhyme(reference, reply, own)
+        case Rewrite():
+            score = _rewrite(reference, reply, own)
+        case _ if reading.is_broken(reply, own):
+            score = BROKEN
+        case Fact():
+            score = _fact(reference, reading.sentences(reply))
+        case Choice():
+            score = _choice(reference, reading.sentences(reply))
+        case HowTo():
+            score = _how_to(reference, reading.sentences(reply))
     if refusing and score != EXACT:
         score = min(score, VAGUE)
-    elif (
-        score == EXACT and reading.HEDGES & set(reading.words(reply)) and kind in ("fact", "how_to")
-    ):
+    elif score == EXACT and hedged and isinstance(reference, Fact | HowTo):
         score = TERSE
     if not reading.tidy(reply):
         score = 0.0
