@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -288,6 +290,24 @@ def test_an_interruption_that_native_code_made_an_error_is_a_stop(capsys, monkey
     said = capsys.readouterr().err
     assert "goes on from here" in said
     assert "Traceback" not in said
+
+
+def test_an_interruption_while_a_text_is_executed_exits_alike(tmp_path):
+    """Dataclasses execute texts on import; Python would end by the signal itself afterwards."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from camelid import cli\n"
+        "from camelid.cli import list as command\n"
+        "text = 'import signal; signal.raise_signal(signal.SIGINT)'\n"
+        "command.call = lambda *_: exec(text)\n"
+        "sys.exit(cli.main(['list']))\n"
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    signal.signal(signal.SIGINT, before)
+    assert "goes on from here" in done.stderr
+    assert done.returncode == 130
 
 
 def test_list_and_show(world, capsys):

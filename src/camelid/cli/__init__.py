@@ -31,6 +31,10 @@ REFUSED = {
 """What the system says of a path that the user named; other errors are ours."""
 
 
+class _StoppedError(KeyboardInterrupt):
+    """Ctrl-C; after a bare one in an `exec`, as dataclasses use it, Python ends by the signal."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def stop(number: int, _: object) -> None:
         signals.append(number)
-        raise KeyboardInterrupt
+        raise _StoppedError
 
     # A stop signal ends a run as Ctrl-C does: checkpoints stay, nothing half-written is left.
     signal.signal(signal.SIGTERM, stop)
@@ -82,9 +86,6 @@ def _call(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         if error.filename is None or error.errno not in REFUSED:
             raise
-        print(
-            f"camelid: {error.filename}: {error.strerror}. Name another path.",
-            file=sys.stderr,
-        )
+        print(f"camelid: {error.filename}: {error.strerror}. Name another path.", file=sys.stderr)
         return 2
     return 0
