@@ -61,8 +61,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_bests_of_all_earlier_rounds_come_along",
         ),
         "only the newest round's pairs train the reward models": (
-            "tuple(found.preferences for found in collected)",
-            "tuple(found.preferences for found in collected[-1:])",
+            "*(found.preferences for found in collected),",
+            "*(found.preferences for found in collected[-1:]),",
             "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
         ),
         "only the newest round's pairs test the reward models": (
@@ -360,16 +360,6 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "model = load_reward_model(models[0].path,",
             "test_each_score_is_of_its_reply_by_its_model",
         ),
-        "reward models swapped where they are loaded": (
-            "load_reward_model(models.safety.path, runtime)",
-            "load_reward_model(models.helpfulness.path, runtime)",
-            "test_rewards_are_loaded_by_name_with_their_threshold",
-        ),
-        "tuned threshold of the gate ignored": (
-            "models.gate.read().threshold",
-            "0.15",
-            "test_rewards_are_loaded_by_name_with_their_threshold",
-        ),
         "reward model does not start from the chat model": (
             "RewardModel.from_chat_model(self.chat_model, seed)",
             "RewardModel(self.chat_model.config)",
@@ -515,15 +505,27 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_an_interrupted_round_is_not_sampled_again",
         ),
     },
+    ("methods/rewards.py", "stages/test_reward_modeling.py"): {
+        "reward models swapped where they are loaded": (
+            "load_reward_model(models.safety.path, runtime)",
+            "load_reward_model(models.helpfulness.path, runtime)",
+            "test_rewards_are_loaded_by_name_with_their_threshold",
+        ),
+        "tuned threshold of the gate ignored": (
+            "models.gate.read().threshold",
+            "0.15",
+            "test_rewards_are_loaded_by_name_with_their_threshold",
+        ),
+    },
     ("methods/rejection_sampling.py", "methods/test_rejection_sampling.py"): {
         "worst answer kept": (
-            "best = max(finished, key=lambda sample: sample.reward)",
-            "best = min(finished, key=lambda sample: sample.reward)",
+            "best = max(finished, key=partial(value, prompt))",
+            "best = min(finished, key=partial(value, prompt))",
             "test_the_best_by_reward_becomes_a_dialogue_that_trains_its_answer",
         ),
         "best by helpfulness alone": (
-            "key=lambda sample: sample.reward",
-            "key=lambda sample: sample.helpfulness",
+            "best = max(finished, key=partial(value, prompt))",
+            "best = max(finished, key=lambda sample: sample.helpfulness)",
             "test_the_best_by_reward_becomes_a_dialogue_that_trains_its_answer",
         ),
         "cut answers win": (
@@ -621,22 +623,32 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("stages/ppo/stage.py", "stages/test_ppo.py"): {
         "worst weights kept": (
-            'if reward > float(state.get("best_reward", -math.inf)):',
-            'if reward < float(state.get("best_reward", -math.inf)):',
+            'return reward > float(state["best_reward"]) and',
+            'return reward < float(state["best_reward"]) and',
             "test_the_weights_with_the_best_validation_reward_are_kept",
         ),
         "last weights kept": (
-            'if reward > float(state.get("best_reward", -math.inf)):',
-            "if True:",
+            'return reward > float(state["best_reward"]) and',
+            "return",
             (
                 "test_the_weights_with_the_best_validation_reward_are_kept "
                 "test_a_policy_that_only_gets_worse_is_not_kept"
             ),
         ),
         "best reward not remembered": (
-            'state |= {"best_reward": reward, "best_iteration": iteration}',
+            'state |= {"best_reward": row.validation_reward, "best_iteration": iteration}',
             'state |= {"best_iteration": iteration}',
             "test_the_weights_with_the_best_validation_reward_are_kept",
+        ),
+        "weights kept although the guard fell": (
+            ' and guard >= float(state["least_guard"])',
+            "",
+            "test_weights_whose_guard_fell_are_not_kept",
+        ),
+        "weights kept beyond the budget of divergence": (
+            "if kept_kl is not None and kl > kept_kl:",
+            "if kept_kl is not None and kl < 0:",
+            "test_weights_beyond_the_budget_of_divergence_are_not_kept",
         ),
         "start of the policy cannot be kept": (
             "        save_model(model.policy, best.path)\n        state |=",
@@ -714,8 +726,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_every_iteration_draws_other_numbers_and_every_validation_the_same",
         ),
         "guard and reward of the validation swapped": (
-            "return sum(rated.combined) / len(replies), sum(rated.watched) / len(replies)",
-            "return sum(rated.watched) / len(replies), sum(rated.combined) / len(replies)",
+            "validation_reward=sum(rated.combined) / len(replies),",
+            "validation_reward=sum(rated.watched) / len(replies),",
             "test_validation_says_the_means_of_reward_and_guard",
         ),
         "rare validations": (
@@ -841,8 +853,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_b6_rollout_equals_a_loop_over_rows_and_actions",
         ),
         "mini-batches skip rows": (
-            "for start in range(0, count, minibatch_rows):",
-            "for start in range(0, count - minibatch_rows + 1, minibatch_rows):",
+            "for start in range(0, len(order), minibatch_rows):",
+            "for start in range(0, len(order) - minibatch_rows + 1, minibatch_rows):",
             "test_mini_batches_keep_each_action_with_its_numbers",
         ),
         "advantages of other rows": (
@@ -1013,8 +1025,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_replies_that_name_a_held_out_term_are_not_trained_on",
         ),
         "replies without the instruction kept": (
-            "elif config.require_expected and not mentions(",
-            "elif config.require_expected and not messages and not mentions(",
+            "elif config.require_expected and not holds(",
+            "elif config.require_expected and not messages and not holds(",
             "test_ghost_dialogues_are_dropped_by_reason",
         ),
     },
@@ -1045,8 +1057,11 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_about_half_of_the_instructions_are_shortened_by_the_id_alone",
         ),
         "sampled with the instruction in the first turn only": (
-            'spoken[index].append(_user(f"{ghost.instruction} {asked}"))',
-            'spoken[index].append(_user(f"{ghost.instruction} {asked}" if turn == 0 else asked))',
+            'spoken[index].append(_user(f"{ghost.instruction} {ghost.turns[turn]}"))',
+            (
+                'asked = f"{ghost.instruction} " if turn == 0 else ""\n'
+                "            spoken[index].append(_user(asked + ghost.turns[turn]))"
+            ),
             "test_sampling_puts_the_instruction_before_every_user_message",
         ),
         "cut answers trained on": (
@@ -1198,10 +1213,10 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_the_gate_takes_safety_where_tagged_or_strictly_below_the_threshold",
         ),
     },
-    ("stages/red_teaming/stage.py", "stages/test_red_teaming.py"): {
+    ("assessment/red_teaming/stage.py", "assessment/test_red_teaming.py"): {
         "earlier violations ignored": (
-            "replies = target.answer(fresh + again,",
-            "replies = target.answer(fresh,",
+            "in target.answer(fresh + again,",
+            "in target.answer(fresh,",
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
         "all earlier attacks asked again": (
@@ -1240,12 +1255,12 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
         "resisted and violating swapped": (
-            "sum(not row.violating for row in old)",
-            "sum(bool(row.violating) for row in old)",
+            "sum(not row.violating for row in rows)",
+            "sum(bool(row.violating) for row in rows)",
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
     },
-    ("stages/evaluating/stage.py", "stages/test_evaluating.py"): {
+    ("assessment/evaluating/stage.py", "assessment/test_evaluating.py"): {
         "reply judged by another row's prompt": (
             "self.judge.judge(reply.prompt, reply.text)",
             "self.judge.judge(replies[index - 1].prompt, reply.text)",
@@ -1282,8 +1297,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_select_prompts_takes_the_test_split_up_to_each_limit",
         ),
         "every model draws other numbers": (
-            "replies = own.answer(kept, config.sampling, seed=context.seed)",
-            "replies = own.answer(kept, config.sampling, seed=derive_seed(context.seed, name))",
+            "replies = own.answer(kept, sampling, seed=context.seed)",
+            "replies = own.answer(kept, sampling, seed=derive_seed(context.seed, name))",
             "test_prompts_are_counted_after_fitting_and_per_model",
         ),
         "borderline prompts counted as helpful": (

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from camelid.data.annotation import Judgement
 from camelid.data.records import Dialogue, Message, Prompt
 from camelid.errors import ConfigError
-from camelid.evaluation.gate import Gate
+from camelid.evaluation.gate import Gate, RewardModels
 from camelid.formats.folder import load_transformer, save_model
 from camelid.inference.replies import ModelResponder
 from camelid.inference.sampling import Sampling
@@ -25,8 +26,7 @@ from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.place import Json, ModelFolder, RewardModelFolder, Rows, TokenizerFolder
 from camelid.settings import from_json, to_json
-from camelid.stages.ppo import LARGEST_SAMPLER_GAP, PPO, Config, Inputs, stage
-from camelid.stages.reward_modeling import RewardModels
+from camelid.stages.ppo import LARGEST_SAMPLER_GAP, PPO, Config, Inputs, Iteration, stage
 from camelid.train import fitting as fitting_module
 from camelid.train.config import OptimizerConfig
 
@@ -45,6 +45,15 @@ CONFIG = Config(
     validation_prompts=3,
     validate_every=1,
 )
+
+
+def validated(iteration, reward, guard=7.0, kl=0.0):
+    return Iteration(
+        iteration=iteration,
+        validation_reward=reward,
+        validation_guard_reward=guard,
+        validation_kl=kl,
+    )
 
 
 class Digits:
@@ -241,7 +250,24 @@ def test_validation_says_the_means_of_reward_and_guard(scene):
     replies = session.sample(session.validation, 5)
     session.sample = lambda prompts, seed: replies if prompts is session.validation else None
     rated = session.models.rewards.rate(replies, watching=session.models.guard)
-    assert session.validate() == (sum(rated.combined) / 3, sum(rated.watched) / 3)
+    row = session.validate(4)
+    assert row.iteration == 4
+    assert row.validation_reward == sum(rated.combined) / 3
+    assert row.validation_guard_reward == sum(rated.watched) / 3
+    # The policy is its own start; nobody judges.
+    assert row.validation_kl == 0
+    assert row.validation_score is None
+
+
+def test_a_judge_only_watches_the_validation(scene):
+    class Judge:
+        name = "letters"
+
+        def judge(self, prompt, reply):
+            score = None if prompt.id.endswith("1") else 0.25
+            return Judgement(score=score, violating=None, refusing=False)
+
+    assert scene.session(judge=Judge()).validate(0).validation_score == 0.25
 
 
 # --- What is trained ---
@@ -290,9 +316,9 @@ def test_the_weights_with_the_best_validation_reward_are_kept(scene, monkeypatch
     rewards = iter([0.0, -1.0, 2.0, 1.0, 1.5])
     seen = []
 
-    def validate(session):
+    def validate(session, iteration):
         seen.append({k: v.clone() for k, v in session.policy.model.state_dict().items()})
-        return next(rewards), 7.0
+        return validated(iteration, next(rewards))
 
     monkeypatch.setattr(stage._Session, "validate", validate)
     result, outputs = scene.run()
@@ -308,10 +334,29 @@ def test_the_weights_with_the_best_validation_reward_are_kept(scene, monkeypatch
 
 def test_a_policy_that_only_gets_worse_is_not_kept(scene, monkeypatch):
     rewards = iter([0.0, -1.0, -2.0, -3.0, -4.0])
-    monkeypatch.setattr(stage._Session, "validate", lambda session: (next(rewards), 0.0))
+    monkeypatch.setattr(
+        stage._Session, "validate", lambda _, iteration: validated(iteration, next(rewards))
+    )
     result, outputs = scene.run()
     assert result.best_iteration == 0
     assert equal(load_transformer(outputs.model.path), scene.start)
+
+
+def kept_iteration(scene, monkeypatch, rows, **changes):
+    found = iter(rows)
+    monkeypatch.setattr(stage._Session, "validate", lambda _, i: validated(i, *next(found)))
+    result, _ = scene.run(**changes)
+    return result.best_iteration
+
+
+def test_weights_whose_guard_fell_are_not_kept(scene, monkeypatch):
+    rows = [(0.0, 7.0), (1.0, 7.5), (2.0, 6.9), (1.5, 7.0), (3.0, 0.0)]
+    assert kept_iteration(scene, monkeypatch, rows) == 3
+
+
+def test_weights_beyond_the_budget_of_divergence_are_not_kept(scene, monkeypatch):
+    rows = [(0.0, 7.0, 0.0), (1.0, 7.0, 0.3), (2.0, 7.0, 0.6), (1.5, 7.0, 0.5), (3.0, 7.0, 2.0)]
+    assert kept_iteration(scene, monkeypatch, rows, kept_kl=0.5) == 3
 
 
 def test_validations_stand_after_so_many_iterations_and_at_the_end(scene):
