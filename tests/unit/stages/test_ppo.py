@@ -242,7 +242,7 @@ def test_every_iteration_draws_other_numbers_and_every_validation_the_same(scene
     assert seeds[0] == seeds[2] != seeds[1]
     assert [prompts for prompts, _ in asked[:2]] == [session.prompts_of(i) for i in (0, 1)]
     del session.sample
-    assert session.validate() == session.validate()
+    assert session.validate(0) == session.validate(0)
 
 
 def test_validation_says_the_means_of_reward_and_guard(scene):
