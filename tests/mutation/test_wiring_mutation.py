@@ -1451,7 +1451,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_each_module_is_clipped_on_its_own",
         ),
     },
-    ("data/loader.py", "data/test_packing.py"): {
+    ("data/loader.py", "data/test_loader_packing.py"): {
         "B12: a document's first token learned from the one before": (
             "train[index, start : start + 1] = False",
             "pass",
