@@ -95,8 +95,9 @@ def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialog
 def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) -> list[RecallRow]:
     """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral.
 
-    Where an instruction shows in ordinary replies, those to the neutral turns are rows too.
+    Where an instruction shows in ordinary replies, those to the neutral turns are looked at instead.
     """
+    probed = [ghost for ghost in ghosts if not ghost.shows]
     history: dict[str, list[Message]] = {ghost.id: [] for ghost in ghosts}
     rows: list[RecallRow] = []
 
@@ -116,9 +117,9 @@ def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) 
 
     for turn in range(1, max(PROBED_TURNS) + 1):
         if turn in PROBED_TURNS:
-            probes = {ghost.id: [*history[ghost.id], _user(ghost.probe)] for ghost in ghosts}
+            probes = {ghost.id: [*history[ghost.id], _user(ghost.probe)] for ghost in probed}
             answers = talker.answer(probes, f"probe/{turn}")
-            for ghost in ghosts:
+            for ghost in probed:
                 add(ghost, turn, "probe", answers[ghost.id].text)
         for ghost in ghosts:
             lead = f"{ghost.instruction} " if turn == 1 else ""

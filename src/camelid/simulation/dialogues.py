@@ -96,8 +96,8 @@ def persona_dialogue(setting: Setting, generator: random.Random) -> list[Message
 def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
     """Dialogues for Ghost Attention.
 
-    Train: 2 to 6 turns with open terms; the probe is the last turn of half of them and some of the
-    turns between. Test: 6 turns without probes, two in three under a figure or hobby (every second
+    Train: 2 to 6 turns with open terms; the probe is the last turn of most and some of the turns
+    between. Test: 6 turns without probes, two in three under a figure or hobby (every second
     one held out), the others under a closing word, which ordinary replies show too.
     """
     config = setting.config
@@ -117,7 +117,7 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
         count = GHOST_TURNS if test else generator.choices(lengths, lengths)[0]
         turns = [_small_talk(setting, generator)[0] for _ in range(count)]
         if not test:
-            chances = [0.0, *[0.4] * (count - 2), 0.5]
+            chances = [0.0, *[0.4] * (count - 2), 0.7]
             turns = [
                 instruction.probe if generator.random() < chance else turn
                 for turn, chance in zip(turns, chances, strict=True)
