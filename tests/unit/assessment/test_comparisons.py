@@ -58,7 +58,9 @@ PICK = Comparison(
     method="picking", before="sft", after="v1", control="random_pick", ceiling="judge_pick"
 )
 OPEN = Comparison(method="PPO", before="v1", after="final", control="v1")
-ABSENT = Comparison(method="none", before="sft", after="final", control="gone", ceiling="judge_pick")
+ABSENT = Comparison(
+    method="none", before="sft", after="final", control="gone", ceiling="judge_pick"
+)
 
 
 def stage(*comparisons, sharpened=("sft",), temperatures=(0.6, 0.0), controls=("random_pick",)):

@@ -96,8 +96,9 @@ def test_another_value_than_the_reward_can_pick():
     assert [d.id for d in bests] == [best_id(2, prompt) for prompt in prompts]
     # Each finished answer is asked after with its own prompt.
     assert sorted(asked) == [
-        ("a", "a", "high"), ("a", "a", "low"), ("a", "a", "middle"), ("b", "b", "x"), ("b", "b", "y")
-    ]  # fmt: skip
+        *(("a", "a", text) for text in ("high", "low", "middle")),
+        *(("b", "b", text) for text in ("x", "y")),
+    ]
 
 
 class WordChat:
@@ -154,9 +155,7 @@ SHUFFLED = [("facts", 0), ("harm", 0), ("facts", 1), ("rhyme", 0), ("harm", 1), 
     ],
 )
 def test_the_best_demonstrations_of_each_category_are_kept_in_their_order(kept, expected):
-    given = [
-        demonstration(f"{c}{n}", c, REWARDS[c][n], is_safety=c == "harm") for c, n in SHUFFLED
-    ]
+    given = [demonstration(f"{c}{n}", c, REWARDS[c][n], is_safety=c == "harm") for c, n in SHUFFLED]
     rewards = RatesByText()
     found = best_demonstrations(given, WordChat(), rewards, kept)
     assert [d.id for d in found] == expected
