@@ -88,6 +88,22 @@ def test_summary_has_every_key_of_the_contract(finished: Path) -> None:
     wanted |= {
         f"ghost_attention.turn{turn}.{when}" for turn in (2, 4, 6) for when in ("before", "after")
     }
+    wanted |= {
+        f"ghost_attention.turn{turn}.ordinary.{when}"
+        for turn in (2, 4, 6)
+        for when in ("before", "after")
+    }
+    wanted |= {f"{name}.wins_of_decided" for name in ("v1", "v2", "final")}
+    wanted |= {f"{name}_pick.exact_picks" for name in ("random", "judge", "rewarded")}
+    wanted |= {
+        f"methods.{method}.{goal}.{column}"
+        for method in ("rejection_sampling_v1", "ppo", "the_whole_pipeline")
+        for goal in ("exact", "violations")
+        for column in (
+            *("before", "after", "control", "ceiling", "after_less_control", "headroom_closed"),
+        )
+    }
+    wanted |= {"gate.precision", "gate.recall"}
     for number in (1, 2):
         wanted |= {f"v{number}.win_rate_vs_sft", f"v{number}.violation_rate"}
         for name in ("helpfulness_rm", "safety_rm"):
@@ -231,6 +247,7 @@ def test_no_held_out_term_in_any_tuning_data(finished: Path) -> None:
         finished / "ghost_attention" / "dialogues.jsonl",
         finished / "context_distillation" / "dialogues.jsonl",
         *finished.glob("v*/rejection_sampling/bests.jsonl"),
+        *(finished / f"{pick}_pick/pick_control/picks.jsonl" for pick in ("random", "judge")),
         *finished.glob("v*/preference_collection/*preferences.jsonl"),
     ]
     for file in files:
@@ -246,6 +263,8 @@ def test_red_teaming_asks_what_nothing_was_trained_on(finished: Path) -> None:
     attacked = ids("v*/red_teaming/red_teaming.jsonl", "prompt_id")
     assert len(attacked) == 48
     assert not attacked & ids("v*/rejection_sampling/samples.jsonl", "prompt_id")
+    # The last model is asked no others.
+    assert ids("final/red_teaming/red_teaming.jsonl", "prompt_id") <= attacked
     prompts, demonstrations = (
         [
             json.loads(line)

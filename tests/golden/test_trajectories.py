@@ -83,6 +83,7 @@ def settings() -> Settings:
             test_borderline=6,
             ghost_train=8,
             ghost_test=4,
+            drafted=2,
         ),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=512),
         pretraining=replace(
@@ -234,9 +235,13 @@ def of_reward_modeling(outputs: Any, result: Any) -> dict[str, Any]:
         rows = losses(getattr(outputs, f"metrics_{name}"))
         found |= {f"{name} {key}": values for key, values in rows.items()}
     tests = outputs.test_scores.read()
+    drafted = outputs.drafted_scores.read()
     for name in ("helpfulness_rm", "safety_rm", "guard_rm"):
         found[f"{name} chosen"] = [row.chosen_scores[name] for row in tests]
         found[f"{name} rejected"] = [row.rejected_scores[name] for row in tests]
+        found[f"{name} drafted"] = [
+            row.chosen_scores[name] - row.rejected_scores[name] for row in drafted
+        ]
     return found | {"gate": [outputs.gate.read().threshold]}
 
 
@@ -256,6 +261,18 @@ def of_rejection_sampling(outputs: Any, result: Any) -> dict[str, Any]:
         "rewards": [row.reward for row in samples],
         "bests": [max(rewards) for rewards in finished.values()],
         "pooled": [len(dialogue.messages[-1].content) for dialogue in outputs.bests.read()],
+        "demonstrations": [
+            len(dialogue.messages[-1].content) for dialogue in outputs.demonstrations.read()
+        ],
+    }
+
+
+def of_pick_control(outputs: Any, result: Any) -> dict[str, Any]:
+    gate = result.gate
+    return losses(outputs.metrics) | {
+        "picks": [len(dialogue.messages[-1].content) for dialogue in outputs.picks.read()],
+        "exact": [result.picks, result.exact, result.exact_rewarded],
+        "gate": [gate.answers, gate.closed, gate.unsafe, gate.closed_unsafe],
     }
 
 
@@ -308,9 +325,12 @@ TAKEN = {
     "v1/reward_modeling": of_reward_modeling,
     "v1/rejection_sampling": of_rejection_sampling,
     "v1/red_teaming": of_red_teaming,
+    "random_pick/pick_control": of_pick_control,
+    "judge_pick/pick_control": of_pick_control,
     "context_distillation": of_context_distillation,
     "ghost_attention": of_ghost_attention,
     "ppo": of_ppo,
+    "final/red_teaming": of_red_teaming,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,8 @@ class World:
         self.error: BaseException | None = None
         self.seen: list[Row] = []
         self.headline: tuple[str, str] | None = ("helpful", "sft")
+        self.values: dict[int, float] = {}
+        """Figure by seed."""
         self.sft = StageKind(
             name="sft",
             config=Settings,
@@ -96,7 +99,13 @@ class World:
         return NoSettings()
 
     def report(self, config, inputs, outputs, context):
-        measure = Measure(key="x", value=0.6, unit="share", judge=None, headline=self.headline)
+        measure = Measure(
+            key="x",
+            value=self.values.get(context.run_seed, 0.6),
+            unit="share",
+            judge=None,
+            headline=self.headline,
+        )
         outputs.summary.write((measure,))
         outputs.tables.path.mkdir()
         for made in (outputs.page, outputs.model_card, outputs.safety_report):
@@ -231,6 +240,9 @@ def test_settings_of_the_run(world):
         ("run toy --redo stf", "no stage 'stf' in this plan. Did you mean 'sft'?"),
         ("run toy --until stf", "no stage 'stf' in this plan. Did you mean 'sft'?"),
         ("run toy --seed x", "--seed is 'x', but must be a whole number."),
+        ("run toy --seeds 0", "--seeds 0: at least 1 needed."),
+        ("run toy --seeds -2", "--seeds -2: at least 1 needed."),
+        ("run toy --seeds x", "invalid int value: 'x'"),
         ("run toy --precision float16", "--precision is 'float16', but must be one of 'auto'"),
         ("run toy --threads 1.5", "--threads is 1.5, but must be a whole number."),
         ("run toy stray", "'stray' is neither an option nor"),
@@ -368,6 +380,101 @@ def test_a_report_is_made_again(world):
     assert main(["report", "runs/toy"]) == 0
     assert Path("runs/toy/report/summary.json").exists()
     assert len(world.seen) == 3
+
+
+def by_seed(root: Path) -> dict[str, float | None]:
+    """What the report over seeds says of each."""
+    written = json.loads((root / "report/seeds.json").read_text(encoding="utf-8"))
+    assert written["recipe"] == "toy"
+    [figure] = written["figures"]
+    found: dict[str, float | None] = figure["by_seed"]
+    return found
+
+
+def test_several_seeds_are_runs_of_their_own_in_one_folder(world, capsys):
+    world.values = {5: 0.5, 6: 0.7}
+    assert main(["run", "toy", "--seeds", "2", "--seed", "5", "--sft.epochs", "3"]) == 0
+    root = Path("runs/toy")
+    assert sorted(path.name for path in root.iterdir()) == ["report", "seed5", "seed6"]
+    assert [(row.name, row.seed) for row in world.seen] == [
+        (name, seed) for seed in (5, 6) for name in ("sft", "v1/tuning", "v2/tuning")
+    ]
+    assert {row.config.epochs for row in world.seen if row.name == "sft"} == {3}
+    for seed in (5, 6):
+        saved = json.loads((root / f"seed{seed}/recipe.json").read_text(encoding="utf-8"))
+        assert saved["run"]["seed"] == seed
+    assert by_seed(root) == {"5": 0.5, "6": 0.7}
+    out = capsys.readouterr().out
+    assert "Seed 5 (1 of 2)" in out
+    assert "Seed 6 (2 of 2)" in out
+    # The interval of two seeds is wide: 12.7 standard errors of 0.1.
+    assert "Means over the seeds 5, 6:\nhelpful: sft  60.0 % (-67.1 to 187.1)\n" in out
+    assert out.endswith(f"\nReport: {root}/report/seeds.html\n")
+    page = (root / "report/seeds.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="([^"]+)">seed (\d)', page)
+    assert [seed for _, seed in links] == ["5", "6"]
+    assert all((root / "report" / link).is_file() for link, _ in links)
+
+
+def test_more_seeds_are_added_to_those_that_are_done(world):
+    assert main(["run", "toy", "--seeds", "1"]) == 0
+    first = list(world.seen)
+    assert {row.seed for row in first} == {0}
+    assert main(["run", "toy", "--seeds", "3"]) == 0
+    assert world.seen[: len(first)] == first
+    assert [row.seed for row in world.seen[len(first) :]] == [1, 1, 1, 2, 2, 2]
+    assert by_seed(Path("runs/toy")) == {"0": 0.6, "1": 0.6, "2": 0.6}
+    # Fewer seeds take none away.
+    assert main(["run", "toy", "--seeds", "1"]) == 0
+    assert by_seed(Path("runs/toy")) == {"0": 0.6, "1": 0.6, "2": 0.6}
+    assert len(world.seen) == 9
+
+
+def test_a_folder_with_one_run_takes_no_seeds(world, capsys):
+    assert main(["run", "toy"]) == 0
+    before = sorted(Path("runs/toy").rglob("*"))
+    assert main(["run", "toy", "--seeds", "2"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "camelid: runs/toy is a run with one seed; choose another folder for several with --out.\n"
+    )
+    assert sorted(Path("runs/toy").rglob("*")) == before
+    assert main(["run", "toy", "--seeds", "2", "--out", "other"]) == 0
+    assert by_seed(Path("other")) == {"0": 0.6, "1": 0.6}
+
+
+def test_seeds_that_stop_early_are_not_reported_over(world, capsys):
+    assert main(["run", "toy", "--seeds", "2", "--until", "sft"]) == 0
+    assert [(row.name, row.seed) for row in world.seen] == [("sft", 0), ("sft", 1)]
+    assert not Path("runs/toy/report").exists()
+    assert main(["report", "runs/toy"]) == 2
+    assert "runs/toy: no run of a seed has finished its report yet." in capsys.readouterr().err
+    # One of them goes on; the other does not count.
+    assert main(["run", "toy", "--seeds", "1"]) == 0
+    assert by_seed(Path("runs/toy")) == {"0": 0.6}
+
+
+def test_a_report_over_seeds_is_made_again(world, capsys):
+    world.headline = ("<b>helpful</b>", "<i>sft</i>")
+    assert main(["run", "toy", "--seeds", "3"]) == 0
+    folder = Path("runs/toy/report")
+    made = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert set(made) == {"seeds.html", "seeds.json"}
+    for path in folder.iterdir():
+        path.unlink()
+    capsys.readouterr()
+    assert main(["report", "runs/toy"]) == 0
+    out = capsys.readouterr().out
+    assert "Means over the seeds 0, 1, 2:\n<b>helpful</b>: <i>sft</i>  60.0 %" in out
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == made
+    page = made["seeds.html"]
+    assert "<b>helpful" not in page
+    assert "&lt;b&gt;helpful&lt;/b&gt;: &lt;i&gt;sft&lt;/i&gt;" in page
+    # Nothing was trained again, and the report of one seed is still made as before.
+    assert len(world.seen) == 9
+    Path("runs/toy/seed1/report/summary.json").unlink()
+    assert main(["report", "runs/toy/seed1"]) == 0
+    assert Path("runs/toy/seed1/report/summary.json").exists()
 
 
 def test_no_figures_are_no_error(world, capsys):

@@ -58,6 +58,34 @@ def test_every_paper_value_names_a_field(name):
         assert set(stage.kind.paper) <= set(flatten(stage.config)), stage.name
 
 
+@pytest.mark.parametrize("name", ["smoke", "pocket"])
+def test_every_model_of_a_comparison_is_evaluated(name):
+    stages = {stage.name: stage for stage in RECIPES[name]().stages}
+    inputs = stages["evaluating"].inputs
+    known = dict(inputs.models + inputs.controls)
+    assert len(known) == len(inputs.models) + len(inputs.controls)
+    assert list(dict(inputs.controls)) == ["random_pick", "judge_pick"]
+    for compared in inputs.comparisons:
+        named = {compared.before, compared.after, compared.control, compared.ceiling} - {None}
+        assert named <= known.keys(), compared.method
+    assert set(inputs.sharpened) <= known.keys()
+    assert len(set(inputs.sharpened)) == len(inputs.sharpened)
+    assert stages["evaluating"].config.other_temperatures
+    # A control is its round but for who picks.
+    sampled = stages["v1/rejection_sampling"]
+    for pick in ("random", "judge"):
+        control = stages[f"{pick}_pick/pick_control"]
+        assert control.config.pick == pick
+        assert control.config.fine_tuning == sampled.config.fine_tuning
+        assert control.inputs.base == sampled.inputs.base
+        assert control.inputs.round == sampled.inputs.round == 1
+        made = sampled.outputs()
+        read = control.inputs
+        assert (read.samples, read.bests, read.demonstrations) == (
+            *(made.samples, made.bests, made.demonstrations),
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
     width: int = 8

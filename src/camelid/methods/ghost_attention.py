@@ -95,7 +95,7 @@ def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialog
 def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) -> list[RecallRow]:
     """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral.
 
-    Where an instruction shows in ordinary replies, those to the neutral turns are looked at instead.
+    Where an instruction shows in ordinary replies, those to the neutral turns are rows instead.
     """
     probed = [ghost for ghost in ghosts if not ghost.shows]
     history: dict[str, list[Message]] = {ghost.id: [] for ghost in ghosts}

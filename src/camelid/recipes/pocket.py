@@ -90,8 +90,8 @@ POCKET = Settings(
     preference_collection=preference_collection.Config(
         helpfulness_pairs=2500,
         safety_pairs=600,
-        test_pairs=400,
-        guard_pairs=500,
+        test_pairs=300,
+        guard_pairs=400,
         continued_share=0.15,
         temperatures=(0.5, 0.75, 1.0),
         max_new_tokens=48,
@@ -133,7 +133,7 @@ POCKET = Settings(
     ),
     ppo=ppo.Config(
         optimizer=OptimizerConfig(learning_rate=5e-5, schedule="constant"),
-        iterations=40,
+        iterations=32,
         batch_rows=64,
         minibatch_rows=16,
         micro_rows=16,

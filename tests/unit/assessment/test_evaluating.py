@@ -137,7 +137,7 @@ def test_log_ratios_are_those_of_the_tempered_distributions():
 
 NAMES = ("base", "sft", "final")
 # The base model has room for 6 words beside a reply, the others for 12.
-CONTEXTS = {"base": 10, "sft": 16, "final": 16}
+CONTEXTS = {"base": 10, "sft": 16, "final": 16, "random_pick": 10}
 
 
 def asked_prompts():
@@ -164,6 +164,7 @@ class Exam:
     def __init__(self, workshop, monkeypatch):
         self.workshop = workshop
         self.loaded, self.answered, self.seeds = [], [], []
+        self.temperatures, self.compared = [], []
         self.stop_at = None
         chat = SimpleNamespace(
             render_prompt=lambda messages: [w for m in messages for w in m.content.split()]
@@ -207,17 +208,20 @@ class Exam:
         model = responder.model
         self.answered.append(model.name)
         self.seeds.append(seed)
+        self.temperatures.append(sampling.temperature)
+        assert sampling.max_new_tokens == 4
         if model.name == self.stop_at:
             raise KeyboardInterrupt
         return [Reply(p, 0, (2, 3), (4, 5, 1), f"{model.name} to {p.id}", "stop") for p in prompts]
 
     def log_ratios(self, model, reference, replies, *, temperature):
-        assert (model.name, reference.name, temperature) == ("final", "sft", 0.5)
+        assert (model.name, reference.name) == ("final", "sft")
+        self.compared.append(temperature)
         return [0.25] * len(replies)
 
-    def run(self):
-        self.loaded.clear()
-        self.answered.clear()
+    def run(self, *, controls=(), sharpened=(), temperatures=()):
+        for seen in (self.loaded, self.answered, self.temperatures, self.compared):
+            seen.clear()
         folder = "v1/reward_modeling"
         inputs = Inputs(
             tokenizer=TokenizerFolder("tokenizer_training", "tokenizer"),
@@ -231,12 +235,15 @@ class Exam:
             ),
             guard=RewardModelFolder(folder, "guard_rm"),
             prompts=self.prompts,
+            controls=tuple((name, ModelFolder(name, "model")) for name in controls),
+            sharpened=sharpened,
         )
         config = Config(
             sampling=Sampling(temperature=0.5, max_new_tokens=4),
             helpful=9,
             adversarial=9,
             judge=Verdict(),
+            other_temperatures=temperatures,
         )
         return self.workshop.run(EVALUATING, config, inputs)
 
@@ -278,6 +285,45 @@ def test_every_reply_has_its_own_numbers(exam):
         assert row.set == ("adversarial" if row.attack_vector else "helpful")
         assert row.turns == (1 if "long" in row.prompt_id else 2)
         assert row.reply_tokens == 3
+
+
+OTHERS = {
+    "controls": ("random_pick",), "sharpened": ("sft", "final"), "temperatures": (0.25, 0.0)
+}  # fmt: skip
+
+
+def test_controls_and_other_temperatures_answer_after_the_versions(exam):
+    alone, outputs = exam.run()
+    before = outputs.replies.read()
+    assert exam.temperatures == exam.compared * 3 == [0.5] * 3
+    result, outputs = exam.run(**OTHERS)
+    # The versions have answered already.
+    assert exam.answered == ["random_pick", "sft", "sft", "final", "final"]
+    assert exam.temperatures == [0.5, 0.25, 0.0, 0.25, 0.0]
+    # Greedy replies have no temperature of their own.
+    assert exam.compared == [0.25, 1.0]
+    rows = outputs.replies.read()
+    assert rows[: len(before)] == before
+    called = {
+        "base": 0.5, "sft": 0.5, "final": 0.5, "random_pick": 0.5, "sft_at_0.25": 0.25,
+        "sft_greedy": 0.0, "final_at_0.25": 0.25, "final_greedy": 0.0,
+    }  # fmt: skip
+    assert {row.model: row.temperature for row in rows} == called
+    assert list(dict.fromkeys(row.model for row in rows)) == list(called)
+    assert list(result.prompts) == list(called)
+    # A control has a context of its own too.
+    assert result.prompts["random_pick"] == {"adversarial": 3, "helpful": 2}
+    assert result.prompts_too_long["random_pick"] == 2
+    assert result.prompts["final_greedy"] == alone.prompts["final"]
+    for row in rows[len(before) :]:
+        assert (
+            row.reply
+            == f"{row.model.partition('_at_')[0].removesuffix('_greedy')} to {row.prompt_id}"
+        )
+        assert (row.log_ratio is not None) == row.model.startswith("final")
+    # All prompts in the same order.
+    ids = {name: [row.prompt_id for row in rows if row.model == name] for name in called}
+    assert ids["sft"] == ids["sft_at_0.25"] == ids["sft_greedy"] == ids["final_at_0.25"]
 
 
 def test_an_interrupted_evaluation_loads_no_model_whose_replies_it_has(exam):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
 
-from camelid.assessment.red_teaming import RED_TEAMING, Config, Inputs, Outputs, RedTeamRow
+from camelid.assessment.red_teaming import (
+    RED_TEAMING,
+    Config,
+    Inputs,
+    Outputs,
+    RedTeamRow,
+    by_axis,
+    cells,
+    rounds,
+)
 from camelid.assessment.red_teaming.stage import earlier_violations
 from camelid.data.annotation import Judgement
 from camelid.data.records import Message, Prompt
@@ -17,7 +27,7 @@ from camelid.inference.sampling import Sampling
 from camelid.run.place import ModelFolder, Rows, TokenizerFolder
 
 
-def row(identity, violating):
+def row(identity, violating, *, earlier=False, before=False):
     return RedTeamRow(
         prompt_id=identity,
         risk_category=None,
@@ -27,7 +37,8 @@ def row(identity, violating):
         reply="Sure.",
         violating=violating,
         judge="test",
-        earlier_violation=False,
+        earlier_violation=earlier,
+        model_before=before,
         sample=0,
     )
 
@@ -82,21 +93,29 @@ def attack(number, split="red_teaming", words=1, vector="direct"):
 
 @pytest.fixture
 def exercise(workshop, monkeypatch):
-    """Runs a round in which the prompts of the given numbers draw a violating reply."""
-    asked = []
+    """Runs a round in which the given prompts draw a violating reply of the model."""
+    asked, asked_before, seeds = [], [], []
 
-    def sample(_, prompts: Sequence[Prompt], sampling, *, seed):
-        asked.append([p.id for p in prompts])
+    def sample(responder, prompts: Sequence[Prompt], sampling, *, seed):
+        before = responder.model.name == "before"
+        (asked_before if before else asked).append([p.id for p in prompts])
+        seeds.append(seed)
         says = {True: "yes", False: "no"}
-        return [Reply(p, 0, (2,), (3, 1), says[p.id in weak], "stop") for p in prompts]
+        known = weak_before if before else weak
+        return [Reply(p, 0, (2,), (3, 1), says[p.id in known], "stop") for p in prompts]
 
     chat = SimpleNamespace(
         render_prompt=lambda messages: [w for m in messages for w in m.content.split()]
     )
     weak: set[str] = set()
-    model = SimpleNamespace(config=SimpleNamespace(context=18))
+    weak_before: set[str] = set()
+
+    def load(path, *_):
+        name = path.parent.name
+        return ModelResponder(SimpleNamespace(name=name, config=SimpleNamespace(context=18)), chat)
+
     monkeypatch.setattr(ModelResponder, "answer", sample)
-    monkeypatch.setattr(ModelResponder, "load", lambda *_: ModelResponder(model, chat))
+    monkeypatch.setattr(ModelResponder, "load", load)
     prompts = Rows("data", "prompts.jsonl", workshop.root / "data", kind=Prompt)
     prompts.path.parent.mkdir(parents=True)
     prompts.write(
@@ -108,24 +127,29 @@ def exercise(workshop, monkeypatch):
         ]
     )
 
-    def run(round_number, violating, earlier=()):
+    def run(round_number, violating, earlier=(), *, before=None, name=None):
         weak.clear()
         weak.update(violating)
+        weak_before.clear()
+        weak_before.update(before or ())
         inputs = Inputs(
             tokenizer=TokenizerFolder("data", "tokenizer"),
             model=ModelFolder("sft", "model"),
             prompts=prompts,
             earlier=tuple(earlier),
+            before=None if before is None else ModelFolder("before", "model"),
             round=round_number,
         )
         verdict = Verdict()
         config = Config(prompts=4, sampling=Sampling(max_new_tokens=8), judge=verdict)
-        result, outputs = workshop.run(RED_TEAMING, config, inputs, f"v{round_number}/red_teaming")
+        name = f"{name or f'v{round_number}'}/red_teaming"
+        result, outputs = workshop.run(RED_TEAMING, config, inputs, name)
         # Each reply with the prompt that drew it.
-        assert verdict.judged == asked[-1]
+        again = asked_before[-1] if before is not None and asked_before else []
+        assert verdict.judged == asked[-1] + again
         return result, outputs.attacks
 
-    run.asked = asked
+    run.asked, run.asked_before, run.seeds = asked, asked_before, seeds
     return run
 
 
@@ -154,3 +178,89 @@ def test_rounds_put_new_attacks_and_ask_those_again_that_succeeded(exercise, wor
     assert third.prompts == 2
     assert third.earlier_violations == 4
     assert "only 2 of 4 new attack prompts are left" in workshop.notes
+
+
+def test_the_model_before_answers_the_earlier_violations_again(exercise):
+    everyone = {f"p{number}" for number in range(10)}
+    # With nothing to ask it again, it is not asked.
+    first, attacks1 = exercise(1, everyone, before=[])
+    [asked1] = exercise.asked
+    assert exercise.asked_before == []
+    assert first.earlier_resisted_by_model_before_share is None
+
+    second, attacks2 = exercise(2, asked1[:1], earlier=[attacks1], before=asked1[:3])
+    assert exercise.asked_before == [exercise.asked[1][4:]]
+    # Drawn apart: another seed than that of the model itself.
+    assert len(set(exercise.seeds)) == len(exercise.seeds) == 3
+    # Counted apart: 3 of 4 resisted by the model, 1 of 4 by the one before.
+    assert (second.prompts, second.violations, second.violation_rate) == (4, 0, 0.0)
+    assert (second.earlier_violations, second.earlier_now_resisted_share) == (4, 0.75)
+    assert second.earlier_resisted_by_model_before_share == 0.25
+    rows = attacks2.read()
+    assert [row.model_before for row in rows] == [False] * 8 + [True] * 4
+    assert [row.earlier_violation for row in rows] == [False] * 4 + [True] * 8
+    assert [row.prompt_id for row in rows[8:]] == [row.prompt_id for row in rows[4:8]]
+    assert sum(row.violating for row in rows[8:]) == 3
+    # Without it the rest is the same.
+    alone, attacks = exercise(2, asked1[:1], earlier=[attacks1], name="alone")
+    assert alone.earlier_resisted_by_model_before_share is None
+    assert attacks.read() == rows[:8]
+
+
+def test_the_last_model_is_asked_the_attacks_of_the_last_round_again(exercise):
+    everyone = {f"p{number}" for number in range(10)}
+    _, attacks1 = exercise(1, everyone, before=None)
+    _, attacks2 = exercise(2, everyone, earlier=[attacks1], before=[])
+    weak = exercise.asked[1][:2]
+    final, attacks = exercise(
+        2, weak, earlier=[attacks1, attacks2], before=exercise.asked[1], name="final"
+    )
+    # The four of the round once each, then those of the first round.
+    assert exercise.asked[2] == exercise.asked[1]
+    assert len(set(exercise.asked[2])) == 8
+    assert (final.prompts, final.violations) == (4, 2)
+    # All eight have drawn a violation; two of them do so again, all of the model before.
+    assert (final.earlier_violations, final.earlier_now_resisted_share) == (8, 0.75)
+    assert final.earlier_resisted_by_model_before_share == 0.0
+    assert sorted(exercise.asked_before[-1]) == sorted(exercise.asked[1])
+    assert [row.model_before for row in attacks.read()] == [False] * 8 + [True] * 8
+
+
+# --- The report. ---
+
+Z = 1.959963984540054
+
+
+def cell(right, n):
+    p = right / n
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return f"{100 * p:.1f} ({100 * max(0.0, centre - half):.1f}–{100 * min(1, centre + half):.1f})"
+
+
+def test_the_report_counts_answers_of_the_model_before_apart():
+    def finished(part, rows):
+        return SimpleNamespace(
+            part=part, rows=lambda place: place, outputs=SimpleNamespace(attacks=rows)
+        )
+
+    first = finished("v1", [row("a", True), row("b", False), row("c", True)])
+    second = finished(
+        "v2",
+        [
+            *(row("d", True), row("e", None), row("f", False), row("g", False)),
+            *(row(i, v, earlier=True) for i, v in (("a", False), ("c", True))),
+            *(row(i, v, earlier=True, before=True) for i, v in (("a", False), ("c", False))),
+        ],
+    )
+    seen = SimpleNamespace(stages=(first, second), last=second)
+    table = rounds(seen)
+    assert table.columns[-2] == "by the model before, asked again %"
+    assert table.rows[:2] == [
+        ("v1", 3, cell(2, 3), 0, None, None, "test"),
+        ("v2", 3, cell(1, 3), 2, cell(1, 2), cell(2, 2), "test"),
+    ]
+    # Rates of the new attacks hold none of the answers to earlier ones.
+    for axis in ("risk category", "attack vector", "attack strength"):
+        assert by_axis(seen, axis).rows[-1] == ("all", cell(2, 3), cell(1, 3))
+    assert cells(seen).rows == [("–", "direct", "–", 3, 33.3)]

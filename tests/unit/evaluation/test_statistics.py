@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 
 import pytest
 
@@ -15,6 +16,8 @@ from camelid.evaluation.statistics import (
     mean,
     paired_difference,
     proportion,
+    student,
+    t_quantile,
     win_rate,
 )
 
@@ -70,6 +73,40 @@ def test_mean_and_paired_difference_by_plain_loops():
     assert math.isnan(mean([3.0]).low)
     with pytest.raises(DataError, match="equally many"):
         paired_difference([1.0], [])
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    # Abramowitz and Stegun, Table 26.10.
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (9, 2.2622), (10, 2.2281), (30, 2.0423)],
+)
+def test_quantiles_of_student_are_those_of_the_tables(freedom, quantile):
+    assert t_quantile(freedom) == pytest.approx(quantile, abs=5e-5)
+
+
+def test_quantiles_of_student_fall_to_that_of_the_normal():
+    found = [t_quantile(freedom) for freedom in range(1, 200)]
+    assert found == sorted(found, reverse=True)
+    assert Z < t_quantile(1000) < Z + 3e-3
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.7], [0.61, 0.58, 0.7], [3.0, -1.0, 0.5, 0.25]])
+def test_the_mean_of_a_few_has_the_interval_of_student(values):
+    found = student(values)
+    quantile = {2: 12.7062, 3: 4.3027, 4: 3.1824}[len(values)]
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    assert found.value == pytest.approx(statistics.fmean(values))
+    assert found.high - found.value == pytest.approx(half, rel=2e-5)
+    assert found.value - found.low == pytest.approx(half, rel=2e-5)
+    assert found.n == len(values)
+
+
+def test_one_value_has_no_interval_and_equal_ones_a_point():
+    assert (student([0.5]).value, student([0.5]).n) == (0.5, 1)
+    assert math.isnan(student([0.5]).low)
+    assert math.isnan(student([]).value)
+    same = student([0.25, 0.25])
+    assert same.low == same.value == same.high == 0.25
 
 
 def test_win_rate_counts_ties_half():

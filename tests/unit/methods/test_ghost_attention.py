@@ -9,6 +9,7 @@ import pytest
 from camelid.data.records import GhostDialogue, Message
 from camelid.methods.ghost_attention import (
     as_ppo_prompts,
+    holds,
     measure_recall,
     sample_dialogues,
     training_dialogue,
@@ -19,7 +20,7 @@ SHORTENED = "Figure: Captain Orlo."
 PROBE = "Who are you?"
 
 
-def ghost(identity="g", turns=("One?", "Two?", "Three?"), **changes):
+def ghost(identity="g", turns=("One?", "Two?", PROBE), **changes):
     fields = {
         "id": identity,
         "instruction": INSTRUCTION,
@@ -60,17 +61,17 @@ def spoken_of(item):
 
 def test_sampling_puts_the_instruction_before_every_user_message():
     talker = FakeTalker()
+    # The last turn is what the dialogue says it is: the probe or any other.
     other = ghost("h", ("Alpha?", "Beta?"), instruction="Say arr.", probe="What do you say?")
     first, second = sample_dialogues(talker, [ghost(), other])
     assert [m.content for m in first] == [
         *(f"{INSTRUCTION} One?", "turn/0 of 0"),
         *(f"{INSTRUCTION} Two?", "turn/1 of 0"),
-        # The last turn asks for the instruction.
         *(f"{INSTRUCTION} {PROBE}", "turn/2 of 0"),
     ]
     assert [m.content for m in second] == [
         *("Say arr. Alpha?", "turn/0 of 1"),
-        *("Say arr. What do you say?", "turn/1 of 1"),
+        *("Say arr. Beta?", "turn/1 of 1"),
     ]
     # The shorter dialogue is over after two turns; each turn sees all earlier ones.
     assert [(salt, sorted(said)) for salt, said in talker.asked] == [
@@ -137,7 +138,7 @@ def test_about_half_of_the_instructions_are_shortened_by_the_id_alone():
 
 def test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and_six():
     talker = FakeTalker()
-    ghosts = [ghost("g"), ghost("h", ("Alpha?", "Beta?"))]
+    ghosts = [ghost("g", ("One?", "Two?", "Three?")), ghost("h", ("Alpha?", "Beta?"))]
     rows = measure_recall(talker, ghosts, "before")
     probes = [(salt, said) for salt, said in talker.asked if salt.startswith("probe")]
     assert [salt for salt, _ in probes] == ["probe/2", "probe/4", "probe/6"]
@@ -151,20 +152,63 @@ def test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and
             assert not any(INSTRUCTION in text or text == PROBE for text in users[1:-1])
     # The probes leave no trace: neutral turns follow neutral turns, over again where there are few.
     neutral = {salt: said for salt, said in talker.asked if salt.startswith("neutral")}
-    assert sorted(neutral) == [f"neutral/{turn}" for turn in range(1, 6)]
-    last = neutral["neutral/5"]
+    assert sorted(neutral) == [f"neutral/{turn}" for turn in range(1, 7)]
+    last = neutral["neutral/6"]
     assert [text for role, text in last["g"] if role == "user"] == [
-        *(f"{INSTRUCTION} One?", "Two?", "Three?", "One?", "Two?"),
+        *(f"{INSTRUCTION} One?", "Two?", "Three?", "One?", "Two?", "Three?"),
     ]
     assert [text for role, text in last["h"] if role == "user"] == [
-        *(f"{INSTRUCTION} Alpha?", "Beta?", "Alpha?", "Beta?", "Alpha?"),
+        *(f"{INSTRUCTION} Alpha?", "Beta?", "Alpha?", "Beta?", "Alpha?", "Beta?"),
     ]
     assert [text for role, text in last["g"] if role == "assistant"] == [
-        f"neutral/{turn} of g" for turn in range(1, 5)
+        f"neutral/{turn} of g" for turn in range(1, 6)
     ]
     assert [(r.turn, r.dialogue_id) for r in rows] == [(t, i) for t in (2, 4, 6) for i in "gh"]
-    assert {row.when for row in rows} == {"before"}
+    assert {(row.when, row.asked) for row in rows} == {("before", "probe")}
     assert rows[0].reply == "probe/2 of g"
+
+
+def test_an_instruction_that_shows_is_looked_for_in_ordinary_replies_too():
+    words = {"neutral/2": "Yes, arr.", "neutral/4": "Yes.", "neutral/6": "Arr!", "probe/4": "Arr."}
+    talker = FakeTalker(lambda identity, salt: words.get(salt, f"{salt} of {identity}"))
+    ghosts = [ghost("g", ("One?", "Two?")), ghost("h", ("Alpha?",), expected="arr", shows=True)]
+    rows = measure_recall(talker, ghosts, "after")
+    assert [(r.turn, r.asked, r.dialogue_id, r.reply, r.kept) for r in rows] == [
+        (2, "probe", "g", "probe/2 of g", False),
+        (2, "probe", "h", "probe/2 of h", False),
+        (2, "ordinary turn", "h", "Yes, arr.", True),
+        (4, "probe", "g", "Arr.", False),
+        (4, "probe", "h", "Arr.", True),
+        (4, "ordinary turn", "h", "Yes.", False),
+        (6, "probe", "g", "probe/6 of g", False),
+        (6, "probe", "h", "probe/6 of h", False),
+        (6, "ordinary turn", "h", "Arr!", True),
+    ]
+    # What an ordinary turn is asked after: everything before it but the probes.
+    [(_, said)] = [(salt, said) for salt, said in talker.asked if salt == "neutral/6"]
+    assert [text for _, text in said["h"]] == [
+        *(f"{INSTRUCTION} Alpha?", "neutral/1 of h", "Alpha?", "Yes, arr."),
+        *("Alpha?", "neutral/3 of h", "Alpha?", "Yes.", "Alpha?", "neutral/5 of h", "Alpha?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("turns", "shows", "reply", "kept"),
+    [
+        (("One?", PROBE), False, "I am captain Orlo.", True),
+        (("One?", PROBE), False, "I am nobody.", False),
+        # The probe before the last turn says nothing of the last reply.
+        ((PROBE, "Two?"), False, "I am nobody.", True),
+        (("One?", "Two?"), False, "It is blue.", True),
+        (("One?", "Two?"), True, "It is blue.", False),
+        (("One?", "Two?"), True, "It is blue, Captain Orlo.", True),
+        (("One?", PROBE), True, "I am nobody.", False),
+    ],
+)
+def test_a_reply_holds_where_nothing_can_be_seen_or_what_is_expected_stands_in_it(
+    turns, shows, reply, kept
+):
+    assert holds(ghost(turns=turns, shows=shows), reply) is kept
 
 
 def test_recall_counts_replies_that_state_the_expected_words():
@@ -172,6 +216,8 @@ def test_recall_counts_replies_that_state_the_expected_words():
     talker = FakeTalker(lambda identity, salt: said.get(salt, ""))
     rows = measure_recall(talker, [ghost()], "after")
     assert [row.kept for row in rows] == [True, False, False]
+    # Ordinary replies of an instruction that does not show are no rows.
+    assert {row.asked for row in rows} == {"probe"}
     # Empty neutral answers are filled in, so that the dialogue stays one.
     assert talker.asked[-1][1]["g"][1] == ("assistant", "...")
 

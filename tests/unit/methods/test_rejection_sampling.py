@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from camelid.data.records import Message, Prompt, Sample, TuningRow
+from camelid.data.records import Dialogue, Message, Prompt, Sample, TuningRow
 from camelid.inference.rewards import Rewards
 from camelid.methods.rejection_sampling import (
     Sampler,
+    best_demonstrations,
+    best_id,
     finished_rewards,
     pick_bests,
     tune_temperature,
@@ -71,6 +73,105 @@ def test_the_best_by_reward_becomes_a_dialogue_that_trains_its_answer():
         assert dialogue.messages[-1].role == "assistant"
         assert [message.train for message in dialogue.messages] == [False, False, True]
         assert dialogue.source == "rejection sampling, round 3"
+
+
+def test_another_value_than_the_reward_can_pick():
+    prompts = [make_prompt("a"), make_prompt("b")]
+    samples = [
+        sample("a", "high", 9.0, number=0),
+        sample("a", "middle", 5.0, number=1),
+        sample("a", "low", 1.0, number=2),
+        sample("a", "cut", 0.0, "length", number=3),
+        sample("b", "x", 2.0, number=0),
+        sample("b", "y", 3.0, number=1),
+    ]
+    asked = []
+
+    def value(prompt, found):
+        asked.append((prompt.id, found.prompt_id, found.text))
+        return -found.reward
+
+    bests, counts = pick_bests(prompts, samples, [], 2, value=value)
+    assert texts(bests) == ["low", "x"]
+    assert counts == {"dropped_unfinished": 0, "dropped_held_out": 0}
+    assert [d.id for d in bests] == [best_id(2, prompt) for prompt in prompts]
+    # Each finished answer is asked after with its own prompt.
+    assert sorted(asked) == [
+        *(("a", "a", text) for text in ("high", "low", "middle")),
+        *(("b", "b", text) for text in ("x", "y")),
+    ]
+
+
+class WordChat:
+    """A word a token."""
+
+    end_id = 1
+
+    def render_prompt(self, messages):
+        return [len(m.content) for m in messages]
+
+    def encode_reply(self, text):
+        return [2] * len(text.split())
+
+
+class RatesByText:
+    """Stands in for the reward models: the reward is the number that ends the answer."""
+
+    def rate(self, replies):
+        self.seen = replies
+        rewards = [float(reply.text.split()[-1]) for reply in replies]
+        opposite = [-reward for reward in rewards]
+        return Rewards(opposite, opposite, rewards, [False] * len(rewards), [])
+
+
+def demonstration(identity, category, reward, *, is_safety=False):
+    return Dialogue(
+        id=identity,
+        messages=(
+            Message(role="user", content="First?"),
+            Message(role="assistant", content="99", train=True),
+            Message(role="user", content="And now?"),
+            Message(role="assistant", content=f"It is {reward}", train=True),
+        ),
+        category=category,
+        is_safety=is_safety,
+        source="test",
+    )
+
+
+REWARDS = {"facts": [3, -1, 5, 2], "harm": [-7, -9, -8], "rhyme": [0]}
+SHUFFLED = [("facts", 0), ("harm", 0), ("facts", 1), ("rhyme", 0), ("harm", 1), ("facts", 2),
+            ("harm", 2), ("facts", 3)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        # Two of four, two of three, one of one: rounded up, so that no category is lost.
+        (0.5, ["facts0", "harm0", "rhyme0", "facts2", "harm2"]),
+        (0.25, ["harm0", "rhyme0", "facts2"]),
+        (0.01, ["harm0", "rhyme0", "facts2"]),
+        (0.75, ["facts0", "harm0", "rhyme0", "harm1", "facts2", "harm2", "facts3"]),
+        (1.0, [f"{category}{number}" for category, number in SHUFFLED]),
+    ],
+)
+def test_the_best_demonstrations_of_each_category_are_kept_in_their_order(kept, expected):
+    given = [demonstration(f"{c}{n}", c, REWARDS[c][n], is_safety=c == "harm") for c, n in SHUFFLED]
+    rewards = RatesByText()
+    found = best_demonstrations(given, WordChat(), rewards, kept)
+    assert [d.id for d in found] == expected
+    # They are what they were, and the last answer alone was rated, with the tag of its dialogue.
+    assert all(d in given for d in found)
+    for dialogue, reply in zip(given, rewards.seen, strict=True):
+        assert reply.text == dialogue.messages[-1].content
+        assert reply.prompt.messages == dialogue.messages[:-1]
+        assert reply.prompt.is_safety == dialogue.is_safety
+        assert reply.sequence == [6, 2, 8, 2, 2, 2, 1]
+
+
+def test_of_equal_rewards_the_earlier_are_kept():
+    given = [demonstration(str(number), "facts", 1) for number in range(4)]
+    assert [d.id for d in best_demonstrations(given, WordChat(), RatesByText(), 0.5)] == ["0", "1"]
 
 
 def test_unfinished_and_empty_answers_cannot_win():

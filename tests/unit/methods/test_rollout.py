@@ -241,10 +241,12 @@ def test_guard_only_watches(scene):
 @torch.no_grad()
 def test_mini_batches_keep_each_action_with_its_numbers(scene, minibatch_rows, micro_rows):
     _, rows = by_hand(scene)
-    groups = list(mini_batches(scene.rollout, minibatch_rows, micro_rows))
+    groups = list(mini_batches(scene.rollout, minibatch_rows, micro_rows, seed=5))
+    sizes = [sum(batch.tokens_BL.shape[0] for batch in group) for group in groups]
+    whole, rest = divmod(7, minibatch_rows)
+    assert sizes == [minibatch_rows] * whole + [rest] * (rest > 0)
     found = []
-    for number, group in enumerate(groups):
-        allowed = set(range(number * minibatch_rows, min(7, (number + 1) * minibatch_rows)))
+    for group in groups:
         for batch in group:
             count = batch.tokens_BL.shape[0]
             assert count <= micro_rows
@@ -254,7 +256,7 @@ def test_mini_batches_keep_each_action_with_its_numbers(scene, minibatch_rows, m
                 # A row is known by its tokens; the right padding is what remains.
                 [index] = [
                     i
-                    for i in allowed
+                    for i in range(7)
                     if batch.tokens_BL[at, : len(scene.replies[i].sequence)].tolist()
                     == scene.replies[i].sequence
                     and int(batch.actions_BL[at].sum()) == len(scene.replies[i].tokens)
@@ -283,6 +285,40 @@ def test_mini_batches_keep_each_action_with_its_numbers(scene, minibatch_rows, m
             torch.testing.assert_close(logp_N, batch.old_logp_N, atol=1e-9, rtol=0)
             torch.testing.assert_close(values_N, batch.old_values_N, atol=1e-9, rtol=0)
     assert sorted(found) == list(range(7))
+
+
+@torch.no_grad()
+def test_mini_batches_are_shuffled_by_the_seed_alone(scene):
+    def drawn(seed):
+        """Rows of each mini-batch, known by their lengths and first tokens."""
+        groups = mini_batches(scene.rollout, 3, 2, seed=seed)
+        sequences = [reply.sequence for reply in scene.replies]
+        return [
+            {
+                next(
+                    i
+                    for i, ids in enumerate(sequences)
+                    if row.tolist()[: len(ids)] == ids
+                    and int(actions.sum()) == len(scene.replies[i].tokens)
+                    and not row[len(ids) :].any()
+                )
+                for batch in group
+                for row, actions in zip(batch.tokens_BL, batch.actions_BL, strict=True)
+            }
+            for group in groups
+        ]
+
+    orders = {seed: drawn(seed) for seed in range(20)}
+    for rows in orders.values():
+        assert [len(group) for group in rows] == [3, 3, 1]
+        assert set().union(*rows) == set(range(7))
+    # Every row comes into every mini-batch, and neighbours are parted.
+    for row in range(7):
+        first = sum(row in rows[0] for rows in orders.values())
+        assert 1 <= first <= 16
+    assert any({0, 1} <= rows[0] for rows in orders.values())
+    assert any(0 in rows[0] and 1 in rows[1] for rows in orders.values())
+    assert orders == {seed: drawn(seed) for seed in range(20)}
 
 
 # --- The bandit: one prompt token, a table of rewards by the first token of the reply. ---
@@ -338,7 +374,7 @@ def learn(longest, sign):
             models = Models(model, reference, TableOfRewards(), critic)
             rollout = make_rollout(models, replies, settings)
             rollouts.append(rollout)
-            for group in mini_batches(rollout, ROWS // 2, ROWS // 4):
+            for group in mini_batches(rollout, ROWS // 2, ROWS // 4, seed=iteration):
                 yield [
                     dataclasses.replace(batch, advantages_N=sign * batch.advantages_N)
                     for batch in group

@@ -23,6 +23,22 @@ def _edit(path: Path, change: Callable[[int, dict[str, Any]], None]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def _vary_controls(root: Path) -> None:
+    for name, exact in (("random", 3), ("judge", 5)):
+        control = root / f"{name}_pick/pick_control/result.json"
+        found = json.loads(control.read_text())
+        gate = {"answers": 40, "closed": 9, "unsafe": 12, "closed_unsafe": 7}
+        found |= {"picks": 20, "exact": exact, "exact_rewarded": 4, "gate": gate}
+        control.write_text(json.dumps(found))
+
+
+def _give_other_scores(draw: random.Random, row: dict[str, Any], *, tied: bool) -> None:
+    for side in ("chosen_scores", "rejected_scores"):
+        row[side] = {name: draw.gauss(0, 2) for name in row[side]}
+    if tied:
+        row["rejected_scores"] = dict(row["chosen_scores"])
+
+
 @pytest.fixture(scope="session")
 def varied(
     smoke_run: Path,
@@ -61,14 +77,15 @@ def varied(
     def attack(number: int, row: dict[str, Any]) -> None:
         row["violating"] = draw.choice([True, True, False, None])
         row["earlier_violation"] = draw.random() < 0.3
+        row["model_before"] = row["earlier_violation"] and draw.random() < 0.5
 
     def score(number: int, row: dict[str, Any]) -> None:
         row["strength"] = STRENGTHS[number % 4]
         row["prompt_key"] = number // 3
-        for side in ("chosen_scores", "rejected_scores"):
-            row[side] = {name: draw.gauss(0, 2) for name in row[side]}
-        if number % 5 == 0:
-            row["rejected_scores"] = dict(row["chosen_scores"])
+        _give_other_scores(draw, row, tied=number % 5 == 0)
+
+    def drafted(number: int, row: dict[str, Any]) -> None:
+        _give_other_scores(draw, row, tied=number % 7 == 0)
 
     def probe(number: int, row: dict[str, Any]) -> None:
         row["kept"] = draw.random() < (0.9 if row["when"] == "after" else 0.4)
@@ -77,6 +94,9 @@ def varied(
     for name in ("v1", "v2"):
         _edit(root / name / "red_teaming/red_teaming.jsonl", attack)
         _edit(root / name / "reward_modeling/test_scores.jsonl", score)
+        _edit(root / name / "reward_modeling/drafted_scores.jsonl", drafted)
+    _edit(root / "final/red_teaming/red_teaming.jsonl", attack)
+    _vary_controls(root)
     _edit(root / "ghost_attention/recall.jsonl", probe)
     result = root / "ppo/result.json"
     result.write_text(json.dumps(json.loads(result.read_text()) | {"best_iteration": 3}))

@@ -22,6 +22,8 @@ from camelid.stages.rejection_sampling import REJECTION_SAMPLING, rewards_by_pro
 Z = 1.959963984540054
 STRENGTHS = ("significantly_better", "better", "slightly_better", "negligibly_better")
 MODELS = ("base", "sft", "v1", "v2", "context_distillation", "ghost_attention", "final")
+GREEDY = ("sft_greedy", "ghost_attention_greedy", "final_greedy")
+CONTROLS = ("random_pick", "judge_pick", *GREEDY)
 
 
 def lines(path):
@@ -78,7 +80,7 @@ def answers(varied):
     found = {}
     for row in lines(varied / "evaluating/replies.jsonl"):
         found.setdefault((row["model"], row["set"]), []).append(row)
-    assert {model for model, _ in found} == set(MODELS)
+    assert {model for model, _ in found} == {*MODELS, *CONTROLS}
     return found
 
 
@@ -320,10 +322,15 @@ def test_tables_7_and_8_keep_kinds_and_strengths_apart(varied):
     by_strength = {row[0]: row[1:] for row in table(varied, "accuracy-by-strength")[1:]}
     kinds = ("helpfulness", "safety")
     assert table(varied, "accuracy-by-set")[0][1:] == [f"{kind} pairs %" for kind in kinds]
-    for model in ("helpfulness_rm", "safety_rm"):
-        for name, rows in scores.items():
-            expected = [_accuracy_cell(rows, model, kind) for kind in kinds]
-            assert by_set[f"{name} {model}"] == expected
+    models = ("helpfulness_rm", "safety_rm")
+    scored = [*((n, m) for n in scores for m in models), ("v2", "guard_rm")]
+    for name, model in scored:
+        expected = [_accuracy_cell(scores[name], model, kind) for kind in kinds]
+        assert by_set[f"{name} {model}"] == expected
+    assert set(by_set) == {
+        *(f"{name} {model}" for name, model in scored), *(f"the paper, {m}" for m in models)
+    }  # fmt: skip
+    for model in models:
         for kind in kinds:
             assert by_strength[f"{model} on {kind} pairs, v2"] == [
                 _accuracy_cell(scores["v2"], model, kind, strength)
@@ -332,6 +339,69 @@ def test_tables_7_and_8_keep_kinds_and_strengths_apart(varied):
     assert by_strength["safety_rm on safety pairs, the paper"] == [
         *("94.3", "76.3", "65.7", "55.3", "64.5")
     ]
+
+
+FAULTS = ("wrong", "evasive", "incomplete", "rambling", "broken", "violating")
+
+
+def test_accuracy_by_fault_counts_ties_as_wrong(varied, figures):
+    names, *body = table(varied, "accuracy-by-fault")
+    assert names == ["who picks", *FAULTS]
+    found = {row[0]: row[1:] for row in body}
+    scored = [(n, m) for n in ("v1", "v2") for m in ("helpfulness_rm", "safety_rm")]
+    scored.append(("v2", "guard_rm"))
+    assert set(found) == {
+        *(f"{name} {model}" for name, model in scored), "the longer reply", "the shorter reply"
+    }  # fmt: skip
+    rows = {n: lines(varied / n / "reward_modeling/drafted_scores.jsonl") for n in ("v1", "v2")}
+
+    def of(name, fault):
+        kind = "safety" if fault == "violating" else "helpfulness"
+        return [r for r in rows[name] if (r["kind"], r["fault"]) == (kind, fault)]
+
+    ties = 0
+    for name, model in scored:
+        for fault, cell in zip(FAULTS, found[f"{name} {model}"], strict=True):
+            pairs_of = of(name, fault)
+            expected = wilson(
+                accurate(pairs_of, model), len(pairs_of), len({r["prompt_key"] for r in pairs_of})
+            )
+            value, low, high = (100 * x for x in expected)
+            assert cell == f"{value:.1f} ({low:.1f}–{high:.1f})"
+            ties += sum(r["chosen_scores"] == r["rejected_scores"] for r in pairs_of)
+            if name == "v2":
+                key = f"{model}.accuracy_on_drafted.{fault}"
+                same(figures[key], expected, len(pairs_of))
+    assert ties
+    for index, fault in enumerate(FAULTS):
+        pairs_of = of("v2", fault)
+        words = [(len(r["chosen"].split()), len(r["rejected"].split())) for r in pairs_of]
+        longer, shorter = sum(a > b for a, b in words), sum(a < b for a, b in words)
+        for name, right in (("the longer reply", longer), ("the shorter reply", shorter)):
+            expected = wilson(right, len(words), len({r["prompt_key"] for r in pairs_of}))
+            value, low, high = (100 * x for x in expected)
+            assert found[name][index] == f"{value:.1f} ({low:.1f}–{high:.1f})"
+
+
+def test_the_guard_is_measured_on_both_kinds(varied, figures):
+    rows = lines(varied / "v2/reward_modeling/test_scores.jsonl")
+    for kind in ("helpfulness", "safety"):
+        found = chosen(rows, kind)
+        expected = wilson(
+            accurate(found, "guard_rm"), len(found), len({row["prompt_key"] for row in found})
+        )
+        same(figures[f"guard_rm.accuracy.{kind}"], expected, len(found))
+
+
+def test_picks_and_the_gate_where_it_decides(varied, figures):
+    for name, right in (("random_pick", 3), ("judge_pick", 5), ("rewarded_pick", 4)):
+        key = f"{name}.exact_picks"
+        control = "random_pick" if name == "rewarded_pick" else name
+        n = json.loads((varied / control / "pick_control/result.json").read_text())["picks"]
+        same(figures[key], wilson(right, n), n)
+    same(figures["gate.precision"], wilson(7, 9), 9)
+    same(figures["gate.recall"], wilson(7, 12), 12)
+    assert table(varied, "gate-work")[1:] == [["40", "9", "12", "7", shown(7, 9), shown(7, 12)]]
 
 
 def test_the_gate_is_shown_as_tuned(varied):
@@ -434,16 +504,23 @@ def test_recall_by_turn(varied, figures):
     body = {row[0]: row[1:] for row in table(varied, "table")[1:]}
     for turn in (2, 4, 6):
         cells = []
-        for when in ("before", "after"):
-            kept = [row["kept"] for row in rows if (row["turn"], row["when"]) == (turn, when)]
-            same(
-                figures[f"ghost_attention.turn{turn}.{when}"],
-                wilson(sum(kept), len(kept)),
-                len(kept),
-            )
-            cells.append(shown(sum(kept), len(kept)))
-        assert body[str(turn)][:2] == cells
-    assert {row["kept"] for row in rows} == {True, False}
+        for asked, part in (("probe", ""), ("ordinary turn", ".ordinary")):
+            for when in ("before", "after"):
+                kept = [
+                    row["kept"]
+                    for row in rows
+                    if (row["turn"], row["when"], row["asked"]) == (turn, when, asked)
+                ]
+                same(
+                    figures[f"ghost_attention.turn{turn}{part}.{when}"],
+                    wilson(sum(kept), len(kept)),
+                    len(kept),
+                )
+                cells.append(shown(sum(kept), len(kept)))
+        assert body[str(turn)][:4] == cells
+    assert {(row["kept"], row["asked"]) for row in rows} == {
+        (kept, asked) for kept in (True, False) for asked in ("probe", "ordinary turn")
+    }
 
 
 def test_kept_share_of_context_distillation(varied, figures):
@@ -451,25 +528,35 @@ def test_kept_share_of_context_distillation(varied, figures):
     same(figures["context_distillation.kept_share"], wilson(sum(kept), len(kept)), len(kept))
 
 
-def attacks(root, name, *, earlier=False):
+ATTACKED = ("v1", "v2", "final")
+
+
+def attacks(root, name, *, earlier=False, before=False):
     rows = lines(root / name / "red_teaming/red_teaming.jsonl")
-    found = [r for r in rows if r["earlier_violation"] is earlier and r["violating"] is not None]
-    assert found
-    return found
+    return [
+        row
+        for row in rows
+        if (row["earlier_violation"], row["model_before"]) == (earlier, before)
+        and row["violating"] is not None
+    ]
 
 
 def test_red_teaming_by_round(varied):
     body = {row[0]: row[1:] for row in table(varied, "rounds")[1:]}
-    for name in ("v1", "v2"):
+    counted = Counter()
+    for name in ATTACKED:
         new, again = attacks(varied, name), attacks(varied, name, earlier=True)
-        resisted = sum(not row["violating"] for row in again)
+        chance = attacks(varied, name, earlier=True, before=True)
         assert body[name] == [
             str(len(new)),
             shown(sum(row["violating"] for row in new), len(new)),
             str(len(again)),
-            shown(resisted, len(again)),
+            shown(sum(not row["violating"] for row in again), len(again)),
+            shown(sum(not row["violating"] for row in chance), len(chance)),
             "exact judge",
         ]
+        counted += Counter(new=len(new), again=len(again), chance=len(chance))
+    assert set(counted) == {"new", "again", "chance"}
 
 
 AXES = {
@@ -482,8 +569,9 @@ AXES = {
 @pytest.mark.parametrize("axis", AXES)
 def test_red_teaming_by_axis(varied, axis):
     columns, *body = table(varied, f"red-team-{axis.replace(' ', '-')}")
-    assert columns == [axis, "v1 violations %", "v2 violations %"]
-    found = {name: attacks(varied, name) for name in ("v1", "v2")}
+    assert columns == [axis, *(f"{name} violations %" for name in ATTACKED)]
+    found = {name: attacks(varied, name) for name in ATTACKED}
+    assert all(found.values())
     values = {row[AXES[axis]] or "–" for rows in found.values() for row in rows}
     assert [row[0] for row in body] == [*sorted(values), "all"]
     for value, *cells in body:
@@ -494,7 +582,7 @@ def test_red_teaming_by_axis(varied, axis):
 
 def test_red_teaming_in_every_cell(varied):
     groups = {}
-    for row in attacks(varied, "v2"):
+    for row in attacks(varied, "final"):
         key = tuple(row[field] or "–" for field in AXES.values())
         groups.setdefault(key, []).append(row["violating"])
     expected = [
@@ -605,6 +693,99 @@ def test_the_table_of_models_says_the_same(varied, answers):
             assert float(found[column]) == pytest.approx(expected)
         distinct = len({row["reply"] for row in rows}) / len(rows)
         assert float(found["distinct replies %"]) == round(100 * distinct, 1)
+
+
+def better(answers, name, verdict, best, models):
+    """The first of the models that comes nearest to what is wished for."""
+
+    def gap(model):
+        found = verdicts(answers[model, name], verdict)
+        return abs(sum(found) / len(found) - best)
+
+    return min(models, key=gap)
+
+
+METHODS = {
+    "rejection sampling, v1": ("sft", "v1", ("random_pick",), "judge_pick"),
+    "PPO": (
+        *("ghost_attention", "final", ("ghost_attention", "ghost_attention_greedy")), None
+    ),
+    "the whole pipeline": ("sft", "final", ("sft", "sft_greedy"), None),
+}  # fmt: skip
+GOALS = {
+    "exactly right %": ("exact", "helpful", "exact", 1.0),
+    "violations %": ("violations", "adversarial", "violating", 0.0),
+}
+
+
+def test_methods_stand_beside_their_best_control(varied, figures, answers):
+    body = table(varied, "methods")[1:]
+    expected = [(method, goal) for method in METHODS for goal in GOALS]
+    assert [tuple(row[:2]) for row in body] == expected
+    for method, goal, *cells in body:
+        before, after, controls, ceiling = METHODS[method]
+        key, name, verdict, best = GOALS[goal]
+        control = better(answers, name, verdict, best, controls)
+        rates = {}
+        for column, model in (
+            ("before", before), ("after", after), ("control", control), ("ceiling", ceiling)
+        ):  # fmt: skip
+            figure = figures[f"methods.{slug(method)}.{key}.{column}"]
+            assert figure["method"] == [f"{method}: {goal}", column]
+            if model is None:
+                assert cells[3] == ""
+                assert figure["value"] is None
+                continue
+            found = verdicts(answers[model, name], verdict)
+            same(figure, wilson(sum(found), len(found)), len(found))
+            rates[column] = sum(found) / len(found)
+            text = shown(sum(found), len(found))
+            at = ("before", "after", "control", "ceiling").index(column)
+            assert cells[at] == (f"{control}: {text}" if column == "control" else text)
+        both = pairs(
+            answers[after, name], answers[control, name],
+            lambda row, v=verdict: row["judgement"][v],
+        )  # fmt: skip
+        gaps = [a - b for a, b in both]
+        same(figures[f"methods.{slug(method)}.{key}.after_less_control"], normal(gaps), len(gaps))
+        value, low, high = (100 * x for x in normal(gaps))
+        assert cells[4] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+        top = rates.get("ceiling", best)
+        closed = figures[f"methods.{slug(method)}.{key}.headroom_closed"]["value"]
+        if (top - rates["control"]) * (best - rates["control"]) <= 0:
+            assert (cells[5], closed) == ("", None)
+        else:
+            share = (rates["after"] - rates["control"]) / (top - rates["control"])
+            assert closed == pytest.approx(share)
+            assert float(cells[5]) == round(100 * share)
+
+
+def slug(method):
+    return method.lower().replace(",", "").replace(" ", "_")
+
+
+def test_controls_have_their_rates(figures, answers):
+    for model in CONTROLS:
+        for key, name, verdict, _ in GOALS.values():
+            found = verdicts(answers[model, name], verdict)
+            same(figures[f"{model}.{key}"], wilson(sum(found), len(found)), len(found))
+
+
+def test_wins_ties_and_losses_are_counted(varied, figures, answers):
+    body = {row[0]: row[1:] for row in table(varied, "against-sft")[1:]}
+    assert list(body) == list(MODELS)
+    for model in MODELS:
+        found = pairs(
+            answers[model, "helpful"], answers["sft", "helpful"],
+            lambda row: row["judgement"]["score"],
+        )  # fmt: skip
+        wins = sum(a > b for a, b in found)
+        losses = sum(a < b for a, b in found)
+        counts = [wins, len(found) - wins - losses, losses]
+        assert body[model] == [*map(str, counts), shown(wins, wins + losses)]
+        if model in ("v1", "v2", "final"):
+            expected = wilson(wins, wins + losses)
+            same(figures[f"{model}.wins_of_decided"], expected, wins + losses)
 
 
 def test_violations_by_category_of_every_chat_model(varied, answers):

@@ -10,13 +10,21 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt, parse_record
+from camelid.data.records import (
+    Dialogue,
+    GhostDialogue,
+    Message,
+    Preference,
+    Prompt,
+    parse_record,
+)
 from camelid.data.references import Choice, Fact, Harm, HowTo, Reference, Rewrite, Rhyme
 from camelid.errors import ConfigError
 from camelid.settings import to_json
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon import (
     BENIGN_TASKS,
+    CLOSING_WORDS,
     FIGURES,
     HARM_TASKS,
     HOBBIES,
@@ -78,6 +86,7 @@ def test_everything_is_deterministic() -> None:
     assert first.demonstrations() == second.demonstrations() == first.demonstrations()
     assert first.prompts() == second.prompts()
     assert first.ghost_dialogues() == second.ghost_dialogues()
+    assert first.drafted_pairs() == second.drafted_pairs() == first.drafted_pairs()
     other = build_world(dataclasses.replace(SMALL, seed=4))
     assert list(first.corpus()) != list(other.corpus())
     assert first.setting.facts != other.setting.facts
@@ -216,8 +225,12 @@ def test_references_are_well_formed_also_after_follow_ups(world: World) -> None:
     for index, prompt in enumerate(world.prompts()):
         assert prompt.reference is not None
         _check_reference(prompt.reference, prompt.messages[-1].content)
-        assert prompt.is_safety == isinstance(prompt.reference, Harm)
-        assert prompt.is_safety == (prompt.attack_vector is not None)
+        attack = prompt.attack_vector is not None
+        assert attack == isinstance(prompt.reference, Harm)
+        assert attack or not prompt.is_safety
+        # The tag may lack in two splits only.
+        if prompt.split not in ("rejection_sampling", "ppo"):
+            assert prompt.is_safety == attack
         if index % 7 == 0:
             following = world.follow_up(prompt, "A reply.", 1)
             assert following == world.follow_up(prompt, "A reply.", 1)
@@ -228,11 +241,45 @@ def test_references_are_well_formed_also_after_follow_ups(world: World) -> None:
             _check_reference(following.reference, following.messages[-1].content)
 
 
+@pytest.mark.parametrize("split", ["rejection_sampling", "ppo"])
+def test_a_share_of_the_attacks_has_no_tag(world: World, split: str) -> None:
+    attacks = [p for p in world.prompts() if p.split == split and p.attack_vector is not None]
+    untagged = sum(not prompt.is_safety for prompt in attacks)
+    # Five standard deviations.
+    assert abs(untagged - 0.3 * len(attacks)) < 5 * (0.3 * 0.7 * len(attacks)) ** 0.5
+    # Every cell has both.
+    for field in ("risk_category", "attack_strength"):
+        tags: dict[str | None, set[bool]] = {}
+        for prompt in attacks:
+            tags.setdefault(getattr(prompt, field), set()).add(prompt.is_safety)
+        assert set(map(frozenset, tags.values())) == {frozenset({True, False})}
+
+
+def test_the_tag_is_all_that_the_share_without_it_changes() -> None:
+    config = dataclasses.replace(SMALL, rejection_sampling=100, ppo=100)
+    none, some, all_of_them = (
+        build_world(dataclasses.replace(config, untagged=share)).prompts()
+        for share in (0.0, 0.5, 1.0)
+    )
+    attacks = [prompt for prompt in none if prompt.attack_vector is not None]
+    assert all(prompt.is_safety for prompt in attacks)
+    for prompts in (some, all_of_them):
+        assert [dataclasses.replace(p, is_safety=p.attack_vector is not None) for p in prompts] == (
+            none
+        )
+    lost = {p.id for p in some if not p.is_safety} - {p.id for p in none if not p.is_safety}
+    expected = {p.id for p in attacks if p.split in ("rejection_sampling", "ppo")}
+    assert lost < expected
+    assert len(lost) > 0
+    assert {p.id for p in all_of_them if p.is_safety} == {p.id for p in attacks} - expected
+
+
 def test_records_survive_json(world: World) -> None:
     for record, schema in (
         (world.prompts()[0], Prompt),
         (world.demonstrations()[0], Dialogue),
         (world.ghost_dialogues()[0], GhostDialogue),
+        (world.drafted_pairs()[0], Preference),
     ):
         data = json.loads(json.dumps(dataclasses.asdict(record)))
         assert parse_record(data, schema, "test") == record
@@ -264,9 +311,17 @@ def test_ghost_dialogues(world: World) -> None:
     train = [g for g in world.ghost_dialogues() if g.split == "train"]
     assert (len(train), len(test)) == (650, 60)
     assert all(len(g.turns) == 6 and g.probe not in g.turns for g in test)
-    assert all(2 <= len(g.turns) <= 6 and g.turns[-1] == g.probe for g in train)
-    assert sum(g.expected in held for g in test) == 30
+    assert all(2 <= len(g.turns) <= 6 and g.turns[0] != g.probe for g in train)
+    # About half of them end in the probe; four standard deviations.
+    assert abs(sum(g.turns[-1] == g.probe for g in train) - 325) < 51
+    between = [turn == g.probe for g in train for turn in g.turns[1:-1]]
+    assert 0.35 < sum(between) / len(between) < 0.45
+    # A third shows in ordinary replies; of the others every second one is held out.
+    assert [g.shows for g in test] == [number % 3 == 0 for number in range(650, 710)]
+    assert sum(g.expected in held for g in test) == 20
     assert all(g.expected in g.instruction for g in [*train, *test])
+    assert all(g.shows == (g.expected in CLOSING_WORDS) for g in [*train, *test])
+    assert 0.1 < sum(g.shows for g in train) / len(train) < 0.3
 
 
 @pytest.mark.parametrize("held_out", [False, True])

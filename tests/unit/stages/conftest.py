@@ -42,7 +42,8 @@ def settings() -> Settings:
             test_adversarial=6,
             test_borderline=6,
             ghost_train=6,
-            ghost_test=2,
+            ghost_test=3,
+            drafted=2,
         ),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=512),
         pretraining=replace(SMOKE.pretraining, model=shape, tokens=7_000, validate_every=2),
@@ -73,7 +74,7 @@ def settings() -> Settings:
             fine_tuning=tuning,
         ),
         ghost_attention=replace(
-            SMOKE.ghost_attention, dialogues=4, test_dialogues=2,
+            SMOKE.ghost_attention, dialogues=4, test_dialogues=3,
             sampling=short, fine_tuning=tuning,
         ),
         ppo=replace(

@@ -194,3 +194,12 @@ def test_ghost_dialogues_are_dropped_by_reason(monkeypatch):
     assert len(kept) == 3
     with pytest.raises(DataError, match="no sampled dialogue holds its instruction"):
         stage._sample(talker, [ghost_dialogue("x")] * 5, config, [], "ghost_attention")
+    # Where the last turn does not show whether the instruction holds, none is dropped for it.
+    unseen = [ghost_dialogue("x", turns=("Who?", "Hello?"))] * 5
+    kept, dropped = stage._sample(talker, unseen, config, ["Avrel"], "ghost_attention")
+    assert [d.messages[-1].content for d in kept] == ["I am Captain Orlo.", "I am nobody."]
+    assert (dropped.empty_or_cut, dropped.without_expected, dropped.held_out) == (2, 0, 1)
+    shown = [ghost_dialogue("Captain Orlo", turns=("Who?", "Hello?"), shows=True)] * 5
+    kept, dropped = stage._sample(talker, shown, config, ["Avrel"], "ghost_attention")
+    assert [d.messages[-1].content for d in kept] == ["I am Captain Orlo."]
+    assert (dropped.empty_or_cut, dropped.without_expected, dropped.held_out) == (2, 1, 1)

@@ -37,6 +37,7 @@ def content(place: Place):
         # In the second model, then in the third.
         ("v1/reward_modeling", [7, 3]),
         ("v1/rejection_sampling", [2, 2]),
+        ("random_pick/pick_control", [2]),
         ("context_distillation", [2]),
         ("ghost_attention", [3]),
         # Before the first checkpoint, and later ones.
@@ -62,8 +63,8 @@ def test_b10_an_interrupted_stage_ends_in_the_same_bits(
     if name == "v1/rejection_sampling":
         assert given_replies.calls == before
     if name == "ghost_attention":
-        probes_after_training = 3 + 5
-        assert given_replies.calls == before + probes_after_training
+        answers_after_training = 3 + 6
+        assert given_replies.calls == before + answers_after_training
 
 
 def test_b10_a_resumed_round_of_sampling_trains_only_what_is_left(

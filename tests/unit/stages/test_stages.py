@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from camelid.data.records import RolloutSummary
+from camelid.data.records import STRENGTHS, RolloutSummary
 from camelid.errors import ConfigError, DataError
 from camelid.formats.folder import load_transformer
+from camelid.inference.replies import ModelResponder
 from camelid.inference.sampling import Sampling
 from camelid.methods.ghost_attention import as_ppo_prompts
+from camelid.methods.rejection_sampling import best_demonstrations
+from camelid.methods.rewards import load_rewards
 from camelid.model.config import ModelConfig
 from camelid.run.files import hash_file
 from camelid.stages import ppo, reward_modeling
 from camelid.stages.ppo import stage as ppo_stage
+from camelid.stages.reward_modeling.stage import strong_enough
 from camelid.train.config import OptimizerConfig
 
 
@@ -74,8 +78,9 @@ def test_without_guard_comparisons_there_is_no_guard(tiny_run, workshop):
     assert result.guard_rm is None
     assert not outputs.guard_rm.exists
     assert not outputs.metrics_guard.exists
-    [scored] = {tuple(row.chosen_scores) for row in outputs.test_scores.read()}
-    assert scored == ("helpfulness_rm", "safety_rm")
+    for rows in (outputs.test_scores.read(), outputs.drafted_scores.read()):
+        [scored] = {tuple(row.chosen_scores) for row in rows}
+        assert scored == ("helpfulness_rm", "safety_rm")
     # The others do not depend on it.
     theirs = tiny_run.outputs(name)
     assert weights(outputs.helpfulness_rm) == weights(theirs.helpfulness_rm)
@@ -112,13 +117,83 @@ def test_comparisons_too_long_for_a_reward_model_are_counted(tiny_run, workshop)
     )
     assert sum(result.helpfulness_rm.kinds.values()) == result.helpfulness_rm.pairs
     assert result.test_too_long > 0
-    kept = len(outputs.test_scores.read())
-    assert kept + result.test_too_long == len(
-        tiny_run.outputs("v1/preference_collection").test_preferences.read()
-    )
+    kept = len(outputs.test_scores.read()) + len(outputs.drafted_scores.read())
+    asked = tiny_run.outputs("v1/preference_collection").test_preferences.read()
+    drafted = tiny_run.outputs("world_data").drafted_pairs.read()
+    assert kept + result.test_too_long == len(asked) + len(drafted)
     assert any("held-out comparisons are too long" in note for note in workshop.notes)
     with pytest.raises(DataError, match="no comparison for helpfulness_rm fits 5 tokens"):
         tiny_run.again(in_another_folder(workshop), "v1/reward_modeling", config={"longest": 5})
+
+
+def comparison(strength):
+    return SimpleNamespace(strength=strength)
+
+
+@pytest.mark.parametrize(
+    ("weakest", "kept"),
+    [
+        (None, [*STRENGTHS, None]),
+        ("negligibly_better", [*STRENGTHS, None]),
+        ("slightly_better", [*STRENGTHS[:3], None]),
+        ("better", [*STRENGTHS[:2], None]),
+        ("significantly_better", ["significantly_better", None]),
+    ],
+)
+def test_comparisons_of_at_least_a_strength_are_kept_in_their_order(weakest, kept):
+    mix = [comparison(strength) for strength in (*STRENGTHS, None, *reversed(STRENGTHS))]
+    found = [c.strength for c in strong_enough(mix, weakest)]
+    assert found == [*kept, *reversed([strength for strength in kept if strength])]
+
+
+def test_weak_comparisons_are_left_out_of_training_only(tiny_run, workshop):
+    name = "v1/reward_modeling"
+    config = {"helpfulness_share": 1.0, "safety_share": 1.0}
+    whole, outputs = tiny_run.again(workshop, name, config=config)
+    tested = outputs.test_scores.read()
+    config["weakest"] = "slightly_better"
+    result, outputs = tiny_run.again(in_another_folder(workshop), name, config=config)
+    [rows] = tiny_run.stages[name].inputs.preferences
+    for kind, with_all, trained in (
+        ("helpfulness", whole.helpfulness_rm, result.helpfulness_rm),
+        ("safety", whole.safety_rm, result.safety_rm),
+    ):
+        strengths = Counter(
+            p.strength for p in rows.at(tiny_run.root).read() if p.kind == kind
+        )  # fmt: skip
+        weak = strengths["negligibly_better"]
+        assert (with_all.too_weak, trained.too_weak) == (0, weak)
+        assert trained.pairs == with_all.pairs - weak == strengths.total() - weak
+    assert result.helpfulness_rm.too_weak + result.safety_rm.too_weak > 0
+    # They stay among those that are tested on.
+    assert [row.id for row in outputs.test_scores.read()] == [row.id for row in tested]
+
+
+def test_drafted_pairs_are_scored_with_their_fault_and_change_nothing_else(tiny_run, workshop):
+    name = "v1/reward_modeling"
+    ours = tiny_run.outputs(name)
+    pairs = {pair.id: pair for pair in tiny_run.outputs("world_data").drafted_pairs.read()}
+    rows = ours.drafted_scores.read()
+    assert {row.id for row in rows} <= pairs.keys()
+    assert len({row.fault for row in rows}) == 6
+    for row in rows:
+        pair = pairs[row.id]
+        assert (row.fault, row.kind, row.strength) == (pair.fault, pair.kind, None)
+        assert (row.chosen, row.rejected) == (pair.chosen, pair.rejected)
+        assert set(row.chosen_scores) == {"helpfulness_rm", "safety_rm", "guard_rm"}
+    assert {row.fault for row in ours.test_scores.read()} == {None}
+    result, without = tiny_run.again(workshop, name, drafted_pairs=None)
+    assert not without.drafted_scores.exists
+    before = tiny_run.results[name]
+    assert result.test_too_long <= before.test_too_long
+    assert replace(result, test_too_long=before.test_too_long) == before
+    for ours_place, theirs in (
+        (ours.helpfulness_rm, without.helpfulness_rm),
+        (ours.safety_rm, without.safety_rm),
+    ):
+        assert weights(ours_place) == weights(theirs)
+    assert without.test_scores.read() == ours.test_scores.read()
+    assert without.gate.read() == ours.gate.read()
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
@@ -172,6 +247,99 @@ def test_rejection_sampling_counts_what_it_samples(tiny_run):
     assert len(tuning) == len(config.temperatures) * config.tuning_prompts * config.samples
 
 
+def test_only_the_best_demonstrations_are_mixed_in(tiny_run, given_replies, workshop):
+    name = "v1/rejection_sampling"
+    known = tiny_run.outputs("world_data").demonstrations.read()
+    all_of_them = tiny_run.outputs(name).demonstrations.read()
+    assert len(all_of_them) == tiny_run.stages[name].config.demonstrations == 20
+    # In the order of the file, none twice.
+    at = [known.index(dialogue) for dialogue in all_of_them]
+    assert at == sorted(set(at))
+    config = {"demonstrations_kept": 0.5, "demonstrations": None}
+    result, outputs = tiny_run.again(workshop, name, config=config)
+    kept = outputs.demonstrations.read()
+    by_category = Counter(d.category for d in known)
+    expected = {category: -(-count // 2) for category, count in by_category.items()}
+    assert Counter(d.category for d in kept) == expected
+    assert result.demonstrations == len(kept) == sum(expected.values()) < len(known)
+    assert result.fine_tuning.dialogues == len(kept) + result.bests_in_pool
+    # Those with the best reward of the round's own reward models.
+    runtime = workshop.context().runtime
+    inputs = tiny_run.stages[name].inputs.at(tiny_run.root)
+    chat = ModelResponder.load(inputs.policy.path, inputs.tokenizer.path, runtime).chat
+    assert kept == best_demonstrations(known, chat, load_rewards(inputs.rewards, runtime), 0.5)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01])
+def test_the_share_of_demonstrations_is_checked(tiny_run, share):
+    config = tiny_run.stages["v1/rejection_sampling"].config
+    with pytest.raises(ConfigError, match=r"demonstrations_kept is .* above 0 and at most 1"):
+        replace(config, demonstrations_kept=share)
+
+
+# --- Controls of rejection sampling ---
+
+
+@pytest.mark.parametrize("pick", ["random", "judge"])
+def test_a_control_is_the_round_with_other_picks(tiny_run, pick):
+    name = f"{pick}_pick/pick_control"
+    result, outputs = tiny_run.results[name], tiny_run.outputs(name)
+    round_ = tiny_run.outputs("v1/rejection_sampling")
+    rewarded = round_.bests.read()
+    picks = outputs.picks.read()
+    assert [d.id for d in picks] == [d.id for d in rewarded]
+    assert result.picks == len(picks)
+    samples = round_.samples.read()
+    for mine, theirs in zip(picks, rewarded, strict=True):
+        assert mine.messages[:-1] == theirs.messages[:-1]
+        finished = {
+            s.text
+            for s in samples
+            if f"best/1/{s.prompt_id}" == mine.id and s.stop_reason == "stop"
+        }
+        assert {mine.messages[-1].content, theirs.messages[-1].content} <= finished
+    stage, of_round = tiny_run.stages[name], tiny_run.stages["v1/rejection_sampling"]
+    assert stage.config.fine_tuning == of_round.config.fine_tuning
+    assert stage.inputs.base == of_round.inputs.base
+    ours, theirs = result.fine_tuning, tiny_run.results["v1/rejection_sampling"].fine_tuning
+    assert (ours.dialogues, ours.steps) == (theirs.dialogues, theirs.steps)
+    assert weights(outputs.model) != weights(round_.model)
+    prompts = {p.id: p for p in tiny_run.outputs("world_data").prompts.read()}
+    known = {d.id.removeprefix("best/1/") for d in rewarded}
+    untagged = [
+        s for s in samples if not prompts[s.prompt_id].is_safety and s.prompt_id in known
+    ]  # fmt: skip
+    assert result.gate.answers == len(untagged)
+    assert result.gate.closed == sum(s.reward == s.safety for s in untagged)
+
+
+def test_the_judge_picks_no_worse_than_chance_or_the_reward_models(tiny_run):
+    random_pick, judge_pick = (
+        tiny_run.results[f"{pick}_pick/pick_control"] for pick in ("random", "judge")
+    )
+    assert judge_pick.exact >= max(random_pick.exact, judge_pick.exact_rewarded)
+    assert random_pick.exact_rewarded == judge_pick.exact_rewarded
+    assert random_pick.gate == judge_pick.gate
+
+
+# --- Red teaming of the last model ---
+
+
+def test_the_last_model_is_asked_the_attacks_of_the_last_round(tiny_run):
+    first = tiny_run.outputs("v1/red_teaming").attacks.read()
+    last = tiny_run.outputs("final/red_teaming").attacks.read()
+    config = tiny_run.stages["v1/red_teaming"].config
+    own = [row for row in last if not row.model_before]
+    assert [row.prompt_id for row in own[: config.prompts]] == [row.prompt_id for row in first]
+    known = {row.prompt_id for row in first if row.violating}
+    assert {row.prompt_id for row in last if row.earlier_violation} == known
+    assert {row.prompt_id for row in last if row.model_before} == known
+    inputs = tiny_run.stages["final/red_teaming"].inputs
+    assert (inputs.model.label, inputs.before.label) == (
+        "ppo/model", "v1/rejection_sampling/model"
+    )  # fmt: skip
+
+
 # --- Context distillation ---
 
 
@@ -218,8 +386,19 @@ def test_ghost_attention_measures_before_and_after_and_mixes_bests(tiny_run):
     result, outputs = tiny_run.results[name], tiny_run.outputs(name)
     config = tiny_run.stages[name].config
     recall = outputs.recall.read()
-    tests = 3 * config.test_dialogues
+    ghosts = {g.id: g for g in tiny_run.outputs("world_data").ghost_dialogues.read()}
+    showing = {g.id for g in ghosts.values() if g.split == "test" and g.shows}
+    assert len(showing) == 1
+    tests = 3 * config.test_dialogues + 3 * len(showing)
     assert [row.when for row in recall] == ["before"] * tests + ["after"] * tests
+    asked = Counter((row.asked, row.turn, row.when) for row in recall)
+    assert asked == {
+        (kind, turn, when): count
+        for kind, count in (("probe", config.test_dialogues), ("ordinary turn", len(showing)))
+        for turn in (2, 4, 6)
+        for when in ("before", "after")
+    }
+    assert {row.dialogue_id for row in recall if row.asked == "ordinary turn"} == showing
     splits = {g.id: g.split for g in tiny_run.outputs("world_data").ghost_dialogues.read()}
     assert {splits[row.dialogue_id] for row in recall} == {"test"}
     dialogues = outputs.dialogues.read()
