@@ -29,7 +29,7 @@ class Outputs(StageOutputs):
     demonstrations: Rows[Dialogue] = place("demonstrations.jsonl")
     prompts: Rows[Prompt] = place("prompts.jsonl")
     ghost_dialogues: Rows[GhostDialogue] = place("ghost_dialogues.jsonl")
-    drafted_pairs: Rows[Preference] = place("drafted_pairs.jsonl")
+    drafted_pairs: Rows[Preference] = place("drafted.jsonl")
     open_comparisons: Rows[Preference] = place("open_comparisons.jsonl")
     held_out: Json[HeldOut] = place("held_out.json")
 

@@ -11,6 +11,7 @@ import pytest
 from camelid.assessment.pick_control import (
     PICK_CONTROL,
     REPORT,
+    REWARDED,
     Config,
     GateWork,
     Inputs,
@@ -60,7 +61,7 @@ def make_prompt(number, *, is_safety=False, attack=False):
     )
 
 
-def sample(number, index, text, reward, stop_reason="stop", *, gated=False):
+def sample(number, index, text, reward, stop_reason="stop", *, gated=False, logp=0.0):
     return Sample(
         prompt_id=f"p{number}",
         policy="sft",
@@ -72,6 +73,7 @@ def sample(number, index, text, reward, stop_reason="stop", *, gated=False):
         helpfulness=reward - 1 if gated else reward,
         safety=reward if gated else reward + 1,
         reward=reward,
+        logp=logp,
     )
 
 
@@ -195,7 +197,8 @@ def test_the_judge_picks_the_best_finished_answer(control):
     assert [pick.id for pick in picks] == ["best/1/p0", "best/1/p1", "best/1/p2"]
     for pick in picks:
         assert [message.train for message in pick.messages] == [False, True]
-    assert (result.picks, result.exact, result.exact_rewarded) == (3, 1, 0)
+    assert (result.picks, result.compared) == (3, 3)
+    assert (result.exact["judge"], result.exact[REWARDED]) == (1, 0)
     assert (result.judge, result.fine_tuning) == ("test judge", TUNED)
 
 
@@ -224,7 +227,7 @@ def test_as_many_prompts_are_trained_on_as_the_round_had(control):
     ]  # fmt: skip
     result, picks = control.run(prompts, samples, pick="judge", held_out=["zorblax"])
     assert texts(picks) == ["0.9 c"]
-    assert result.picks == 1
+    assert (result.picks, result.compared) == (1, 1)
     # Where the pick may not be used, that of the reward models stays.
     assert texts(control.trained[3:]) == ["0.1 a", "0.9 c"]
 
@@ -236,13 +239,37 @@ def test_exact_picks_of_both_are_counted_on_the_same_prompts(control):
         row
         for number in range(5)
         for row in (
-            sample(number, 0, kinds[number % 3][0], 0.0),
-            sample(number, 1, kinds[number % 3][1], 1.0),
+            sample(number, 0, kinds[number % 3][0], 0.0, logp=-0.5),
+            sample(number, 1, kinds[number % 3][1], 1.0, logp=-0.7 if number else -0.1),
         )
     ]
     result, _ = control.run(prompts, samples, pick="judge")
-    # Picked: the first of each pair; by reward: the second.
-    assert (result.picks, result.exact, result.exact_rewarded) == (5, 3, 3)
+    # The judge picks the first of each pair, the reward models the second, the likelihood the first
+    # of all pairs but one.
+    assert (result.picks, result.compared) == (5, 5)
+    assert (result.exact["judge"], result.exact[REWARDED], result.exact["likeliest"]) == (3, 3, 2)
+    assert 1 <= result.exact["random"] <= 5
+
+
+def test_the_likeliest_answer_is_picked_by_its_probability_alone(control):
+    prompts = [make_prompt(0), make_prompt(1)]
+    samples = [
+        sample(0, 0, "0.1 a", 9.0, logp=-0.5), sample(0, 1, "0.9 b", 0.0, logp=-0.4),
+        sample(1, 0, "0.1 c", 0.0, logp=-0.1), sample(1, 1, "0.9 d", 9.0, logp=-0.2),
+    ]  # fmt: skip
+    _, picks = control.run(prompts, samples, pick="likeliest")
+    assert texts(picks) == ["0.9 b", "0.1 c"]
+
+
+def test_picks_are_compared_where_everybodys_may_be_used(control):
+    prompts = [make_prompt(0), make_prompt(1)]
+    samples = [
+        sample(0, 0, "0.1 exact", 1.0), sample(0, 1, "0.9 zorblax", 0.0),
+        sample(1, 0, "0.1 exact", 1.0), sample(1, 1, "0.9 c", 0.0),
+    ]  # fmt: skip
+    result, _ = control.run(prompts, samples, pick="likeliest", held_out=["zorblax"])
+    assert (result.picks, result.compared) == (2, 1)
+    assert (result.exact["judge"], result.exact[REWARDED]) == (0, 1)
 
 
 def test_the_gate_is_counted_where_it_decides(control):
@@ -282,8 +309,9 @@ def wilson(right, n):
 
 
 def finished(part, exact, gate):
+    counts = {"random": 3, "likeliest": 5, REWARDED: exact, "judge": 9}
     result = Result(
-        fine_tuning=TUNED, judge="test judge", picks=10, exact=exact, exact_rewarded=6, gate=gate
+        fine_tuning=TUNED, judge="test judge", picks=12, compared=10, exact=counts, gate=gate
     )
     return SimpleNamespace(part=part, result=result)
 
@@ -292,13 +320,14 @@ GATE = GateWork(answers=50, closed=8, unsafe=10, closed_unsafe=6)
 
 
 def test_the_report_says_what_was_counted():
-    stages = (finished("random_pick", 3, GATE), finished("judge_pick", 9, GATE))
+    stages = (finished("random_pick", 6, GATE), finished("judge_pick", 6, GATE))
     seen = SimpleNamespace(stages=stages, last=stages[-1])
     found = {measure.key: measure for measure in REPORT.find_measures(seen)}
     expected = {
-        "random_pick.exact_picks": (3, 10),
-        "judge_pick.exact_picks": (9, 10),
-        "rewarded_pick.exact_picks": (6, 10),
+        "exact_picks.random": (3, 10),
+        "exact_picks.likeliest": (5, 10),
+        "exact_picks.reward_models": (6, 10),
+        "exact_picks.judge": (9, 10),
         "gate.precision": (6, 8),
         "gate.recall": (6, 10),
     }

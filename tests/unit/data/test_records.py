@@ -68,6 +68,7 @@ EXAMPLES = {
         "helpfulness": 0.5,
         "safety": 1,
         "reward": -1e9,
+        "logp": -0.5,
     },
     GhostDialogue: {
         "id": "a",

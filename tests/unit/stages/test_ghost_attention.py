@@ -159,8 +159,10 @@ class Spoken:
     cut = 3
 
 
-def ghost_dialogue(expected="Captain Orlo"):
-    return SimpleNamespace(id="g", instruction="Act.", shortened="Act", expected=expected)
+def ghost_dialogue(expected="Captain Orlo", **changes):
+    fields = {"id": "g", "instruction": "Act.", "shortened": "Act", "expected": expected}
+    fields |= {"turns": ("Hello?", "Who?"), "probe": "Who?", "shows": False}
+    return SimpleNamespace(**(fields | changes))
 
 
 def spoken(*answers):

@@ -92,8 +92,10 @@ class Result:
     judge: str
     picks: int
     """Prompts whose answer was picked anew."""
+    compared: int
+    """Prompts for which everybody's pick may be used."""
     exact: dict[str, int]
-    """Exactly right picks by who picks, for the same prompts; the judge says what is exact."""
+    """Of these, exactly right picks by who picks; the judge says what is exact."""
     gate: GateWork
 
 
@@ -106,7 +108,7 @@ def _measures(seen: Seen) -> Iterable[Measure]:
     for stage in seen.stages[:1]:
         for picker, number in stage.result.exact.items():
             key = f"exact_picks.{picker.replace(' ', '_')}"
-            found = partial(_share, number, stage.result.picks)
+            found = partial(_share, number, stage.result.compared)
             yield measure(key, "share", found, judge=stage.result.judge)
         gate = stage.result.gate
         for key, of in (("precision", gate.closed), ("recall", gate.unsafe)):
@@ -124,7 +126,7 @@ def picks(seen: Seen) -> Table:
     """Exactly right picks of chance, likelihood, reward models and judge."""
     found = seen.last.result
     rows: list[tuple[Cell, ...]] = [
-        (picker, percent(attempt(partial(_share, number, found.picks))))
+        (picker, percent(attempt(partial(_share, number, found.compared))))
         for picker, number in found.exact.items()
     ]
     return Table(columns=("who picks", "exactly right %"), rows=rows)

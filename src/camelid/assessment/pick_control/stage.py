@@ -59,9 +59,11 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     picks = picked[config.pick]
     outputs.picks.write(picks)
     by_id = {best_id(inputs.round, prompt): prompt for prompt in prompts}
+    texts = {who: {d.id: d.messages[-1].content for d in found} for who, found in picked.items()}
+    compared = [name for name in by_id if all(name in found for found in texts.values())]
     exact = {
-        picker: sum(bool(judge(by_id[d.id], d.messages[-1].content).exact) for d in found)
-        for picker, found in picked.items()
+        who: sum(bool(judge(by_id[name], found[name]).exact) for name in compared)
+        for who, found in texts.items()
     }
     mixed = list((rewarded | {dialogue.id: dialogue for dialogue in picks}).values())
     tuned = fine_tune(
@@ -76,6 +78,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         fine_tuning=tuned,
         judge=config.judge.name,
         picks=len(picks),
+        compared=len(compared),
         exact=exact,
         gate=_gate_work(samples, {prompt.id: prompt for prompt in prompts}, config.judge),
     )
