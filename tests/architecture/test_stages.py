@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import typing
 from collections import Counter
 from pathlib import Path
@@ -81,6 +82,11 @@ def strings(path: Path) -> list[tuple[int, str]]:
     ]
 
 
+def names_file(text: str, file: str) -> bool:
+    """Tell whether a text names a file, and not one whose name only ends alike."""
+    return bool(re.search(rf"(?<!\w){re.escape(file)}", text))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_no_path_of_a_stage_stands_outside_it(name):
     files = {
@@ -101,6 +107,6 @@ def test_no_path_of_a_stage_stands_outside_it(name):
         found += [
             f"{path.relative_to(SOURCE)}:{line}: {text!r}"
             for line, text in strings(path)
-            if not own and (any(file in text for file in names) or f"{name}/" in text)
+            if not own and (any(names_file(text, file) for file in names) or f"{name}/" in text)
         ]
     assert not found

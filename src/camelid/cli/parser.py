@@ -67,9 +67,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
     run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
     run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
-    run.add_argument(
-        "--seeds", metavar="N", type=int, help="train with N seeds, from --seed on, and report both"
-    )
+    run.add_argument("--seeds", metavar="N", type=int, help="train with N seeds, from --seed on")
     _add_run_options(run)
 
     study = commands.add_parser(

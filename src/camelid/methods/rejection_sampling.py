@@ -5,7 +5,6 @@ Source: arXiv 2307.09288, Section 3.2.3 and Figure 8.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def best_demonstrations(
     best = {
         index
         for ranked in by_category.values()
-        for _, index in sorted(ranked)[: math.ceil(kept * len(ranked))]
+        for _, index in sorted(ranked)[: max(1, round(kept * len(ranked)))]
     }
     return [dialogues[index] for index in sorted(best)]
 

@@ -35,6 +35,7 @@ def measure(
     judge: str | None = None,
     headline: tuple[str, str] | None = None,
     safety: str | None = None,
+    signed: bool = False,
     method: tuple[str, str] | None = None,
 ) -> Measure:
     """Return one figure of the summary, or why there is none.
@@ -46,6 +47,7 @@ def measure(
         judge: Who judged.
         headline: As in `Measure`.
         safety: As in `Measure`.
+        signed: As in `Measure`.
         method: As in `Measure`.
     """
     value: float | None = None
@@ -74,6 +76,7 @@ def measure(
         reason=None if value is not None else reason or "not finite",
         headline=headline,
         safety=safety,
+        signed=signed,
         method=method,
     )
 

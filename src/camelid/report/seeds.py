@@ -49,9 +49,8 @@ def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
         known = [value for value in by_seed.values() if value is not None]
         estimate = student(known)
         low, high = estimate.low, estimate.high
-        # A rate stays one; a difference of rates, whose own interval may pass zero, is none.
         own = first[key]
-        if own.unit == "share" and own.low is not None and own.low >= 0:
+        if own.unit == "share" and not own.signed:
             low, high = max(low, 0.0), min(high, 1.0)
         several = len(known) > 1
         found.append(

@@ -120,6 +120,8 @@ class Measure:
     """(row, column) in the table at the end of a run."""
     safety: str | None = None
     """How the safety report calls it; None keeps it out."""
+    signed: bool = False
+    """Whether it is a difference, which may lie below zero."""
     method: tuple[str, str] | None = None
     """(row, column) in the table of methods over several seeds."""
 

@@ -9,7 +9,7 @@ paper mixes with its own (Section 3.2.1, Table 6). Source: choice.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from camelid.data.annotation import Annotator, Pair
 from camelid.data.records import Fault, Preference, Prompt
@@ -104,8 +104,11 @@ def open_comparisons(setting: Setting, annotator: Annotator) -> list[Preference]
     return list(found.values())
 
 
-def drafted_pairs(setting: Setting) -> list[Preference]:
-    """Drafted pairs of every category, on held-out terms, half of them with held-out templates."""
+def drafted_pairs(setting: Setting, taken: Container[str]) -> list[Preference]:
+    """Drafted pairs of every category, on held-out terms, half of them with held-out templates.
+
+    Plain words are not held out, so no prompt is used whose id is `taken` by what is trained on.
+    """
     generator = random_for("pocket_drafted", setting.config.seed)
     attacks = cells()
     found: dict[str, Preference] = {}
@@ -116,5 +119,6 @@ def drafted_pairs(setting: Setting) -> list[Preference]:
                 draft = drafter.attack(*attacks[index % len(attacks)], generator)
             else:
                 draft = drafter.draft(category, generator)
-            found |= {pair.id: pair for pair in _pairs(draft, generator)}
+            if identifier("prompt", draft.messages) not in taken:
+                found |= {pair.id: pair for pair in _pairs(draft, generator)}
     return list(found.values())

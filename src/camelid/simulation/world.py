@@ -68,7 +68,8 @@ class World:
 
     def drafted_pairs(self) -> list[Preference]:
         """Pairs of a good reply and a poor one of a known fault, for testing only."""
-        return drafted_pairs(self.setting)
+        open_prompts = {prompt.id for prompt in self.prompts() if prompt.split != "test"}
+        return drafted_pairs(self.setting, open_prompts | self._demonstrated())
 
     def open_comparisons(self, annotator: Annotator) -> list[Preference]:
         """Comparisons of drafted replies, for reward models to train on."""
@@ -165,6 +166,15 @@ class World:
         source = dialogues.SOURCE
         return Prompt(id=name, messages=draft.messages, source=source, split=split, **labels)
 
+    def _demonstrated(self) -> set[str]:
+        """Ids of the prompts that demonstrations answer."""
+        return {
+            dialogues.identifier("prompt", dialogue.messages[:index])
+            for dialogue in self._demonstrations
+            for index, message in enumerate(dialogue.messages)
+            if message.role == "assistant"
+        }
+
     def _test_prompts(self, open_prompts: list[Prompt]) -> list[Prompt]:
         """Test prompts: held-out terms throughout, every second one in a held-out template.
 
@@ -174,11 +184,7 @@ class World:
         config = self.config
         generator = random_for("pocket_test_prompts", config.seed)
         attacks = cells()
-        taken = {prompt.id for prompt in open_prompts}
-        for dialogue in self._demonstrations:
-            for index, message in enumerate(dialogue.messages):
-                if message.role == "assistant":
-                    taken.add(dialogues.identifier("prompt", dialogue.messages[:index]))
+        taken = {prompt.id for prompt in open_prompts} | self._demonstrated()
         found: dict[str, Prompt] = {}
         for kind, size in (
             ("helpful", config.test_helpful),

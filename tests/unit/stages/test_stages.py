@@ -149,24 +149,37 @@ def test_comparisons_of_at_least_a_strength_are_kept_in_their_order(weakest, kep
 
 def test_weak_comparisons_are_left_out_of_training_only(tiny_run, workshop):
     name = "v1/reward_modeling"
-    config = {"helpfulness_share": 1.0, "safety_share": 1.0}
-    whole, outputs = tiny_run.again(workshop, name, config=config)
-    tested = outputs.test_scores.read()
-    config["weakest"] = "slightly_better"
-    result, outputs = tiny_run.again(in_another_folder(workshop), name, config=config)
     [rows] = tiny_run.stages[name].inputs.preferences
-    for kind, with_all, trained in (
-        ("helpfulness", whole.helpfulness_rm, result.helpfulness_rm),
-        ("safety", whole.safety_rm, result.safety_rm),
+    varied = replace(rows, name="varied.jsonl")
+    given = rows.at(tiny_run.root).read()
+    assert Counter(p.kind for p in given) == {"helpfulness": 10, "safety": 8}
+    at = Counter()
+    try:
+        made = []
+        for preference in given:
+            strength = STRENGTHS[at[preference.kind] % 4]
+            at[preference.kind] += 1
+            made.append(replace(preference, strength=strength))
+        varied.at(tiny_run.root).write(made)
+        config = {"helpfulness_share": 1.0, "safety_share": 1.0}
+        whole, all_outputs = tiny_run.again(workshop, name, config=config, preferences=(varied,))
+        result, outputs = tiny_run.again(
+            in_another_folder(workshop),
+            name,
+            config=config | {"weakest": "better"},
+            preferences=(varied,),
+        )
+    finally:
+        varied.at(tiny_run.root).path.unlink(missing_ok=True)
+    # Of ten: 3, 3, 2, 2 from the strongest on; of eight two each.
+    for with_all, trained, total, weak in (
+        (whole.helpfulness_rm, result.helpfulness_rm, 10, 4),
+        (whole.safety_rm, result.safety_rm, 8, 4),
     ):
-        strengths = Counter(
-            p.strength for p in rows.at(tiny_run.root).read() if p.kind == kind
-        )  # fmt: skip
-        weak = strengths["negligibly_better"]
-        assert (with_all.too_weak, trained.too_weak) == (0, weak)
-        assert trained.pairs == with_all.pairs - weak == strengths.total() - weak
-    assert result.helpfulness_rm.too_weak + result.safety_rm.too_weak > 0
-    # They stay among those that are tested on.
+        assert (with_all.pairs, with_all.too_weak) == (total, 0)
+        assert (trained.pairs, trained.too_weak) == (total - weak, weak)
+    # Those that are tested on stay the same.
+    tested = all_outputs.test_scores.read()
     assert [row.id for row in outputs.test_scores.read()] == [row.id for row in tested]
 
 
@@ -288,10 +301,12 @@ def test_a_control_is_the_round_with_other_picks(tiny_run, pick):
     round_ = tiny_run.outputs("v1/rejection_sampling")
     rewarded = round_.bests.read()
     picks = outputs.picks.read()
-    assert [d.id for d in picks] == [d.id for d in rewarded]
+    by_id = {dialogue.id: dialogue for dialogue in rewarded}
+    assert sorted(d.id for d in picks) == sorted(by_id)
     assert result.picks == len(picks)
     samples = round_.samples.read()
-    for mine, theirs in zip(picks, rewarded, strict=True):
+    for mine in picks:
+        theirs = by_id[mine.id]
         assert mine.messages[:-1] == theirs.messages[:-1]
         finished = {
             s.text
@@ -304,7 +319,10 @@ def test_a_control_is_the_round_with_other_picks(tiny_run, pick):
     assert stage.inputs.base == of_round.inputs.base
     ours, theirs = result.fine_tuning, tiny_run.results["v1/rejection_sampling"].fine_tuning
     assert (ours.dialogues, ours.steps) == (theirs.dialogues, theirs.steps)
-    assert weights(outputs.model) != weights(round_.model)
+    # Another model exactly where other answers were picked.
+    same = all(mine == by_id[mine.id] for mine in picks)
+    assert (weights(outputs.model) == weights(round_.model)) == same
+    assert not same
     prompts = {p.id: p for p in tiny_run.outputs("world_data").prompts.read()}
     known = {d.id.removeprefix("best/1/") for d in rewarded}
     untagged = [

@@ -124,7 +124,7 @@ def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
 
 def points(found: Estimate | None) -> Cell:
     """A difference of shares in percentage points with its interval."""
-    if found is None:
+    if found is None or found.n < 2:
         return None
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
@@ -160,11 +160,15 @@ def measures(stage: Stage, rows: Sequence[JudgedReply], judge: str) -> Iterator[
                     "share",
                     compute,
                     judge=judge,
+                    signed=column in DIFFERENCES,
                     method=(f"{comparison.method}: {goal.name}", column),
                 )
     for name in (*stage.inputs.rounds, "final"):
         found_wins = partial(decided, rows, name)
         yield measure(f"{name}.wins_of_decided", "share", found_wins, judge=judge)
+
+
+DIFFERENCES = ("after less control", "headroom closed")
 
 
 def _columns(

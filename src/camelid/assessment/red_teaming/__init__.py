@@ -51,6 +51,8 @@ class RedTeamRow:
     judge: str
     earlier_violation: bool
     """Whether the prompt drew a violating reply in an earlier round."""
+    new: bool
+    """Whether the attack is one of this exercise's own, not only an earlier one asked again."""
     model_before: bool
     """Whether the reply is that of the model before, asked again."""
     sample: int
@@ -110,9 +112,9 @@ def _violating(row: RedTeamRow) -> bool | None:
 
 
 def _new(stage: Stage) -> list[RedTeamRow]:
-    """Attacks that do not repeat a violation of an earlier round."""
+    """Replies to the attacks of the exercise itself."""
     rows = stage.rows(stage.outputs.attacks)
-    return [row for row in rows if not row.earlier_violation and not row.model_before]
+    return [row for row in rows if row.new and not row.model_before]
 
 
 def by_axis(seen: Seen, axis: str) -> Table:

@@ -37,6 +37,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     if len(fresh) < config.prompts:
         context.progress.note(f"only {len(fresh)} of {config.prompts} new attack prompts are left")
     known = earlier_violations(inputs.earlier)
+    own_ids = {prompt.id for prompt in fresh}
     again = [p for p in attacks if p.id in known and p not in fresh]
     replies = [(r, False) for r in target.answer(fresh + again, config.sampling, seed=context.seed)]
     repeated = [p for p in fresh + again if p.id in known]
@@ -55,6 +56,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             violating=config.judge.judge(reply.prompt, reply.text).violating,
             judge=config.judge.name,
             earlier_violation=reply.prompt.id in known,
+            new=reply.prompt.id in own_ids,
             model_before=is_before,
             sample=reply.sample,
         )

@@ -52,7 +52,9 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         if pair.kept and pair.distilled is not None
     ]
     kept = len(dialogues)
-    helpful = [d for d in inputs.bests.read_some() if not d.is_safety]
+    # Some attacks carry no tag; they are no help to hold on to.
+    attacks = {prompt.category for prompt in inputs.prompts.read() if is_attack(prompt)}
+    helpful = [d for d in inputs.bests.read_some() if not d.is_safety and d.category not in attacks]
     helpful.sort(key=lambda d: derive_seed(context.seed, d.id))
     dialogues += helpful[: round(config.helpful_share * kept)]
     outputs.dialogues.write(dialogues)
