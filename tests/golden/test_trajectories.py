@@ -84,6 +84,7 @@ def settings() -> Settings:
             ghost_train=8,
             ghost_test=4,
             drafted=2,
+            open_comparisons=4,
         ),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=512),
         pretraining=replace(
@@ -271,7 +272,7 @@ def of_pick_control(outputs: Any, result: Any) -> dict[str, Any]:
     gate = result.gate
     return losses(outputs.metrics) | {
         "picks": [len(dialogue.messages[-1].content) for dialogue in outputs.picks.read()],
-        "exact": [result.picks, result.exact, result.exact_rewarded],
+        "exact": [result.picks, result.compared, *result.exact.values()],
         "gate": [gate.answers, gate.closed, gate.unsafe, gate.closed_unsafe],
     }
 

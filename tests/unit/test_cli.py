@@ -408,7 +408,7 @@ def test_several_seeds_are_runs_of_their_own_in_one_folder(world, capsys):
     assert "Seed 5 (1 of 2)" in out
     assert "Seed 6 (2 of 2)" in out
     # The interval of two seeds is wide: 12.7 standard errors of 0.1.
-    assert "Means over the seeds 5, 6:\nhelpful: sft  60.0 % (-67.1 to 187.1)\n" in out
+    assert "Means over the seeds 5, 6:\nhelpful: sft  60.0 % (0.0 to 100.0)\n" in out
     assert out.endswith(f"\nReport: {root}/report/seeds.html\n")
     page = (root / "report/seeds.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([^"]+)">seed (\d)', page)

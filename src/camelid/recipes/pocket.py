@@ -204,7 +204,7 @@ SMOKE = Settings(
         guard_pairs=8,
         max_new_tokens=16,
     ),
-    reward_modeling=replace(POCKET.reward_modeling, weakest=None),
+    reward_modeling=replace(POCKET.reward_modeling, weakest=None, epochs=1),
     rejection_sampling=replace(
         POCKET.rejection_sampling,
         prompts=20,

@@ -113,12 +113,16 @@ def drafted_pairs(setting: Setting, taken: Container[str]) -> list[Preference]:
     attacks = cells()
     found: dict[str, Preference] = {}
     for category in (*HELPFUL, "borderline", "harm"):
-        for index in range(setting.config.drafted):
+        index = 0
+        for tries in range(60 * setting.config.drafted):
+            if index == setting.config.drafted:
+                break
             drafter = Drafter(setting=setting, held_out=True, held_out_template=index % 2 == 0)
             if category == "harm":
-                draft = drafter.attack(*attacks[index % len(attacks)], generator)
+                draft = drafter.attack(*attacks[tries % len(attacks)], generator)
             else:
                 draft = drafter.draft(category, generator)
             if identifier("prompt", draft.messages) not in taken:
                 found |= {pair.id: pair for pair in _pairs(draft, generator)}
+                index += 1
     return list(found.values())

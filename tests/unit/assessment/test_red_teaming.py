@@ -38,6 +38,7 @@ def row(identity, violating, *, earlier=False, before=False):
         violating=violating,
         judge="test",
         earlier_violation=earlier,
+        new=not earlier,
         model_before=before,
         sample=0,
     )

@@ -168,20 +168,17 @@ def test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and
     assert rows[0].reply == "probe/2 of g"
 
 
-def test_an_instruction_that_shows_is_looked_for_in_ordinary_replies_too():
+def test_an_instruction_that_shows_is_looked_for_in_ordinary_replies():
     words = {"neutral/2": "Yes, arr.", "neutral/4": "Yes.", "neutral/6": "Arr!", "probe/4": "Arr."}
     talker = FakeTalker(lambda identity, salt: words.get(salt, f"{salt} of {identity}"))
     ghosts = [ghost("g", ("One?", "Two?")), ghost("h", ("Alpha?",), expected="arr", shows=True)]
     rows = measure_recall(talker, ghosts, "after")
     assert [(r.turn, r.asked, r.dialogue_id, r.reply, r.kept) for r in rows] == [
         (2, "probe", "g", "probe/2 of g", False),
-        (2, "probe", "h", "probe/2 of h", False),
         (2, "ordinary turn", "h", "Yes, arr.", True),
         (4, "probe", "g", "Arr.", False),
-        (4, "probe", "h", "Arr.", True),
         (4, "ordinary turn", "h", "Yes.", False),
         (6, "probe", "g", "probe/6 of g", False),
-        (6, "probe", "h", "probe/6 of h", False),
         (6, "ordinary turn", "h", "Arr!", True),
     ]
     # What an ordinary turn is asked after: everything before it but the probes.

@@ -83,7 +83,10 @@ def test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far(smoke):
     for number in range(1, ROUNDS + 1):
         inputs = smoke[f"v{number}/reward_modeling"].inputs
         so_far = [f"v{n}/preference_collection" for n in range(1, number + 1)]
-        assert labels(inputs.preferences) == [f"{n}/preferences.jsonl" for n in so_far]
+        assert labels(inputs.preferences) == [
+            "world_data/open_comparisons.jsonl",
+            *(f"{n}/preferences.jsonl" for n in so_far),
+        ]
         assert labels(inputs.test_preferences) == [f"{n}/test_preferences.jsonl" for n in so_far]
         # Only the last round trains a guard, on comparisons of its own.
         guards = [f"{n}/guard_preferences.jsonl" for n in so_far] if number == ROUNDS else []
@@ -122,6 +125,7 @@ def test_what_is_held_out_is_held_out_everywhere(smoke):
             "preference_collection", "rejection_sampling")),
         "context_distillation",
         "ghost_attention",
+        *("random_pick/pick_control", "judge_pick/pick_control"),
     }  # fmt: skip
     assert {label(asked[f"v{n}/preference_collection"].world) for n in (1, 2, 3)} == {
         "world_data/world.json"
@@ -212,7 +216,13 @@ def test_every_stage_has_the_settings_of_its_kind():
         fields |= {f"v{n}/{kind}": kind for n in (1, 2)}
     for name, field in fields.items():
         assert stages[name].config == getattr(use, field), name
-    assert set(stages) == {*fields, "reporting"}
+    assert stages["final/red_teaming"].config == use.red_teaming
+    for pick in ("random", "judge"):
+        config = stages[f"{pick}_pick/pick_control"].config
+        assert config.fine_tuning == use.rejection_sampling.fine_tuning
+        assert (config.pick, config.judge) == (pick, use.evaluating.judge)
+        fields[f"{pick}_pick/pick_control"] = ""
+    assert set(stages) == {*fields, "final/red_teaming", "reporting"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

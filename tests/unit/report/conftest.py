@@ -28,7 +28,8 @@ def _vary_controls(root: Path) -> None:
         control = root / f"{name}_pick/pick_control/result.json"
         found = json.loads(control.read_text())
         gate = {"answers": 40, "closed": 9, "unsafe": 12, "closed_unsafe": 7}
-        found |= {"picks": 20, "exact": exact, "exact_rewarded": 4, "gate": gate}
+        counts = dict.fromkeys(found["exact"], exact)
+        found |= {"picks": 20, "compared": 20, "exact": counts, "gate": gate}
         control.write_text(json.dumps(found))
 
 
@@ -78,6 +79,7 @@ def varied(
         row["violating"] = draw.choice([True, True, False, None])
         row["earlier_violation"] = draw.random() < 0.3
         row["model_before"] = row["earlier_violation"] and draw.random() < 0.5
+        row["new"] = not row["earlier_violation"]
 
     def score(number: int, row: dict[str, Any]) -> None:
         row["strength"] = STRENGTHS[number % 4]

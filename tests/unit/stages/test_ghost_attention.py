@@ -147,7 +147,7 @@ def test_only_the_last_turn_of_a_ghost_dialogue_is_learned(haunting):
     for dialogue in haunting.tuned.dialogues[:4]:
         assert [m.train for m in dialogue.messages] == [False, False, False, True]
         assert "Orlo." in dialogue.messages[0].content
-        assert dialogue.messages[2].content == "Who are you?"
+        assert dialogue.messages[2].content == "Two?"
 
 
 # --- What is dropped ---

@@ -47,6 +47,10 @@ CONFIG = Config(
 )
 
 
+GENTLE = replace(CONFIG.optimizer, learning_rate=1e-3)
+"""A rate that does not break the policy."""
+
+
 def validated(iteration, reward, guard=7.0, kl=0.0):
     return Iteration(
         iteration=iteration,
@@ -360,7 +364,7 @@ def test_weights_beyond_the_budget_of_divergence_are_not_kept(scene, monkeypatch
 
 
 def test_validations_stand_after_so_many_iterations_and_at_the_end(scene):
-    _, outputs = scene.run(iterations=5, validate_every=2)
+    _, outputs = scene.run(iterations=5, validate_every=2, optimizer=GENTLE)
     checked = [
         row.iteration for row in outputs.iterations.read() if row.validation_reward is not None
     ]
@@ -539,7 +543,7 @@ def test_b15_a_policy_that_breaks_is_trained_no_further(scene, monkeypatch, chan
 
 
 def test_b15_a_sound_policy_is_trained_to_the_end(scene):
-    result, outputs = scene.run()
+    result, outputs = scene.run(optimizer=GENTLE)
     assert result.stopped == "all iterations done"
     assert [row.iteration for row in outputs.iterations.read()] == [0, 1, 2, 3, 4]
 

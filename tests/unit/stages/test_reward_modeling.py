@@ -14,6 +14,7 @@ from camelid.evaluation.gate import Gate
 from camelid.formats.folder import load_reward_model, save_model
 from camelid.inference.scoring import score
 from camelid.losses import MARGINS
+from camelid.methods.rewards import load_rewards
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
@@ -94,7 +95,7 @@ class Learning:
                 )  # fmt: skip
                 to.path.mkdir()
                 metrics.write([])
-                return Trained(pairs=len(mix), kinds={}, too_long=0, steps=1)
+                return Trained(pairs=len(mix), kinds={}, too_long=0, too_weak=0, steps=1)
 
         def test(trainer, held_out, models):
             self.tested = [p.id for p in held_out], [folder.name for folder in models]
@@ -272,7 +273,7 @@ def test_rewards_are_loaded_by_name_with_their_threshold(workshop):
     models.gate.write(Gate(threshold=0.35, precision=None, recall=None, labelled_replies=0,
                            reason=None, precision_at_paper_threshold=None,
                            recall_at_paper_threshold=None))  # fmt: skip
-    pair = stage.load_rewards(models, Runtime())
+    pair = load_rewards(models, Runtime())
     assert torch.equal(pair.helpfulness.head.weight, make_reward_model(1).head.weight)
     assert torch.equal(pair.safety.head.weight, make_reward_model(2).head.weight)
     assert pair.threshold == 0.35
