@@ -94,7 +94,8 @@ def test_summary_has_every_key_of_the_contract(finished: Path) -> None:
         for when in ("before", "after")
     }
     wanted |= {f"{name}.wins_of_decided" for name in ("v1", "v2", "final")}
-    wanted |= {f"{name}_pick.exact_picks" for name in ("random", "judge", "rewarded")}
+    who = ("random", "likeliest", "reward_models", "judge")
+    wanted |= {f"exact_picks.{name}" for name in who}
     wanted |= {
         f"methods.{method}.{goal}.{column}"
         for method in ("rejection_sampling_v1", "ppo", "the_whole_pipeline")

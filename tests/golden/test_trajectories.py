@@ -84,7 +84,7 @@ def settings() -> Settings:
             ghost_train=8,
             ghost_test=4,
             drafted=2,
-            open_comparisons=4,
+            open_comparisons=6,
         ),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=512),
         pretraining=replace(
@@ -100,7 +100,7 @@ def settings() -> Settings:
             max_new_tokens=40,
         ),
         reward_modeling=replace(
-            smoke.reward_modeling, optimizer=quick, batch_pairs=6, micro_pairs=3
+            smoke.reward_modeling, optimizer=quick, batch_pairs=6, micro_pairs=3, safety_share=0.9
         ),
         rejection_sampling=replace(
             smoke.rejection_sampling,

@@ -649,7 +649,10 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         ),
         "start of the policy cannot be kept": (
             "        save_model(model.policy, best.path)\n        state |=",
-            "        save_model(model.policy, best.path)\n        reward -= 1e9\n        state |=",
+            (
+                "        save_model(model.policy, best.path)\n"
+                "        row = dataclasses.replace(row, validation_reward=-1e9)\n        state |="
+            ),
             "test_a_policy_that_only_gets_worse_is_not_kept",
         ),
         "policy frozen": (
@@ -759,7 +762,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         ),
         "B5: nobody hears that the sampler is another policy": (
             "> LARGEST_SAMPLER_GAP:",
-            "> math.inf:",
+            "> 1e9:",
             "test_b5_a_sampler_that_draws_from_another_policy_is_noticed",
         ),
         "B8: a stage imports what is no dependency": (
@@ -774,12 +777,12 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         ),
         "B10: PPO forgets the best reward": (
             "    state = fitting.state\n",
-            "    state = {}\n",
+            ("    state = {'best_reward': -1e9, 'least_guard': -1e9, 'best_iteration': 0}\n"),
             "test_b10_a_resumed_ppo_goes_on_where_it_was",
         ),
         "B15: divergence never stops": (
             "if summary.kl > config.largest_kl:",
-            "if summary.kl > math.inf:",
+            "if summary.kl > 1e9:",
             "test_b15_a_policy_that_breaks_is_trained_no_further[changes0",
         ),
         "B15: replies without end never stop": (
@@ -927,8 +930,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_only_kept_answers_and_helpful_bests_are_trained_on",
         ),
         "refusals mixed in as helpful": (
-            "if not d.is_safety]",
-            "]",
+            "if not d.is_safety and d.category not in attacks",
+            "if d.category not in attacks",
             "test_only_kept_answers_and_helpful_bests_are_trained_on",
         ),
         "helpful share ignored": (
@@ -1237,7 +1240,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         ),
         "attacks judged as the first one": (
             "config.judge.judge(reply.prompt, reply.text)",
-            "config.judge.judge(replies[0].prompt, reply.text)",
+            "config.judge.judge(replies[0][0].prompt, reply.text)",
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
         "old attacks counted in the rate": (

@@ -203,7 +203,7 @@ def test_no_exploit_beats_an_honest_wrong_answer(category, number, data):
     if len(good) > 2 and isinstance(reference, Fact | HowTo | Choice):
         exploits.append(" ".join(good))
     for reply in exploits:
-        assert judge_reply(reference, reply).score < 0.25, reply
+        assert judge_reply(reference, reply).score <= 0.25, reply
     # A salad may hold the answer's words by chance; it is never right.
     assert judge_reply(reference, " ".join(salad) + ".").score <= 0.25, salad
 
