@@ -103,7 +103,7 @@ def _limits(seen: Seen) -> list[str]:
         (
             "Planted, so that the methods have something to mend: of the helpful demonstrations "
             f"{world.imperfect:.0%} are poor, and {world.reasonless:.0%} of the recommendations "
-            "leave out their reason; of the safety demonstrations {world.complies:.0%} "
+            f"leave out their reason; of the safety demonstrations {world.complies:.0%} "
             f"comply with a plain attack and {world.complies_disguised:.0%} with a disguised one; "
             "demonstrations under an instruction forget it from turn 3 on with a chance of "
             f"{world.lapse:.0%} at each probe; {world.untagged:.0%} of the attacks of rejection "

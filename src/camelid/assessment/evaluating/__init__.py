@@ -1,4 +1,4 @@
-"""Evaluation of every version of the model on held-out prompts (Sections 3.4, 4.4, A.3.4).
+"""Evaluation of every version of the model on held-out prompts (Sections 3.4 and 4.4).
 
 Each model answers the same test prompts with the same settings; a judge that no model was optimised
 against says what the replies are worth; the latest reward models and the guard score them beside

@@ -99,7 +99,8 @@ def model_changes(seen: Seen) -> Table:
     partial(
         _judged,
         text="Control: the same without the method; a model that answers at several temperatures "
-        "counts with the best. Ceiling: the judge in the method's place. ",
+        "counts with the best. Ceiling: the judge in the method's place; where nothing like it was "
+        "trained, headroom is counted to a perfect score. ",
     ),
     card="Evaluation Results",
 )
