@@ -249,7 +249,7 @@ SMOKE = Settings(
 
 
 def pocket(*, rounds: int = 2) -> Plan:
-    """A 2.9M-parameter model, two rounds, about fifteen minutes.
+    """A 2.9M-parameter model, two rounds, about twenty minutes.
 
     Args:
         rounds: Rounds of preferences, reward models and rejection sampling (the paper has five).
