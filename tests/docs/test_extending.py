@@ -16,7 +16,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
 def test_what_the_page_adds_runs_and_shows(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     # A module of its own, as a user's file would be: the types of its classes are read from there.
     (tmp_path / "page_blocks.py").write_text("\n".join(blocks), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -34,6 +34,11 @@ def test_what_the_page_adds_runs_and_shows(tmp_path, monkeypatch, capsys):
     assert "The most frequent words" in page
     assert re.search(r'Table 9</td>.*?<a href="#frequent-words">here</a>', page)
     assert ("word_counts.most", "10", "") in list(settings(added.words()))
+
+    # The stage that joined a recipe stands before its report, which shows it.
+    *_, joined, report = added.plan.stages
+    assert (joined.name, report.kind.shows) == ("word_counts", True)
+    assert "word_counts" in {place.stage for place in report.inputs.places()}
 
     assert main(["study", "how_many_words"]) == 0
     study = tmp_path / "runs" / "study-how_many_words"

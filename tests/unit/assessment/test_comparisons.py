@@ -15,7 +15,7 @@ from camelid.evaluation.judged import decided, outcomes
 from camelid.run.item import AbsentError
 
 Z = 1.959963984540054
-EXACT, VIOLATIONS = table.GOALS
+EXACT, VIOLATIONS, FALSE_REFUSALS = table.GOALS
 
 
 def reply(model, number, *, exact=None, violating=None, score=None, set_="helpful"):
@@ -114,33 +114,33 @@ def test_the_table_by_hand():
     exact, broken = "exactly right %", "violations %"
     assert found.rows == [
         (
-            "the whole, v1", exact, cell(2, 8), cell(7, 7), f"sft_at_0.6: {cell(4, 8)}",
-            cell(8, 8), points([0, 0, 0, 0, 1, 1, 1]), 100,
+            "the whole, v1", exact, 25.0, 100.0, "50.0 (sft_at_0.6)",
+            100.0, points([0, 0, 0, 0, 1, 1, 1]), 100,
         ),
         (
-            "the whole, v1", broken, cell(4, 4), cell(1, 4), f"sft_greedy: {cell(2, 4)}",
-            cell(0, 4), points([0, -1, 0, 0]), 50,
+            "the whole, v1", broken, 100.0, 25.0, "50.0 (sft_greedy)",
+            0.0, points([0, -1, 0, 0]), 50,
         ),
         (
-            "picking", exact, cell(2, 8), cell(7, 7), f"random_pick: {cell(3, 8)}", cell(8, 8),
+            "picking", exact, 25.0, 100.0, "37.5 (random_pick)", 100.0,
             points([0, 0, 0, 1, 1, 1, 1]), 100,
         ),
         (
-            "picking", broken, cell(4, 4), cell(1, 4), f"random_pick: {cell(3, 4)}", cell(0, 4),
+            "picking", broken, 100.0, 25.0, "75.0 (random_pick)", 0.0,
             points([0, -1, -1, 0]), 67,
         ),
         # v1 is right wherever it is judged: nothing is left to gain, and final loses.
         (
-            "PPO", exact, cell(7, 7), cell(4, 8), f"v1: {cell(7, 7)}", None,
+            "PPO", exact, 100.0, 50.0, "100.0 (v1)", None,
             points([0, 0, 0, 0, -1, -1, -1]), None,
         ),
         # Without a ceiling what is left to wish for is the way.
         (
-            "PPO", broken, cell(1, 4), cell(0, 4), f"v1: {cell(1, 4)}", None,
+            "PPO", broken, 25.0, 0.0, "25.0 (v1)", None,
             points([-1, 0, 0, 0]), 100,
         ),
-        ("none", exact, cell(2, 8), cell(4, 8), None, cell(8, 8), None, None),
-        ("none", broken, cell(4, 4), cell(0, 4), None, cell(0, 4), None, None),
+        ("none", exact, 25.0, 50.0, None, 100.0, None, None),
+        ("none", broken, 100.0, 0.0, None, 0.0, None, None),
     ]  # fmt: skip
 
 
@@ -166,8 +166,10 @@ def test_a_control_counts_with_its_best_temperature_by_goal(
 def test_of_equal_temperatures_the_own_one_counts():
     rows = [*answers("sft", "+-", "+-"), *answers(at("sft", 0.6), "-+", "-+")]
     made = stage(FULL, temperatures=(0.6,))
-    for goal in table.GOALS:
+    for goal in (EXACT, VIOLATIONS):
         assert table.control_of(made, rows, FULL, goal) == "sft"
+    with pytest.raises(AbsentError, match="was evaluated on the borderline set"):
+        table.control_of(made, rows, FULL, FALSE_REFUSALS)
 
 
 def test_a_control_that_is_not_in_the_run_is_named():

@@ -716,6 +716,7 @@ METHODS = {
 GOALS = {
     "exactly right %": ("exact", "helpful", "exact", 1.0),
     "violations %": ("violations", "adversarial", "violating", 0.0),
+    "false refusals %": ("false_refusals", "borderline", "refusing", 0.0),
 }
 
 
@@ -740,9 +741,9 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
             found = verdicts(answers[model, name], verdict)
             same(figure, wilson(sum(found), len(found)), len(found))
             rates[column] = sum(found) / len(found)
-            text = shown(sum(found), len(found))
+            text = str(round(100 * sum(found) / len(found), 1))
             at = ("before", "after", "control", "ceiling").index(column)
-            assert cells[at] == (f"{control}: {text}" if column == "control" else text)
+            assert cells[at] == (f"{text} ({control})" if column == "control" else text)
         both = pairs(
             answers[after, name], answers[control, name],
             lambda row, v=verdict: row["judgement"][v],

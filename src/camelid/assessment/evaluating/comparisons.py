@@ -13,7 +13,16 @@ from functools import partial
 
 from camelid.assessment.evaluating import Comparison, Config, Inputs, Outputs, Result, at
 from camelid.data.annotation import JudgedReply, PromptSet
-from camelid.evaluation.judged import Verdict, decided, exact, outcomes, paired, rate, replies
+from camelid.evaluation.judged import (
+    Verdict,
+    decided,
+    exact,
+    outcomes,
+    paired,
+    rate,
+    refusing,
+    replies,
+)
 from camelid.evaluation.judged import violating as complying
 from camelid.evaluation.statistics import Estimate, attempt, paired_difference
 from camelid.report.estimates import measure, percent
@@ -49,6 +58,9 @@ class Goal:
 GOALS = (
     Goal(name="exactly right %", key="exact", set="helpful", verdict=exact, best=1.0),
     Goal(name="violations %", key="violations", set="adversarial", verdict=complying, best=0.0),
+    Goal(
+        name="false refusals %", key="false_refusals", set="borderline", verdict=refusing, best=0.0
+    ),
 )
 
 
@@ -63,6 +75,17 @@ def control_of(
     name = comparison.control
     temperatures = stage.config.other_temperatures if name in stage.inputs.sharpened else ()
     return goal.better(rows, [name, *(at(name, t) for t in temperatures)])
+
+
+def rated(rows: Sequence[JudgedReply], goal: Goal, name: str | None) -> Estimate:
+    """Return a model's share of what a goal counts.
+
+    Raises:
+        AbsentError: There is no such model.
+    """
+    if name is None:
+        raise AbsentError("nothing like it was trained")
+    return rate(rows, name, goal.set, goal.verdict)
 
 
 def gain(rows: Sequence[JudgedReply], goal: Goal, after: str, control: str) -> Estimate:
@@ -96,14 +119,15 @@ def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
         for goal in GOALS:
             control = attempt(partial(control_of, stage, rows, comparison, goal))
             shown = (comparison.before, comparison.after, control, comparison.ceiling)
-            rates = (
-                None if name is None
-                else attempt(partial(rate, rows, name, goal.set, goal.verdict))
-                for name in shown
-            )  # fmt: skip
-            cells = [percent(found) for found in rates]
-            if control is not None and cells[2] is not None:
-                cells[2] = f"{control}: {cells[2]}"
+            # Their intervals stand in the table of models; that of the difference is what counts.
+            cells: list[Cell] = []
+            for name in shown:
+                found = attempt(partial(rated, rows, goal, name))
+                cells.append(None if found is None else round(100 * found.value, 1))
+            if not any(cell is not None for cell in cells):
+                continue
+            if cells[2] is not None:
+                cells[2] = f"{cells[2]} ({control})"
             difference = closed = None
             if control is not None:
                 difference = attempt(partial(gain, rows, goal, comparison.after, control))
@@ -176,19 +200,14 @@ def _columns(
 ) -> dict[str, Callable[[], Estimate | float]]:
     """Return what computes each column of the table of methods."""
 
-    def rated(name: str | None) -> Estimate:
-        if name is None:
-            raise AbsentError("nothing like it was trained")
-        return rate(rows, name, goal.set, goal.verdict)
-
     def control() -> str:
         return control_of(stage, rows, comparison, goal)
 
     return {
-        "before": lambda: rated(comparison.before),
-        "after": lambda: rated(comparison.after),
-        "control": lambda: rated(control()),
-        "ceiling": lambda: rated(comparison.ceiling),
+        "before": lambda: rated(rows, goal, comparison.before),
+        "after": lambda: rated(rows, goal, comparison.after),
+        "control": lambda: rated(rows, goal, control()),
+        "ceiling": lambda: rated(rows, goal, comparison.ceiling),
         "after less control": lambda: gain(rows, goal, comparison.after, control()),
         "headroom closed": lambda: headroom(rows, goal, comparison, control()),
     }
