@@ -58,7 +58,11 @@ def test_a_program_passes_when_it_reaches_its_end(program, reason):
         ("while True:\n    pass", {"killed", "timeout"}),
         ("import time\ntime.sleep(60)", {"timeout"}),
         ("x = bytearray(8 << 30)", {"MemoryError"}),
-        ("x = []\nwhile True:\n    x.append('a' * 10**7 + str(len(x)))", {"MemoryError", "killed"}),
+        (
+            "x = []\nwhile True:\n    x.append('a' * 10**7 + str(len(x)))",
+            # Time may end before memory does where the machine is busy.
+            {"MemoryError", "killed", "timeout"},
+        ),
         ("import os\nos.kill(os.getpid(), 0)", {"PermissionError"}),
         ("import os\nos.setuid(0)", {"PermissionError"}),
         ("import os\nos.mkdir('folder')", {"PermissionError"}),
