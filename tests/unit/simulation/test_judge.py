@@ -150,7 +150,9 @@ def _answers(reference):
     return [*reference.answers, reference.source]
 
 
-@settings(max_examples=150, deadline=None)
+# The same examples every time: one salad in thousands is a true sentence by chance (`glenport is
+# windy in the weather`), and the judge reads it as one.
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     category=st.sampled_from([*HELPFUL, "borderline"]),
     number=st.integers(0, 10_000),
