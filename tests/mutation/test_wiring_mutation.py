@@ -1254,6 +1254,13 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
     },
+    ("inference/scoring.py", "assessment/test_evaluating.py"): {
+        "sign of the ratio": (
+            "float((a.logp - b.logp).sum())",
+            "float((b.logp - a.logp).sum())",
+            "test_log_ratios_are_those_of_the_tempered_distributions",
+        ),
+    },
     ("assessment/evaluating/stage.py", "assessment/test_evaluating.py"): {
         "reply judged by another row's prompt": (
             "self.judge.judge(reply.prompt, reply.text)",
@@ -1269,11 +1276,6 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "load_transformer(folders[reference].path,",
             "load_transformer(folders[name].path,",
             "test_every_reply_has_its_own_numbers",
-        ),
-        "sign of the ratio": (
-            "float((a.logp - b.logp).sum())",
-            "float((b.logp - a.logp).sum())",
-            "test_log_ratios_are_those_of_the_tempered_distributions",
         ),
         "scores of the two reward models swapped": (
             "helpfulness_rm=rated.helpfulness[index],",

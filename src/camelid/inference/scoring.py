@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from camelid.inference.replies import Reply
 from camelid.losses import log_probabilities
 from camelid.model.padding import pad_right, select_padded
 from camelid.model.reward_model import RewardModel
@@ -107,3 +108,20 @@ def action_log_probabilities(
             ):
                 found[index] = ActionValues(logp, None if values is None else values[row])
     return [[found[index] for index in range(len(sequences))] for found in results]
+
+
+def sequence_log_ratios(
+    model: Transformer, reference: Transformer, replies: Sequence[Reply], *, temperature: float
+) -> list[float]:
+    """Return the log-ratio of each whole reply between a model and its reference, in nats.
+
+    At the temperature of the replies, and drawn without a top-p cut, the mean estimates their
+    Kullback-Leibler divergence; with a cut it does not.
+    """
+    own, base = action_log_probabilities(
+        (model, reference),
+        [reply.sequence for reply in replies],
+        [len(reply.prompt_tokens) for reply in replies],
+        temperature=temperature,
+    )
+    return [float((a.logp - b.logp).sum()) for a, b in zip(own, base, strict=True)]

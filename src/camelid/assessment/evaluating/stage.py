@@ -15,10 +15,9 @@ from camelid.formats.folder import load_reward_model, load_transformer
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
-from camelid.inference.scoring import action_log_probabilities
+from camelid.inference.scoring import sequence_log_ratios
 from camelid.methods.rewards import load_rewards
 from camelid.model.reward_model import RewardModel
-from camelid.model.transformer import Transformer
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 
@@ -89,23 +88,6 @@ class _Judges:
             )
             for index, reply in enumerate(replies)
         ]
-
-
-def sequence_log_ratios(
-    model: Transformer, reference: Transformer, replies: Sequence[Reply], *, temperature: float
-) -> list[float]:
-    """Return the log-ratio of each whole reply between a model and its reference, in nats.
-
-    At the temperature of the replies, and drawn without a top-p cut, the mean estimates their
-    Kullback-Leibler divergence; with a cut it does not.
-    """
-    own, base = action_log_probabilities(
-        (model, reference),
-        [reply.sequence for reply in replies],
-        [len(reply.prompt_tokens) for reply in replies],
-        temperature=temperature,
-    )
-    return [float((a.logp - b.logp).sum()) for a, b in zip(own, base, strict=True)]
 
 
 def _answer(

@@ -14,7 +14,7 @@ from camelid.data.records import Prompt, RolloutSummary, Split
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.replies import ModelResponder, Reply
-from camelid.inference.scoring import action_log_probabilities
+from camelid.inference.scoring import sequence_log_ratios
 from camelid.methods.ghost_attention import as_ppo_prompts
 from camelid.methods.prompts import Chosen, choose_prompts
 from camelid.methods.rewards import load_rewards
@@ -83,17 +83,6 @@ class _Session:
         replies = self.sample(self.prompts_of(iteration), seed)
         return make_rollout(self.models, replies, self.settings)
 
-    def _divergence(self, replies: Sequence[Reply]) -> float:
-        """Return the mean log-ratio of replies to the policy's start, in nats a reply."""
-        own, start = action_log_probabilities(
-            (self.models.actor_critic.policy, self.models.reference),
-            [reply.sequence for reply in replies],
-            [len(reply.prompt_tokens) for reply in replies],
-            temperature=self.config.sampling.temperature,
-        )
-        ratios = [float((a.logp - b.logp).sum()) for a, b in zip(own, start, strict=True)]
-        return sum(ratios) / len(ratios)
-
     def validate(self, iteration: int) -> Iteration:
         """Return the mean rewards on the validation prompts and the judge's mean score."""
         replies = self.sample(self.validation, derive_seed(self.context.seed, "validation"))
@@ -102,11 +91,17 @@ class _Session:
         if judge is not None:
             found = (judge.judge(reply.prompt, reply.text).score for reply in replies)
             scores = [score for score in found if score is not None]
+        ratios = sequence_log_ratios(
+            self.policy.model,
+            self.models.reference,
+            replies,
+            temperature=self.config.sampling.temperature,
+        )
         return Iteration(
             iteration=iteration,
             validation_reward=sum(rated.combined) / len(replies),
             validation_guard_reward=sum(rated.watched) / len(replies),
-            validation_kl=self._divergence(replies),
+            validation_kl=sum(ratios) / len(ratios),
             validation_score=sum(scores) / len(scores) if scores else None,
         )
 
