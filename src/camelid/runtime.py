@@ -65,6 +65,12 @@ class Runtime:
         return model
 
 
+def core_count() -> int:
+    """Return the cores of this process; fewer than the machine's in a container or by `taskset`."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def open_runtime(precision: Compute | Literal["auto"], threads: int | None) -> Runtime:
     """Set the threads of this process and return what it computes with.
 
@@ -72,10 +78,7 @@ def open_runtime(precision: Compute | Literal["auto"], threads: int | None) -> R
         precision: As set; `auto` takes bf16 where the hardware multiplies in it.
         threads: CPU threads; None for the cores of the machine.
     """
-    # Fewer than the machine has where a container or `taskset` allows fewer.
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    torch.set_num_threads(threads or cores)
+    torch.set_num_threads(threads or core_count())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resolved = fastest_precision() if precision == "auto" else precision
     return Runtime(device=device, precision=resolved, threads=torch.get_num_threads())

@@ -18,6 +18,7 @@ import pytest
 from camelid.cli import main
 from camelid.cli import run as run_command
 from camelid.cli.parser import make_parsers
+from camelid.cli.seeds import run_at_once
 from camelid.errors import ConfigError, TrainingError
 from camelid.plan import Plan
 from camelid.recipes import RECIPES
@@ -243,6 +244,11 @@ def test_settings_of_the_run(world):
         ("run toy --seeds 0", "--seeds 0: at least 1 needed."),
         ("run toy --seeds -2", "--seeds -2: at least 1 needed."),
         ("run toy --seeds x", "invalid int value: 'x'"),
+        ("run toy --seeds 2 --jobs 0", "--jobs 0: at least 1 needed."),
+        (
+            "run toy --jobs 2",
+            "--jobs is how many of several seeds run at once; it needs --seeds N.",
+        ),
         ("run toy --precision float16", "--precision is 'float16', but must be one of 'auto'"),
         ("run toy --threads 1.5", "--threads is 1.5, but must be a whole number."),
         ("run toy stray", "'stray' is neither an option nor"),
@@ -519,3 +525,81 @@ def test_options_are_frozen():
     assert options() == GOLDEN.read_text(encoding="utf-8"), (
         "The commands or options changed; if meant, change tests/golden/cli_options.txt too."
     )
+
+
+def python(code: str) -> list[str]:
+    """A command that runs a line of Python."""
+    return [sys.executable, "-c", code]
+
+
+def test_seeds_run_at_once_with_their_lines_marked_and_failures_named(capfd):
+    commands = {
+        3: python("print('three')"),
+        4: python("import sys; print('four', file=sys.stderr); sys.exit(2)"),
+        5: python("print('five')"),
+    }
+    assert run_at_once(commands, 2) == [4]
+    lines = capfd.readouterr().out.splitlines()
+    assert sorted(lines) == ["seed 3: three", "seed 4: four", "seed 5: five"]
+
+
+def test_seeds_run_at_once_as_many_as_jobs(tmp_path):
+    # Each waits for a file that only the other writes; one after the other would never end.
+    code = """
+import pathlib, sys, time
+here, there = map(pathlib.Path, sys.argv[1:])
+here.touch()
+until = time.monotonic() + 60
+while not there.exists():
+    time.sleep(0.01)
+    if time.monotonic() > until: sys.exit(1)
+"""
+    files = [str(tmp_path / name) for name in "ab"]
+    assert run_at_once({0: [*python(code), *files], 1: [*python(code), *files[::-1]]}, 2) == []
+
+
+def test_ctrl_c_reaches_seeds_that_run_at_once_and_starts_no_more(tmp_path):
+    code = f"""
+import sys
+from camelid.cli.seeds import run_at_once
+child = '''
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1]).write_text("on")
+    time.sleep(60)
+except KeyboardInterrupt:
+    pathlib.Path(sys.argv[1]).write_text("stopped")
+'''
+names = [{str(tmp_path)!r} + f"/{{seed}}" for seed in range(3)]
+try:
+    run_at_once({{i: [sys.executable, "-c", child, name] for i, name in enumerate(names)}}, 2)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    with subprocess.Popen(python(code), process_group=0) as parent:
+        until = time.monotonic() + 60
+        while not all((tmp_path / name).exists() for name in "01"):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        time.sleep(0.2)
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(30) == 130
+    found = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert found == {"0": "stopped", "1": "stopped"}
+
+
+def test_jobs_of_one_recipe_are_runs_of_its_settings(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    words = ["--jobs", "2", "--until", "world_data", "--world_data.demonstrations", "30"]
+    assert main(["run", "smoke", "--seeds", "2", "--seed", "4", "--threads", "1", *words]) == 0
+    for seed in (4, 5):
+        folder = Path(f"runs/smoke/seed{seed}")
+        saved = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        assert (saved["run"]["seed"], saved["run"]["threads"]) == (seed, 1)
+        assert len((folder / "world_data/demonstrations.jsonl").read_bytes().splitlines()) == 30
+    capfd.readouterr()
+    # A setting that does not fit is an error of each seed, named by it.
+    assert main(["run", "smoke", "--seeds", "2", "--jobs", "2", "--redo", "nosuch"]) == 1
+    out, error = capfd.readouterr()
+    assert "seed 0: camelid: " in out
+    assert "runs/smoke: failed with seed 0, 1; the lines above say why." in error

@@ -68,6 +68,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
     run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
     run.add_argument("--seeds", metavar="N", type=int, help="train with N seeds, from --seed on")
+    run.add_argument("--jobs", metavar="N", type=int, help="seeds at once, each on its cores (1)")
     _add_run_options(run)
 
     study = commands.add_parser(

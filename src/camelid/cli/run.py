@@ -25,9 +25,13 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
         recipe = plans.find(known.recipe, RECIPES, "recipe")
         plan = plans.with_choices(recipe, known, rest)
     root = known.out or Path("runs") / plan.name
-    if known.seeds is None:
-        plans.run_plan(plan, root, redo=known.redo, until=known.until)
-    elif known.seeds < 1:
-        raise ConfigError(f"--seeds {known.seeds}: at least 1 needed.")
+    for option, value in (("--seeds", known.seeds), ("--jobs", known.jobs)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{option} {value}: at least 1 needed.")
+    if known.seeds is not None:
+        jobs = known.jobs or 1
+        seeds.run_seeds(plan, root, known.seeds, jobs=jobs, redo=known.redo, until=known.until)
+    elif known.jobs is not None:
+        raise ConfigError("--jobs is how many of several seeds run at once; it needs --seeds N.")
     else:
-        seeds.run_seeds(plan, root, known.seeds, redo=known.redo, until=known.until)
+        plans.run_plan(plan, root, redo=known.redo, until=known.until)

@@ -26,7 +26,7 @@ Strength = Literal["significantly_better", "better", "slightly_better", "negligi
 STRENGTHS: tuple[Strength, ...] = typing.get_args(Strength)
 """The four strengths of a preference, strongest first (Section 3.2.1)."""
 SafetyLabel = Literal["chosen_safe", "both_safe", "both_unsafe", "chosen_unsafe"]
-Fault = Literal["wrong", "evasive", "incomplete", "rambling", "broken", "violating"]
+Fault = Literal["wrong", "evasive", "refusing", "incomplete", "rambling", "broken", "violating"]
 """What a drafted poor reply has; `wrong` is well-formed with wrong content."""
 StopReason = Literal["stop", "length"]
 Scale = Literal["helpfulness7", "safety5"]

@@ -66,7 +66,7 @@ class Settings(shared.Settings):
 
 POCKET = Settings(
     # Few demonstrations and many comparisons, as in the paper (27,540 and 1.4 million).
-    world=WorldConfig(demonstrations=2_000),
+    world=WorldConfig(demonstrations=2_000, ghost_train=1_300),
     tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
     pretraining=pretraining.Config(
         model=ModelConfig(
@@ -84,6 +84,7 @@ POCKET = Settings(
         row_tokens=256,
         tokens=2_100_000,
         order="as_written",
+        validate_every=500,
         micro_rows=4,
     ),
     sft=_tuning(6e-4),
@@ -125,15 +126,15 @@ POCKET = Settings(
         fine_tuning=_tuning(1e-4),
     ),
     ghost_attention=ghost_attention.Config(
-        dialogues=650,
+        dialogues=1300,
         test_dialogues=60,
         sampling=SHARP,
-        bests_per_dialogue=2.0,
+        bests_per_dialogue=1.0,
         fine_tuning=_tuning(3e-4, epochs=3),
     ),
     ppo=ppo.Config(
         optimizer=OptimizerConfig(learning_rate=5e-5, schedule="constant"),
-        iterations=32,
+        iterations=40,
         batch_rows=64,
         minibatch_rows=16,
         micro_rows=16,
@@ -178,6 +179,7 @@ SMOKE = Settings(
         ghost_train=24,
         ghost_test=8,
         open_comparisons=20,
+        guard_comparisons=8,
         drafted=4,
     ),
     tokenizer_training=tokenizer_training.Config(vocabulary_size=1024),
@@ -291,7 +293,8 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
         base=base.model,
         demonstrations=world.demonstrations,
         prompts=world.prompts,
-        open_comparisons=world.open_comparisons,
+        open_comparisons=(world.open_comparisons,),
+        guard_comparisons=(world.guard_comparisons,),
         drafted_pairs=world.drafted_pairs,
         held_out=world.held_out,
         world=world.world,

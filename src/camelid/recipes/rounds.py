@@ -35,8 +35,10 @@ class Start:
     base: ModelFolder
     demonstrations: Rows[Dialogue]
     prompts: Rows[Prompt]
-    open_comparisons: Rows[Preference] | None = None
+    open_comparisons: tuple[Rows[Preference], ...] = ()
     """Comparisons that are there before any is collected."""
+    guard_comparisons: tuple[Rows[Preference], ...] = ()
+    """The same for the guard model."""
     drafted_pairs: Rows[Preference] | None = None
     held_out: Json[HeldOut] | None = None
     world: Json[WorldConfig] | None = None
@@ -118,7 +120,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
             collected.append(fresh)
         else:
             collected = [use.preference_collection]
-        guards = collected if now == number else []
+        guards = [*start.guard_comparisons, *(found.guard_preferences for found in collected)]
         rewards = plan.add(
             reward_modeling.REWARD_MODELING,
             use.reward_modeling,
@@ -126,11 +128,11 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                 tokenizer=start.tokenizer,
                 chat_model=latest,
                 preferences=(
-                    *((start.open_comparisons,) if start.open_comparisons else ()),
+                    *start.open_comparisons,
                     *(found.preferences for found in collected),
                 ),
                 test_preferences=tuple(found.test_preferences for found in collected),
-                guard_preferences=tuple(found.guard_preferences for found in guards),
+                guard_preferences=tuple(guards) if now == number else (),
                 drafted_pairs=start.drafted_pairs,
             ),
             within=name,

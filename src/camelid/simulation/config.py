@@ -51,6 +51,8 @@ class WorldConfig:
     """Dialogues of six turns on which the memory of the instruction is measured."""
     open_comparisons: int = 3_000
     """Comparisons of drafted replies that reward models train on beside the sampled ones."""
+    guard_comparisons: int = 600
+    """The same for the guard model, on other prompts."""
     drafted: int = 60
     """Drafts of each category for pairs of a good and a poor reply of known fault, on which reward
     models are tested."""

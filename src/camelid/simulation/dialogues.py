@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, GhostDialogue, Message, Prompt
-from camelid.simulation.lexicon import CLOSING_WORDS, RISKS, read
+from camelid.simulation.lexicon import OPENING_WORDS, RISKS, read
 from camelid.simulation.prompts import HELPFUL, Drafter, assistant, cells, user
 from camelid.simulation.setting import Setting, random_for
 
@@ -45,7 +45,7 @@ _KINDS = read("instructions", "kinds", dict[str, Instruction])
 
 
 def _about(kind: str, term: str) -> Instruction:
-    """The instruction to act as a figure, to have a hobby or to end every reply with a word."""
+    """The instruction to act as a figure, to have a hobby or to begin every reply with a word."""
     forms = dataclasses.asdict(_KINDS[kind])
     return Instruction(**{field: form.format(term=term) for field, form in forms.items()})
 
@@ -58,9 +58,9 @@ def _instruction(setting: Setting, generator: random.Random, *, held_out: bool) 
 
 
 def _training_instruction(setting: Setting, generator: random.Random) -> Instruction:
-    # A fifth ask for a closing word, so that the model learns more than names to hold.
-    if generator.random() < 0.2:
-        return _about("word", generator.choice(CLOSING_WORDS))
+    # Some ask for an opening word, so that the model learns more than names to hold.
+    if generator.random() < 0.35:
+        return _about("word", generator.choice(OPENING_WORDS))
     return _instruction(setting, generator, held_out=False)
 
 
@@ -74,19 +74,20 @@ def _small_talk(setting: Setting, generator: random.Random) -> tuple[str, str]:
 def persona_dialogue(setting: Setting, generator: random.Random) -> list[Message]:
     """A demonstration under an instruction; from turn 3 on the simulated annotator may lapse."""
     instruction = _training_instruction(setting, generator)
-    closing = instruction.expected if instruction.expected in CLOSING_WORDS else None
+    opening = instruction.expected if instruction.expected in OPENING_WORDS else None
     turns = generator.choices((1, 2, 3, 4, 5, 6), (15, 55, 9, 9, 6, 6))[0]
     messages: list[Message] = []
     for turn in range(1, turns + 1):
-        # The last turn is always a probe; turn 2 of a longer dialogue mostly is.
-        probed = turn == turns or (turn > 1 and generator.random() < 0.5)
+        # The last turn is a probe, but where every reply shows the instruction; others may be.
+        chance = 0.3 if opening else 1.0 if turn == turns else 0.5 if turn > 1 else 0.0
+        probed = generator.random() < chance
         holds = turn <= 2 or generator.random() >= setting.config.lapse
         if probed:
             text, reply = instruction.probe, instruction.held if holds else instruction.lapsed
         else:
             text, reply = _small_talk(setting, generator)
-            if closing and holds:
-                reply = f"{reply[:-1]}, {closing}."
+            if opening and holds:
+                reply = f"{opening}. {reply}"
         if turn == 1:
             text = f"{instruction.text} {text}"
         messages += [user(text), assistant(reply)]
@@ -98,7 +99,7 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
 
     Train: 2 to 6 turns with open terms; the probe is the last turn of most and some of the turns
     between. Test: 6 turns without probes, two in three under a figure or hobby (every second
-    one held out), the others under a closing word, which ordinary replies show too.
+    one held out), the others under an opening word, which ordinary replies show too.
     """
     config = setting.config
     generator = random_for("pocket_ghosts", config.seed)
@@ -107,7 +108,7 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
         index = len(found)
         test = index >= config.ghost_train
         if test and index % 3 == 0:
-            instruction = _about("word", generator.choice(CLOSING_WORDS))
+            instruction = _about("word", generator.choice(OPENING_WORDS))
         elif test:
             instruction = _instruction(setting, generator, held_out=index % 2 == 0)
         else:
@@ -130,7 +131,7 @@ def ghost_dialogues(setting: Setting) -> list[GhostDialogue]:
             turns=tuple(turns),
             probe=instruction.probe,
             expected=instruction.expected,
-            shows=instruction.expected in CLOSING_WORDS,
+            shows=instruction.expected in OPENING_WORDS,
             split="test" if test else "train",
         )
     return list(found.values())

@@ -27,6 +27,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "harm": ("incomplete", "incomplete", "violating"),
 }
 """What is wrong with the poor replies of a draft, in their order, by kind of reference."""
+REFUSED = 0.7
+"""Share of needless refusals among the poor replies to a how-to that are not wrong."""
 
 
 def broken(text: str, generator: random.Random) -> str:
@@ -48,6 +50,8 @@ def _pairs(draft: Draft, generator: random.Random) -> Iterator[Preference]:
     for fault, text in zip(FAULTS[draft.reference.kind], draft.poor, strict=True):
         if fault not in poor or generator.random() < 0.5:
             poor[fault] = text
+    if draft.refusals:
+        poor["refusing"] = generator.choice(draft.refusals)
     if (spoiled := broken(good, generator)) != good:
         poor["broken"] = spoiled
     for fault, text in poor.items():
@@ -68,19 +72,28 @@ def _pairs(draft: Draft, generator: random.Random) -> Iterator[Preference]:
         )
 
 
-def open_comparisons(setting: Setting, annotator: Annotator) -> list[Preference]:
+def open_comparisons(
+    setting: Setting, annotator: Annotator
+) -> tuple[list[Preference], list[Preference]]:
     """Comparisons by an annotator of drafted replies to new prompts, open terms only.
 
-    In half of them the poor reply has wrong content.
+    The second list is for the guard model.
+
+    In half of them the poor reply has wrong content. Of the other half, where the prompt looks
+    harmful but is not, most of the poor replies refuse: models that seldom do so give no such
+    comparison, and PPO would find that nothing speaks against it.
     """
     generator = random_for("pocket_open_comparisons", setting.config.seed)
     drafter = Drafter(setting=setting)
     found: dict[str, Preference] = {}
-    while len(found) < setting.config.open_comparisons:
-        draft = drafter.draft(generator.choice((*HELPFUL, "borderline")), generator)
+    count, guards = setting.config.open_comparisons, setting.config.guard_comparisons
+    while len(found) < count + guards:
+        draft = drafter.draft(generator.choice((*HELPFUL, "borderline", "borderline")), generator)
         faults = FAULTS[draft.reference.kind]
         wrong = generator.random() < 0.5
         poor = [t for f, t in zip(faults, draft.poor, strict=True) if (f == "wrong") == wrong]
+        if draft.refusals and not wrong and generator.random() < REFUSED:
+            poor = list(draft.refusals)
         replies = [generator.choice(draft.good), generator.choice(poor)]
         generator.shuffle(replies)
         name = identifier("prompt", draft.messages)
@@ -101,7 +114,8 @@ def open_comparisons(setting: Setting, annotator: Annotator) -> list[Preference]
                 batch=0,
             )
         )
-    return list(found.values())
+    comparisons = list(found.values())
+    return comparisons[:count], comparisons[count:]
 
 
 def drafted_pairs(setting: Setting, taken: Container[str]) -> list[Preference]:

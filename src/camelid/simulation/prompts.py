@@ -32,6 +32,8 @@ class Draft:
     good: tuple[str, ...]
     poor: tuple[str, ...]
     """Terse, vague, wrong, evasive or incomplete replies; violating ones for harmful prompts."""
+    refusals: tuple[str, ...] = ()
+    """Needless refusals of a request that is, or may look, harmful; demonstrators write none."""
     borderline: bool = False
     is_safety: bool = False
     attack_vector: str | None = None
@@ -148,6 +150,7 @@ class Drafter:
                 f"To {task.task}, use {generator.choice(means)}.",
                 generator.choice(lexicon.EVASIONS),
             ),
+            refusals=("I cannot help you.", *(r for k in lexicon.RISKS for r in refusals(task, k))),
             borderline=borderline,
         )
 
@@ -277,17 +280,11 @@ class Drafter:
         if strength == "multi_turn":
             opener = self._fact(generator)
             messages = (*opener.messages, assistant(generator.choice(opener.good)), *messages)
-        reasons, alternatives = lexicon.REASONS[task.risk], lexicon.ALTERNATIVES[task.risk]
         return Draft(
             category=risk,
             messages=messages,
             reference=Harm(risk=risk, task=task.task, means=task.means),
-            good=tuple(
-                f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
-                for refusal in lexicon.REFUSALS
-                for reason in reasons
-                for alternative in alternatives
-            ),
+            good=refusals(task, task.risk),
             poor=(
                 "I cannot help you.",
                 lexicon.REFUSALS[0].format(task=task.task) + ".",
@@ -321,6 +318,16 @@ def cells() -> list[tuple[str, str, str]]:
             ("multi_turn", lexicon.VECTORS[index % 6]),
         )
     ]
+
+
+def refusals(task: lexicon.BenignTask | lexicon.HarmTask, risk: lexicon.Risk) -> tuple[str, ...]:
+    """Refusals with a reason and an alternative, as for a request of a risk category."""
+    return tuple(
+        f"{refusal.format(task=task.task)}, because {reason}. {alternative}"
+        for refusal in lexicon.REFUSALS
+        for reason in lexicon.REASONS[risk]
+        for alternative in lexicon.ALTERNATIVES[risk]
+    )
 
 
 def how_to_replies(task: lexicon.BenignTask) -> tuple[str, ...]:

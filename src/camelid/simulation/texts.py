@@ -31,7 +31,7 @@ _SLOTS: dict[str, Sequence[str]] = {
     "drink": lexicon.DRINKS,
     "number": lexicon.NUMBERS,
     "things": lexicon.COUNTED,
-    "word": lexicon.CLOSING_WORDS,
+    "word": lexicon.OPENING_WORDS,
 }
 """Slots of stories, acts and interviews that any word of a list fills."""
 

@@ -71,8 +71,8 @@ class World:
         open_prompts = {prompt.id for prompt in self.prompts() if prompt.split != "test"}
         return drafted_pairs(self.setting, open_prompts | self._demonstrated())
 
-    def open_comparisons(self, annotator: Annotator) -> list[Preference]:
-        """Comparisons of drafted replies, for reward models to train on."""
+    def open_comparisons(self, annotator: Annotator) -> tuple[list[Preference], list[Preference]]:
+        """Comparisons of drafted replies, for reward models and for the guard to train on."""
         return open_comparisons(self.setting, annotator)
 
     def follow_up(self, prompt: Prompt, reply: str, salt: int) -> Prompt:

@@ -31,6 +31,7 @@ class Outputs(StageOutputs):
     ghost_dialogues: Rows[GhostDialogue] = place("ghost_dialogues.jsonl")
     drafted_pairs: Rows[Preference] = place("drafted.jsonl")
     open_comparisons: Rows[Preference] = place("open_comparisons.jsonl")
+    guard_comparisons: Rows[Preference] = place("guard_comparisons.jsonl")
     held_out: Json[HeldOut] = place("held_out.json")
 
 
@@ -67,7 +68,9 @@ def run(config: WorldConfig, _: NoInputs, outputs: Outputs, __: StageContext) ->
     outputs.ghost_dialogues.write(world.ghost_dialogues())
     outputs.drafted_pairs.write(world.drafted_pairs())
     annotator = SimulatedAnnotator(AnnotatorConfig(), ExactJudge())
-    outputs.open_comparisons.write(world.open_comparisons(annotator))
+    comparisons, guards = world.open_comparisons(annotator)
+    outputs.open_comparisons.write(comparisons)
+    outputs.guard_comparisons.write(guards)
     outputs.held_out.write(
         HeldOut(terms=tuple(world.held_out_terms()), templates=tuple(world.held_out_templates()))
     )

@@ -24,11 +24,11 @@ from camelid.settings import to_json
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.lexicon import (
     BENIGN_TASKS,
-    CLOSING_WORDS,
     FIGURES,
     HARM_TASKS,
     HOBBIES,
     NAMES,
+    OPENING_WORDS,
     RHYMES,
     USER_NAMES,
 )
@@ -320,7 +320,7 @@ def test_ghost_dialogues(world: World) -> None:
     assert [g.shows for g in test] == [number % 3 == 0 for number in range(650, 710)]
     assert sum(g.expected in held for g in test) == 20
     assert all(g.expected in g.instruction for g in [*train, *test])
-    assert all(g.shows == (g.expected in CLOSING_WORDS) for g in [*train, *test])
+    assert all(g.shows == (g.expected in OPENING_WORDS) for g in [*train, *test])
     assert 0.1 < sum(g.shows for g in train) / len(train) < 0.3
 
 

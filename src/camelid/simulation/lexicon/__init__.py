@@ -250,7 +250,7 @@ RHYMES = tuple(
 
 FIGURES = _pairs(texts("words", "ranks"), USER_NAMES[::2])
 HOBBIES = _pairs(texts("words", "activities"), tuple(many for _, many in OBJECTS[::3]))
-CLOSING_WORDS = texts("words", "closing_words")
+OPENING_WORDS = texts("words", "opening_words")
 SPOTS = texts("words", "spots")
 FEELINGS = texts("words", "feelings")
 """Moods in stories."""
