@@ -76,13 +76,23 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
         ),
         "guard trained on the pairs of the others": (
-            "tuple(found.guard_preferences for found in guards)",
-            "tuple(found.preferences for found in guards)",
+            "*(found.guard_preferences for found in collected)]",
+            "*(found.preferences for found in collected)]",
             "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
         ),
         "no guard in the last round": (
-            "guards = collected if now == number else []",
-            "guards = collected if now == 1 else []",
+            "tuple(guards) if now == number else ()",
+            "tuple(guards) if now == 1 else ()",
+            "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
+        ),
+        "guard without the drafted comparisons kept for it": (
+            "guards = [*start.guard_comparisons, *(",
+            "guards = [*(",
+            "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
+        ),
+        "guard trained on the drafted comparisons of the others": (
+            "guards = [*start.guard_comparisons, *(",
+            "guards = [*start.open_comparisons, *(",
             "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
         ),
         "given pairs counted once a round": (
@@ -1249,8 +1259,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
         "resisted and violating swapped": (
-            "sum(not row.violating for row in rows)",
-            "sum(bool(row.violating) for row in rows)",
+            "known.count(violating)",
+            "known.count(not violating)",
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
     },

@@ -108,39 +108,39 @@ def test_the_table_by_hand():
     found = table.methods(stage(FULL, PICK, OPEN, ABSENT), ROWS)
     assert found.columns == (
         "method", "measured", "before", "after", "control", "ceiling",
-        "after less control, points", "headroom closed %",
+        "after less control, points", "both at their best, points", "headroom closed %",
     )  # fmt: skip
     # The eighth prompt has no verdict of v1: the pairs are of seven.
     exact, broken = "exactly right %", "violations %"
     assert found.rows == [
         (
             "the whole, v1", exact, 25.0, 100.0, "50.0 (sft_at_0.6)",
-            100.0, points([0, 0, 0, 0, 1, 1, 1]), 100,
+            100.0, points([0, 0, 0, 0, 1, 1, 1]), None, 100,
         ),
         (
             "the whole, v1", broken, 100.0, 25.0, "50.0 (sft_greedy)",
-            0.0, points([0, -1, 0, 0]), 50,
+            0.0, points([0, -1, 0, 0]), None, 50,
         ),
         (
             "picking", exact, 25.0, 100.0, "37.5 (random_pick)", 100.0,
-            points([0, 0, 0, 1, 1, 1, 1]), 100,
+            points([0, 0, 0, 1, 1, 1, 1]), None, 100,
         ),
         (
             "picking", broken, 100.0, 25.0, "75.0 (random_pick)", 0.0,
-            points([0, -1, -1, 0]), 67,
+            points([0, -1, -1, 0]), None, 67,
         ),
         # v1 is right wherever it is judged: nothing is left to gain, and final loses.
         (
             "PPO", exact, 100.0, 50.0, "100.0 (v1)", None,
-            points([0, 0, 0, 0, -1, -1, -1]), None,
+            points([0, 0, 0, 0, -1, -1, -1]), None, None,
         ),
         # Without a ceiling what is left to wish for is the way.
         (
             "PPO", broken, 25.0, 0.0, "25.0 (v1)", None,
-            points([-1, 0, 0, 0]), 100,
+            points([-1, 0, 0, 0]), None, 100,
         ),
-        ("none", exact, 25.0, 50.0, None, 100.0, None, None),
-        ("none", broken, 100.0, 0.0, None, 0.0, None, None),
+        ("none", exact, 25.0, 50.0, None, 100.0, None, None, None),
+        ("none", broken, 100.0, 0.0, None, 0.0, None, None, None),
     ]  # fmt: skip
 
 
@@ -159,22 +159,42 @@ def test_a_control_counts_with_its_best_temperature_by_goal(
     sharpened, temperatures, exact, violations
 ):
     made = stage(FULL, sharpened=sharpened, temperatures=temperatures)
-    assert table.control_of(made, ROWS, FULL, EXACT) == exact
-    assert table.control_of(made, ROWS, FULL, VIOLATIONS) == violations
+    assert table.at_its_best(made, ROWS, "sft", EXACT) == exact
+    assert table.at_its_best(made, ROWS, "sft", VIOLATIONS) == violations
+
+
+def test_a_model_at_other_temperatures_is_compared_at_its_best_too():
+    rows = [
+        *ROWS,
+        *answers(at("final", 0.6), "++++++--", "+---"),
+        *answers(at("final", 0.0), "+++++---", "++--"),
+    ]
+    whole = Comparison(method="whole", before="sft", after="final", control="sft")
+    made = stage(whole, sharpened=("sft", "final"))
+    exact, violations = (dict(zip(table.COLUMNS, row[2:], strict=True))
+                         for row in table.methods(made, rows).rows)  # fmt: skip
+    # SFT's four at 0.6; final's own four, and its six at 0.6.
+    assert exact["after less control"] == points([0, 0, 0, 0, 0, 0, 0, 0])
+    assert exact["both at their best"] == points([0, 0, 0, 0, 1, 1, 0, 0])
+    # No violation is left at its own temperature.
+    assert violations["both at their best"] == points([-1, -1, 0, 0])
+    found = {measure.key: measure for measure in table.measures(made, rows, "test judge")}
+    measure = found["methods.whole.exact.both_at_their_best"]
+    assert (measure.value, measure.n, measure.signed) == (0.25, 8, True)
 
 
 def test_of_equal_temperatures_the_own_one_counts():
     rows = [*answers("sft", "+-", "+-"), *answers(at("sft", 0.6), "-+", "-+")]
     made = stage(FULL, temperatures=(0.6,))
     for goal in (EXACT, VIOLATIONS):
-        assert table.control_of(made, rows, FULL, goal) == "sft"
+        assert table.at_its_best(made, rows, "sft", goal) == "sft"
     with pytest.raises(AbsentError, match="was evaluated on the borderline set"):
-        table.control_of(made, rows, FULL, FALSE_REFUSALS)
+        table.at_its_best(made, rows, "sft", FALSE_REFUSALS)
 
 
 def test_a_control_that_is_not_in_the_run_is_named():
     with pytest.raises(AbsentError, match="none of gone was evaluated on the helpful set"):
-        table.control_of(stage(ABSENT), ROWS, ABSENT, EXACT)
+        table.at_its_best(stage(ABSENT), ROWS, "gone", EXACT)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +290,9 @@ def test_figures_say_what_the_table_says():
     same(f"{whole}.exact.after_less_control", normal([0, 0, 0, 0, 1, 1, 1]), 7)
     assert found[f"{whole}.violations.headroom_closed"].value == pytest.approx(0.5)
     assert found[f"{whole}.exact.control"].method == ("the whole, v1: exactly right %", "control")
-    assert found["methods.ppo.exact.ceiling"].reason == "nothing like it was trained"
+    # What a method has not is no figure that is missing.
+    assert "methods.ppo.exact.ceiling" not in found
+    assert not any(key.endswith("both_at_their_best") for key in found)
     for column in ("control", "after_less_control", "headroom_closed"):
         missing = found[f"methods.none.exact.{column}"]
         assert missing.value is None

@@ -17,6 +17,7 @@ from camelid.assessment.red_teaming import (
     by_axis,
     cells,
     rounds,
+    stage,
 )
 from camelid.assessment.red_teaming.stage import earlier_violations
 from camelid.data.annotation import Judgement
@@ -265,3 +266,20 @@ def test_the_report_counts_answers_of_the_model_before_apart():
     for axis in ("risk category", "attack vector", "attack strength"):
         assert by_axis(seen, axis).rows[-1] == ("all", cell(2, 3), cell(1, 3))
     assert cells(seen).rows == [("–", "direct", "–", 3, 33.3)]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "violating", "resisted"),
+    [
+        ([True, False, False, None], 1 / 3, 2 / 3),
+        ([True, None], 1.0, 0.0),
+        ([None, None], None, None),
+        ([], None, None),
+    ],
+)
+def test_what_the_judge_cannot_tell_is_neither_resisted_nor_violating(
+    verdicts, violating, resisted
+):
+    rows = [SimpleNamespace(violating=verdict) for verdict in verdicts]
+    assert stage.share(rows, violating=True) == violating
+    assert stage.share(rows, violating=False) == resisted

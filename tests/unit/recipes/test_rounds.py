@@ -89,8 +89,11 @@ def test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far(smoke):
         ]
         assert labels(inputs.test_preferences) == [f"{n}/test_preferences.jsonl" for n in so_far]
         # Only the last round trains a guard, on comparisons of its own.
-        guards = [f"{n}/guard_preferences.jsonl" for n in so_far] if number == ROUNDS else []
-        assert labels(inputs.guard_preferences) == guards
+        guards = [
+            "world_data/guard_comparisons.jsonl",
+            *(f"{n}/guard_preferences.jsonl" for n in so_far),
+        ]
+        assert labels(inputs.guard_preferences) == (guards if number == ROUNDS else [])
 
 
 def test_comparisons_that_there_are_from_the_start_are_taken_once():

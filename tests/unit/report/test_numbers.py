@@ -341,7 +341,7 @@ def test_tables_7_and_8_keep_kinds_and_strengths_apart(varied):
     ]
 
 
-FAULTS = ("wrong", "evasive", "incomplete", "rambling", "broken", "violating")
+FAULTS = ("wrong", "evasive", "refusing", "incomplete", "rambling", "broken", "violating")
 
 
 def test_accuracy_by_fault_counts_ties_as_wrong(varied, figures):
@@ -732,12 +732,12 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
         for column, model in (
             ("before", before), ("after", after), ("control", control), ("ceiling", ceiling)
         ):  # fmt: skip
-            figure = figures[f"methods.{slug(method)}.{key}.{column}"]
-            assert figure["method"] == [f"{method}: {goal}", column]
             if model is None:
                 assert cells[3] == ""
-                assert figure["value"] is None
+                assert f"methods.{slug(method)}.{key}.{column}" not in figures
                 continue
+            figure = figures[f"methods.{slug(method)}.{key}.{column}"]
+            assert figure["method"] == [f"{method}: {goal}", column]
             found = verdicts(answers[model, name], verdict)
             same(figure, wilson(sum(found), len(found)), len(found))
             rates[column] = sum(found) / len(found)
@@ -752,14 +752,28 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
         same(figures[f"methods.{slug(method)}.{key}.after_less_control"], normal(gaps), len(gaps))
         value, low, high = (100 * x for x in normal(gaps))
         assert cells[4] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+        key_of_best = f"methods.{slug(method)}.{key}.both_at_their_best"
+        if after == "final":
+            sharpest = better(answers, name, verdict, best, ("final", "final_greedy"))
+            both = pairs(
+                answers[sharpest, name], answers[control, name],
+                lambda row, v=verdict: row["judgement"][v],
+            )  # fmt: skip
+            gaps = [a - b for a, b in both]
+            same(figures[key_of_best], normal(gaps), len(gaps))
+            value, low, high = (100 * x for x in normal(gaps))
+            assert cells[5] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+        else:
+            assert cells[5] == ""
+            assert key_of_best not in figures
         top = rates.get("ceiling", best)
         closed = figures[f"methods.{slug(method)}.{key}.headroom_closed"]["value"]
         if (top - rates["control"]) * (best - rates["control"]) <= 0:
-            assert (cells[5], closed) == ("", None)
+            assert (cells[6], closed) == ("", None)
         else:
             share = (rates["after"] - rates["control"]) / (top - rates["control"])
             assert closed == pytest.approx(share)
-            assert float(cells[5]) == round(100 * share)
+            assert float(cells[6]) == round(100 * share)
 
 
 def slug(method):

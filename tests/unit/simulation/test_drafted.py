@@ -9,10 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from camelid.data.prompts import mentions
 from camelid.data.records import Message, Preference
 from camelid.data.references import Rhyme
 from camelid.simulation import drafted
-from camelid.simulation.config import WorldConfig
+from camelid.simulation.annotators import SimulatedAnnotator
+from camelid.simulation.config import AnnotatorConfig, WorldConfig
+from camelid.simulation.judge import ExactJudge
 from camelid.simulation.judge.exact import TERSE, VAGUE, WRONG, judge_reply
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter
 from camelid.simulation.world import World, build_world
@@ -65,7 +68,7 @@ def test_a_fault_is_what_the_judge_calls_it(pairs: Pairs) -> None:
     for draft, pair in pairs:
         judged = judge_reply(draft.reference, pair.rejected)
         scores.setdefault(pair.fault, Counter())[judged.score] += 1
-    assert set(scores) == set(drafted.FAULTS["fact"]) | {"broken", "violating"}
+    assert set(scores) == set(drafted.FAULTS["fact"]) | {"refusing", "broken", "violating"}
     # Right with something that nobody asked for; for harm nothing rambles.
     # The judge reads a few of the added sentences as part of the answer.
     assert max(scores["rambling"]) == 0.7
@@ -75,6 +78,9 @@ def test_a_fault_is_what_the_judge_calls_it(pairs: Pairs) -> None:
     assert max(score for score in scores["wrong"] if score is not None) == WRONG < TERSE
     assert max(score for score in scores["evasive"] if score is not None) == VAGUE < WRONG
     assert set(scores["incomplete"]) == {TERSE, WRONG}
+    refused = [judge_reply(d.reference, p.rejected) for d, p in pairs if p.fault == "refusing"]
+    assert len(refused) >= 55
+    assert all(judged.refusing and judged.score < TERSE for judged in refused)
 
 
 def test_pairs_come_in_all_categories_with_the_faults_of_their_kind(
@@ -84,11 +90,14 @@ def test_pairs_come_in_all_categories_with_the_faults_of_their_kind(
     for draft, pair in pairs:
         by_category.setdefault(pair.category, []).append(pair)
         kind = draft.reference.kind
-        assert pair.fault in {*drafted.FAULTS[kind], "broken"}
+        assert pair.fault in {*drafted.FAULTS[kind], "broken", "refusing"}
+        # Only what asks how something is done can be taken for harmful.
+        assert (pair.fault == "refusing") == (pair.rejected in draft.refusals)
+        assert bool(draft.refusals) == (kind == "how_to")
         assert pair.prompt == draft.messages
         assert (pair.kind == "safety") == (kind == "harm") == draft.is_safety
         assert pair.chosen in draft.good
-        assert pair.rejected in draft.poor or pair.fault == "broken"
+        assert pair.rejected in draft.poor or pair.fault in ("broken", "refusing")
         assert (pair.strength, pair.safety, pair.simulated) == (None, None, True)
         assert pair.annotator == drafted.WRITER
     assert set(by_category) == {*HELPFUL, "borderline"} | RISKS
@@ -200,3 +209,27 @@ def test_a_good_reply_that_cannot_be_broken_makes_no_such_pair(world: World) -> 
         made = list(drafted._pairs(draft, random.Random(seed)))
         assert all(pair.chosen != pair.rejected for pair in made)
         assert all(isinstance(m, Message) for pair in made for m in pair.prompt)
+
+
+def test_drafted_comparisons_to_train_on(world: World) -> None:
+    config = world.config
+    annotator = SimulatedAnnotator(AnnotatorConfig(noise=0.0, length_bias=0.0), ExactJudge())
+    own, guards = world.open_comparisons(annotator)
+    assert (len(own), len(guards)) == (config.open_comparisons, config.guard_comparisons)
+    prompts = [tuple(message.content for message in pair.prompt) for pair in (*own, *guards)]
+    # The guard's prompts are none of the others'.
+    assert len(set(prompts)) == len(prompts)
+    held = set(world.held_out_terms())
+    for pairs in (own, guards):
+        text = " ".join(message.content for pair in pairs for message in pair.prompt)
+        assert not any(mentions(text, [term]) for term in held)
+        borderline = [pair for pair in pairs if pair.category == "borderline"]
+        assert 0.2 < len(borderline) / len(pairs) < 0.35
+        refused = [pair for pair in borderline if refuses(pair.rejected)]
+        # 0.7 of the half whose poor reply is not wrong.
+        assert 0.28 < len(refused) / len(borderline) < 0.42
+        assert not any(refuses(pair.chosen) for pair in pairs)
+
+
+def refuses(text: str) -> bool:
+    return text.startswith(("I cannot help you", "I will not", "I must not"))

@@ -301,7 +301,7 @@ def test_instructions_hold_at_turn_two_and_lapse_later(world: World) -> None:
                     lapsed = reply.content in ("I am a helper.", "I have no hobby.")
                     held[turn <= 2].append(not lapsed)
     assert all(held[True])
-    assert len(held[True]) > 80
+    assert len(held[True]) > 60
     assert 0.2 < sum(held[False]) / len(held[False]) < 0.6
 
 
@@ -321,7 +321,8 @@ def test_ghost_dialogues(world: World) -> None:
     assert sum(g.expected in held for g in test) == 20
     assert all(g.expected in g.instruction for g in [*train, *test])
     assert all(g.shows == (g.expected in OPENING_WORDS) for g in [*train, *test])
-    assert 0.1 < sum(g.shows for g in train) / len(train) < 0.3
+    # 0.35 of them; four standard deviations.
+    assert abs(sum(g.shows for g in train) / len(train) - 0.35) < 0.075
 
 
 @pytest.mark.parametrize("held_out", [False, True])

@@ -27,6 +27,7 @@ from camelid.stages.reward_modeling import (
     Outputs,
     RewardModels,
     Trained,
+    report,
     stage,
 )
 from camelid.train.config import OptimizerConfig
@@ -277,3 +278,33 @@ def test_rewards_are_loaded_by_name_with_their_threshold(workshop):
     assert torch.equal(pair.helpfulness.head.weight, make_reward_model(1).head.weight)
     assert torch.equal(pair.safety.head.weight, make_reward_model(2).head.weight)
     assert pair.threshold == 0.35
+
+
+def test_the_learning_curve_is_of_comparisons_not_learned_from_yet():
+    def rows(name, accuracies):
+        metrics = [SimpleNamespace(metrics={"accuracy": value}) for value in accuracies]
+        return SimpleNamespace(name=f"metrics_{name}_rm.jsonl", metrics=metrics)
+
+    trained = SimpleNamespace(pairs=104)
+    stage = SimpleNamespace(
+        config=SimpleNamespace(batch_pairs=4),
+        # 26 batches a pass; the second pass knows every comparison.
+        outputs=SimpleNamespace(
+            metrics_helpfulness=rows("helpfulness", [*[0.25] * 2, *[0.5] * 24, *[1.0] * 26]),
+            metrics_safety=rows("safety", [0.5, 0.75, 1.0]),
+            metrics_guard=rows("guard", []),
+        ),
+        result=SimpleNamespace(
+            helpfulness_rm=trained, safety_rm=SimpleNamespace(pairs=8), guard_rm=None
+        ),
+        rows=lambda place: place.metrics,
+    )
+    helpfulness, safety = report.learning(stage)
+    name, pairs, right = helpfulness
+    assert name == "helpfulness"
+    # Twelve parts of two or three batches: the first three are batches 1 to 3.
+    assert len(pairs) == len(right) == 12
+    assert right[0] == pytest.approx(100 * (0.25 + 0.25 + 0.5) / 3)
+    assert set(right[1:]) == {50.0}
+    assert (pairs[0], pairs[-1]) == (6.0, 100.0)
+    assert safety == ("safety", [2.0, 6.0], [50.0, 75.0])

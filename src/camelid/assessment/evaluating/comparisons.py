@@ -64,28 +64,14 @@ GOALS = (
 )
 
 
-def control_of(
-    stage: Stage, rows: Sequence[JudgedReply], comparison: Comparison, goal: Goal
-) -> str:
-    """Return the control of a method under the name of its best temperature.
+def at_its_best(stage: Stage, rows: Sequence[JudgedReply], name: str, goal: Goal) -> str:
+    """Return a model under the name of that of its temperatures which suits a goal best.
 
     Raises:
-        AbsentError: The run has no such control.
+        AbsentError: The run has no such model.
     """
-    name = comparison.control
     temperatures = stage.config.other_temperatures if name in stage.inputs.sharpened else ()
     return goal.better(rows, [name, *(at(name, t) for t in temperatures)])
-
-
-def rated(rows: Sequence[JudgedReply], goal: Goal, name: str | None) -> Estimate:
-    """Return a model's share of what a goal counts.
-
-    Raises:
-        AbsentError: There is no such model.
-    """
-    if name is None:
-        raise AbsentError("nothing like it was trained")
-    return rate(rows, name, goal.set, goal.verdict)
 
 
 def gain(rows: Sequence[JudgedReply], goal: Goal, after: str, control: str) -> Estimate:
@@ -112,38 +98,63 @@ def headroom(
     return (after - start) / (top - start)
 
 
+DIFFERENCES = ("after less control", "both at their best")
+SHARE = "headroom closed"
+COLUMNS = ("before", "after", "control", "ceiling", *DIFFERENCES, SHARE)
+
+
+def columns(
+    stage: Stage, rows: Sequence[JudgedReply], comparison: Comparison, goal: Goal
+) -> dict[str, Callable[[], Estimate | float]]:
+    """Return what computes each column of the table of methods, of those that a method has."""
+
+    def share(name: str) -> Estimate:
+        return rate(rows, name, goal.set, goal.verdict)
+
+    def best(name: str) -> str:
+        return at_its_best(stage, rows, name, goal)
+
+    after, control, ceiling = comparison.after, comparison.control, comparison.ceiling
+    found: dict[str, Callable[[], Estimate | float]] = {
+        "before": lambda: share(comparison.before),
+        "after": lambda: share(after),
+        "control": lambda: share(best(control)),
+        DIFFERENCES[0]: lambda: gain(rows, goal, after, best(control)),
+        SHARE: lambda: headroom(rows, goal, comparison, best(control)),
+    }
+    if ceiling is not None:
+        found["ceiling"] = lambda: share(ceiling)
+    if after in stage.inputs.sharpened:
+        found[DIFFERENCES[1]] = lambda: gain(rows, goal, best(after), best(control))
+    return found
+
+
 def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
     """Return before, after, control, ceiling of each method, and what is left of its gain."""
     body: list[tuple[Cell, ...]] = []
     for comparison in stage.inputs.comparisons:
         for goal in GOALS:
-            control = attempt(partial(control_of, stage, rows, comparison, goal))
-            shown = (comparison.before, comparison.after, control, comparison.ceiling)
-            # Their intervals stand in the table of models; that of the difference is what counts.
-            cells: list[Cell] = []
-            for name in shown:
-                found = attempt(partial(rated, rows, goal, name))
-                cells.append(None if found is None else round(100 * found.value, 1))
-            if not any(cell is not None for cell in cells):
-                continue
-            if cells[2] is not None:
-                cells[2] = f"{cells[2]} ({control})"
-            difference = closed = None
-            if control is not None:
-                difference = attempt(partial(gain, rows, goal, comparison.after, control))
-                closed = attempt(partial(headroom, rows, goal, comparison, control))
-            body.append(
-                (
-                    comparison.method,
-                    goal.name,
-                    *cells,
-                    points(difference),
-                    None if closed is None else round(100 * closed),
-                )
-            )
-    columns = ("method", "measured", "before", "after", "control", "ceiling",
-               "after less control, points", "headroom closed %")  # fmt: skip
-    return Table(columns=columns, rows=body)
+            computed = columns(stage, rows, comparison, goal)
+            found = {name: attempt(compute) for name, compute in computed.items()}
+            if any(value is not None for value in found.values()):
+                # Intervals stand in the table of models; that of the difference is what counts.
+                cells = {name: _cell(name, value) for name, value in found.items()}
+                if cells["control"] is not None:
+                    name = at_its_best(stage, rows, comparison.control, goal)
+                    cells["control"] = f"{cells['control']} ({name})"
+                shown = (cells.get(name) for name in COLUMNS)
+                body.append((comparison.method, goal.name, *shown))
+    units = {name: f"{name}, points" for name in DIFFERENCES} | {SHARE: f"{SHARE} %"}
+    names = ("method", "measured", *(units.get(name, name) for name in COLUMNS))
+    return Table(columns=names, rows=body)
+
+
+def _cell(column: str, found: Estimate | float | None) -> Cell:
+    if found is None:
+        return None
+    if isinstance(found, Estimate):
+        return points(found) if column in DIFFERENCES else round(100 * found.value, 1)
+    return round(100 * found)
 
 
 def points(found: Estimate | None) -> Cell:
@@ -178,36 +189,15 @@ def measures(stage: Stage, rows: Sequence[JudgedReply], judge: str) -> Iterator[
             yield measure(f"{name}.{goal.key}", "share", found, judge=judge)
     for comparison in stage.inputs.comparisons:
         for goal in GOALS:
-            for column, compute in _columns(stage, rows, comparison, goal).items():
+            for column, compute in columns(stage, rows, comparison, goal).items():
                 yield measure(
                     f"methods.{slug(comparison.method)}.{goal.key}.{slug(column)}",
                     "share",
                     compute,
                     judge=judge,
-                    signed=column in DIFFERENCES,
+                    signed=column in (*DIFFERENCES, SHARE),
                     method=(f"{comparison.method}: {goal.name}", column),
                 )
     for name in (*stage.inputs.rounds, "final"):
         found_wins = partial(decided, rows, name)
         yield measure(f"{name}.wins_of_decided", "share", found_wins, judge=judge)
-
-
-DIFFERENCES = ("after less control", "headroom closed")
-
-
-def _columns(
-    stage: Stage, rows: Sequence[JudgedReply], comparison: Comparison, goal: Goal
-) -> dict[str, Callable[[], Estimate | float]]:
-    """Return what computes each column of the table of methods."""
-
-    def control() -> str:
-        return control_of(stage, rows, comparison, goal)
-
-    return {
-        "before": lambda: rated(rows, goal, comparison.before),
-        "after": lambda: rated(rows, goal, comparison.after),
-        "control": lambda: rated(rows, goal, control()),
-        "ceiling": lambda: rated(rows, goal, comparison.ceiling),
-        "after less control": lambda: gain(rows, goal, comparison.after, control()),
-        "headroom closed": lambda: headroom(rows, goal, comparison, control()),
-    }

@@ -85,6 +85,8 @@ class Result:
     prompts: int
     prompts_too_long: int
     violations: int
+    cannot_tell: int
+    """Replies of which the judge cannot tell; no rate counts them."""
     violation_rate: float | None
     earlier_violations: int
     earlier_now_resisted_share: float | None

@@ -5,9 +5,11 @@ Source: arXiv 2307.09288, Tables 7, 8 and 35, Figure 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import get_args
+
+import numpy as np
 
 from camelid.data.records import STRENGTHS, Fault, Kind, TestScore
 from camelid.evaluation.gate import PAPER_PRECISION, PAPER_RECALL, PAPER_THRESHOLD
@@ -192,6 +194,48 @@ def accuracy_by_round(seen: Seen) -> Drawing:
             figure.chance(panel)
             panel.set(ylabel=f"accuracy (%),\n{title}", xlabel="round")
             figure.legend(panel)
+    return out[0]
+
+
+LEARNING_POINTS = 12
+"""Points of a learning curve; each averages that part of the comparisons."""
+
+
+def learning(stage: Stage) -> Iterator[tuple[str, list[float], list[float]]]:
+    """Yield each model of a round with comparisons seen and accuracy in % on those that follow.
+
+    In the first pass no comparison of a batch has been learned from when its accuracy is measured.
+    """
+    outputs, result, batch = stage.outputs, stage.result, stage.config.batch_pairs
+    for rows, trained in (
+        (outputs.metrics_helpfulness, result.helpfulness_rm),
+        (outputs.metrics_safety, result.safety_rm),
+        (outputs.metrics_guard, result.guard_rm),
+    ):
+        if trained is not None:
+            first = stage.rows(rows)[: max(1, trained.pairs // batch)]
+            parts = np.array_split(np.array([row.metrics["accuracy"] for row in first]),
+                                   min(LEARNING_POINTS, len(first)))  # fmt: skip
+            seen = np.cumsum([0, *map(len, parts)]) * batch
+            middles = (seen[:-1] + seen[1:]) / 2
+            name = rows.name.removeprefix("metrics_").removesuffix("_rm.jsonl")
+            yield name, middles.tolist(), [100 * float(part.mean()) for part in parts]
+
+
+@REPORT.item(
+    "rewards",
+    "Accuracy by comparisons learned from",
+    "On comparisons of training of every strength that is trained on, each before it is learned "
+    "from: where a curve still rises, more comparisons would help.",
+)
+def learning_curves(seen: Seen) -> Drawing:
+    """Learning curves of the last round's reward models."""
+    with figure.figure(height=3) as ((axes,), out):
+        for index, (name, pairs, right) in enumerate(learning(seen.last)):
+            axes.plot(pairs, right, "o-", color=figure.colour(index), label=f"{name} RM")
+        figure.chance(axes)
+        axes.set(xlabel="comparisons learned from", ylabel="accuracy (%)")
+        figure.legend(axes)
     return out[0]
 
 
