@@ -96,17 +96,20 @@ def decided(rows: Rows, model: str) -> Estimate:
     return proportion(won, won + lost)
 
 
-def change(rows: Rows, sets: Sequence[PromptSet], value: Value, *, start: str) -> Estimate:
-    """Paired difference between the final model and another one."""
+def change(
+    rows: Rows, sets: Sequence[PromptSet], value: Value, *, start: str, largest: float | None
+) -> Estimate:
+    """Paired difference between the final model and another one (`largest`: statistics)."""
     final = replies(rows, "final", *sets)
-    return paired_difference(*paired(final, replies(rows, start, *sets), value))
+    both = paired(final, replies(rows, start, *sets), value)
+    return paired_difference(*both, largest=largest)
 
 
 def halved(rows: Rows) -> Estimate:
     """Violations of the final model less half of those of SFT, paired on prompts."""
     a, b = (replies(rows, name, "adversarial") for name in ("final", "sft"))
     left, right = paired(a, b, violating)
-    return paired_difference(left, [0.5 * value for value in right])
+    return paired_difference(left, [0.5 * value for value in right], largest=1.0)
 
 
 def average(rows: Rows, model: str, value: Value) -> Estimate:

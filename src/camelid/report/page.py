@@ -181,6 +181,10 @@ GENERAL_LIMITS = (
         "One run with one seed: intervals cover the choice of prompts, not of training; several "
         "seeds (`camelid run RECIPE --seeds 3`) cover that too."
     ),
+    (
+        "All intervals are 95 %: of shares by Wilson, of paired differences of verdicts by Bonett "
+        "and Price, of means by Student's t."
+    ),
 )
 
 

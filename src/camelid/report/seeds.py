@@ -6,12 +6,13 @@ The interval of one run covers the choice of prompts; training itself varies mor
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from camelid.evaluation.statistics import student
+from camelid.evaluation.statistics import mean
 from camelid.report.page import headlines, templates
 from camelid.run.files import write_json
 from camelid.run.item import Cell, Measure, Table
@@ -47,7 +48,7 @@ def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
     found = []
     for key, by_seed in values.items():
         known = [value for value in by_seed.values() if value is not None]
-        estimate = student(known)
+        estimate = mean(known)
         low, high = estimate.low, estimate.high
         own = first[key]
         if own.unit == "share" and not own.signed:
@@ -58,8 +59,8 @@ def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
                 measure=replace(
                     own,
                     value=estimate.value if known else None,
-                    low=low if several else None,
-                    high=high if several else None,
+                    low=low if math.isfinite(low) else None,
+                    high=high if math.isfinite(high) else None,
                     n=len(known),
                     reason=None if known else own.reason,
                 ),

@@ -87,14 +87,16 @@ def cell(right, n):
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
 
 
-def normal(gaps):
-    middle = sum(gaps) / len(gaps)
-    error = math.sqrt(sum((g - middle) ** 2 for g in gaps) / (len(gaps) - 1) / len(gaps))
-    return middle, middle - Z * error, middle + Z * error
+def bonett_price(gaps):
+    n = len(gaps) + 2
+    up, down = ((sum(gap == sign for gap in gaps) + 1) / n for sign in (1, -1))
+    half = Z * math.sqrt((up + down - (up - down) ** 2) / n)
+    value = sum(gaps) / len(gaps)
+    return value, max(-1.0, min(value, up - down - half)), min(1.0, max(value, up - down + half))
 
 
 def points(gaps):
-    value, low, high = (100 * x for x in normal(gaps))
+    value, low, high = (100 * x for x in bonett_price(gaps))
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
@@ -287,7 +289,7 @@ def test_figures_say_what_the_table_says():
     same(f"{whole}.exact.after", wilson(7, 7), 7)
     same(f"{whole}.exact.control", wilson(4, 8), 8)
     same(f"{whole}.violations.ceiling", wilson(0, 4), 4)
-    same(f"{whole}.exact.after_less_control", normal([0, 0, 0, 0, 1, 1, 1]), 7)
+    same(f"{whole}.exact.after_less_control", bonett_price([0, 0, 0, 0, 1, 1, 1]), 7)
     assert found[f"{whole}.violations.headroom_closed"].value == pytest.approx(0.5)
     assert found[f"{whole}.exact.control"].method == ("the whole, v1: exactly right %", "control")
     # What a method has not is no figure that is missing.

@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 
+import numpy as np
 import pytest
 
 from camelid.data.records import Message, Prompt
@@ -16,7 +17,6 @@ from camelid.evaluation.statistics import (
     mean,
     paired_difference,
     proportion,
-    student,
     t_quantile,
     win_rate,
 )
@@ -66,8 +66,8 @@ def test_mean_and_paired_difference_by_plain_loops():
     error = math.sqrt(sum((g - centre) ** 2 for g in gaps) / 3 / 4)
     found = paired_difference(a, b)
     assert found.value == pytest.approx(centre)
-    assert found.low == pytest.approx(centre - Z * error)
-    assert found.high == pytest.approx(centre + Z * error)
+    assert found.low == pytest.approx(centre - 3.18245 * error, abs=1e-5)
+    assert found.high == pytest.approx(centre + 3.18245 * error, abs=1e-5)
     assert found == mean(gaps)
     assert math.isnan(mean([]).value)
     assert math.isnan(mean([3.0]).low)
@@ -92,7 +92,7 @@ def test_quantiles_of_student_fall_to_that_of_the_normal():
 
 @pytest.mark.parametrize("values", [[0.5, 0.7], [0.61, 0.58, 0.7], [3.0, -1.0, 0.5, 0.25]])
 def test_the_mean_of_a_few_has_the_interval_of_student(values):
-    found = student(values)
+    found = mean(values)
     quantile = {2: 12.7062, 3: 4.3027, 4: 3.1824}[len(values)]
     half = quantile * statistics.stdev(values) / math.sqrt(len(values))
     assert found.value == pytest.approx(statistics.fmean(values))
@@ -101,12 +101,81 @@ def test_the_mean_of_a_few_has_the_interval_of_student(values):
     assert found.n == len(values)
 
 
-def test_one_value_has_no_interval_and_equal_ones_a_point():
-    assert (student([0.5]).value, student([0.5]).n) == (0.5, 1)
-    assert math.isnan(student([0.5]).low)
-    assert math.isnan(student([]).value)
-    same = student([0.25, 0.25])
-    assert same.low == same.value == same.high == 0.25
+def test_the_mean_of_many_has_the_interval_of_the_normal():
+    values = [float(i % 7) for i in range(1400)]
+    found = mean(values)
+    half = Z * statistics.stdev(values) / math.sqrt(1400)
+    assert found.high - found.value == pytest.approx(half, rel=1e-9)
+    assert mean(values[:700]).high - mean(values[:700]).value == pytest.approx(
+        t_quantile(699) * statistics.stdev(values[:700]) / math.sqrt(700), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.25, 0.25], [0.1] * 30])
+def test_equal_values_have_a_mean_and_no_interval(values):
+    found = mean(values)
+    assert (found.value, found.n) == (pytest.approx(values[0]), len(values))
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n"), [(0, 0, 18), (3, 1, 20), (0, 5, 12), (40, 0, 40), (7, 7, 400)]
+)
+def test_paired_verdicts_have_the_interval_of_bonett_and_price(gained, lost, n):
+    a = [True] * gained + [False] * lost + [True] * (n - gained - lost)
+    b = [False] * gained + [True] * lost + [True] * (n - gained - lost)
+    found = paired_difference(a, b, largest=1.0)
+    assert found.value == pytest.approx((gained - lost) / n)
+    # Their equation: one more pair of either kind that differs.
+    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    assert found.low == pytest.approx(max(-1, up - down - half))
+    assert found.high == pytest.approx(max(found.value, min(1, up - down + half)))
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low > 0
+
+
+def test_a_larger_difference_is_padded_by_it():
+    found = paired_difference([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], largest=0.5)
+    wide = paired_difference([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], largest=1.0)
+    assert wide.high == pytest.approx(2 * found.high)
+    assert paired_difference([], [], largest=1.0).n == 0
+
+
+@pytest.mark.parametrize("n", [10, 40, 150])
+@pytest.mark.parametrize(("gain", "loss"), [(0.0, 0.0), (0.1, 0.1), (0.3, 0.05), (0.02, 0.0)])
+def test_intervals_of_paired_verdicts_cover_what_is_true(n, gain, loss):
+    """Drawn again and again, at least 19 of 20 intervals hold the difference of the rates."""
+    generator = np.random.default_rng(n)
+    held = 0
+    for ups, downs, _ in generator.multinomial(n, [gain, loss, 1 - gain - loss], size=1500):
+        a = np.repeat([1.0, 0.0, 0.0], [ups, downs, n - ups - downs])
+        b = np.repeat([0.0, 1.0, 0.0], [ups, downs, n - ups - downs])
+        found = paired_difference(a, b, largest=1.0)
+        held += found.low <= gain - loss <= found.high
+    # 0.95 less three standard errors of 1,500 draws.
+    assert held / 1500 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 1500)
+
+
+@pytest.mark.parametrize("n", [5, 30, 200])
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.5, 0.9])
+def test_intervals_of_shares_cover_what_is_true(n, rate):
+    """Exactly: over every count that can be drawn, weighted by its chance."""
+    covered = sum(
+        math.comb(n, k) * rate**k * (1 - rate) ** (n - k)
+        for k in range(n + 1)
+        if proportion(k, n).low <= rate <= proportion(k, n).high
+    )
+    # Wilson's intervals hold 95 % on average, less at single rates (Brown, Cai, DasGupta 2001).
+    assert covered > 0.89
+
+
+@pytest.mark.parametrize("n", [3, 5, 40])
+def test_intervals_of_means_cover_what_is_true(n):
+    draws = np.random.default_rng(n).normal(0.3, 2.0, size=(3000, n))
+    held = sum(found.low <= 0.3 <= found.high for found in map(mean, draws.tolist()))
+    assert abs(held / 3000 - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 3000)
 
 
 def test_win_rate_counts_ties_half():

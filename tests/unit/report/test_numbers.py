@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from camelid.assessment.evaluating import EVALUATING
+from camelid.evaluation.statistics import t_quantile
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.recipes import RECIPES
 from camelid.report.energy import Power, stated_power
@@ -52,9 +53,22 @@ def shown(right, n):
 
 
 def normal(values):
-    middle = sum(values) / len(values)
-    error = math.sqrt(sum((v - middle) ** 2 for v in values) / (len(values) - 1) / len(values))
-    return middle, middle - Z * error, middle + Z * error
+    """A mean with the interval of Student's t."""
+    middle = statistics.fmean(values)
+    if len(set(values)) == 1:
+        return middle, None, None
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    half = t_quantile(len(values) - 1) * error
+    return middle, middle - half, middle + half
+
+
+def verdict_gaps(gaps):
+    """A paired difference of verdicts with the interval of Bonett and Price."""
+    n = len(gaps) + 2
+    up, down = ((sum(gap == sign for gap in gaps) + 1) / n for sign in (1, -1))
+    half = Z * math.sqrt((up + down - (up - down) ** 2) / n)
+    value = sum(gaps) / len(gaps)
+    return value, max(-1, min(value, up - down - half)), min(1, max(value, up - down + half))
 
 
 def same(measure, expected, n):
@@ -636,9 +650,15 @@ def test_changes_are_paired_on_prompts(figures, answers):
     both = (answers["final", "adversarial"], answers["sft", "adversarial"])
     found = pairs(*both, lambda row: row["judgement"]["violating"])
     assert len(found) < len(both[0])
-    same(figures["final.violation_rate_change"], normal([a - b for a, b in found]), len(found))
-    halves = normal([a - 0.5 * b for a, b in found])
-    same(figures["final.violation_halved_margin"], halves, len(found))
+    gaps = verdict_gaps([a - b for a, b in found])
+    same(figures["final.violation_rate_change"], gaps, len(found))
+    halves = [a - 0.5 * b for a, b in found]
+    measure = figures["final.violation_halved_margin"]
+    assert measure["value"] == pytest.approx(statistics.fmean(halves))
+    padded = [*halves, 1.0, -1.0]
+    half = Z * statistics.pstdev(padded) / math.sqrt(len(padded))
+    assert measure["low"] == pytest.approx(statistics.fmean(padded) - half)
+    assert measure["high"] == pytest.approx(statistics.fmean(padded) + half)
     found = pairs(*both, lambda row: row["guard_rm"])
     same(figures["final.guard_change_on_attacks"], normal([a - b for a, b in found]), len(found))
 
@@ -749,8 +769,12 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
             lambda row, v=verdict: row["judgement"][v],
         )  # fmt: skip
         gaps = [a - b for a, b in both]
-        same(figures[f"methods.{slug(method)}.{key}.after_less_control"], normal(gaps), len(gaps))
-        value, low, high = (100 * x for x in normal(gaps))
+        same(
+            figures[f"methods.{slug(method)}.{key}.after_less_control"],
+            verdict_gaps(gaps),
+            len(gaps),
+        )
+        value, low, high = (100 * x for x in verdict_gaps(gaps))
         assert cells[4] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
         key_of_best = f"methods.{slug(method)}.{key}.both_at_their_best"
         if after == "final":
@@ -760,8 +784,8 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
                 lambda row, v=verdict: row["judgement"][v],
             )  # fmt: skip
             gaps = [a - b for a, b in both]
-            same(figures[key_of_best], normal(gaps), len(gaps))
-            value, low, high = (100 * x for x in normal(gaps))
+            same(figures[key_of_best], verdict_gaps(gaps), len(gaps))
+            value, low, high = (100 * x for x in verdict_gaps(gaps))
             assert cells[5] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
         else:
             assert cells[5] == ""

@@ -33,7 +33,7 @@ def by_seed(*values, **named):
 
 @pytest.mark.parametrize(
     "values",
-    [[0.4, 0.9], [1.0, 1.5, 0.2], [0.1 * number**2 for number in range(11)], [-3.0, -3.0, -3.0]],
+    [[0.4, 0.9], [1.0, 1.5, 0.2], [0.1 * number**2 for number in range(11)]],
 )
 def test_the_interval_is_that_of_the_mean_over_seeds(values):
     [found] = across(by_seed(*values))
@@ -47,6 +47,12 @@ def test_the_interval_is_that_of_the_mean_over_seeds(values):
     assert shown.reason is None
     assert found.deviation == pytest.approx(spread)
     assert found.by_seed == dict(enumerate(values))
+
+
+def test_equal_seeds_have_a_value_and_no_interval():
+    [found] = across(by_seed(-3.0, -3.0, -3.0))
+    assert (found.measure.value, found.measure.low, found.measure.high) == (-3.0, None, None)
+    assert found.deviation == 0
 
 
 def test_one_seed_has_a_value_and_no_interval():
@@ -143,8 +149,8 @@ def test_methods_stand_in_rows():
     table = method_table(across(runs))
     assert table.columns == ("method: measured", "before", "after less control", "control")
     assert table.rows == [
-        ("picking: exactly right %", "20.0 % (20.0 to 20.0)", "-10.0 % (-10.0 to -10.0)", None),
-        ("PPO: violations %", "50.0 % (50.0 to 50.0)", None, None),
+        ("picking: exactly right %", "20.0 %", "-10.0 %", None),
+        ("PPO: violations %", "50.0 %", None, None),
     ]
 
 

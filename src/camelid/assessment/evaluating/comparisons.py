@@ -77,7 +77,7 @@ def at_its_best(stage: Stage, rows: Sequence[JudgedReply], name: str, goal: Goal
 def gain(rows: Sequence[JudgedReply], goal: Goal, after: str, control: str) -> Estimate:
     """Return the paired difference of a method's model less its control."""
     a, b = (replies(rows, name, goal.set) for name in (after, control))
-    return paired_difference(*paired(a, b, goal.verdict))
+    return paired_difference(*paired(a, b, goal.verdict), largest=1.0)
 
 
 def headroom(

@@ -117,7 +117,7 @@ def recall(seen: Seen, turn: int, when: When, asked: Asked = "probe") -> Estimat
     "attention",
     "Instructions recalled (%)",
     f"Judge: {JUDGE} (in the paper: people). Probes ask for the instruction; in ordinary turns "
-    "only the instruction to end each reply with a word can be seen. Brackets: 95 % intervals.",
+    "only the instruction to begin each reply with a word can be seen. Brackets: 95 % intervals.",
     "Table 30",
 )
 def table(seen: Seen) -> Table:

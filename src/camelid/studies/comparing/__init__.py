@@ -122,8 +122,6 @@ def _right(rows: Sequence[AnswerRow], variant: str, category: str | None) -> lis
 
 
 def _points(found: Estimate) -> str:
-    if found.low == found.high:
-        return f"{100 * found.value:+.1f}"  # The same answers: no deviation to judge by.
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
@@ -139,7 +137,7 @@ def comparison(rows: Sequence[AnswerRow], variants: Sequence[str]) -> Table:
     ]
     for name in others:
         changes = (
-            paired_difference(_right(rows, name, c), _right(rows, first, c))
+            paired_difference(_right(rows, name, c), _right(rows, first, c), largest=1.0)
             for c in (*categories, None)
         )
         body.append((f"{name} less {first}, points", *map(_points, changes)))
