@@ -133,7 +133,7 @@ POCKET = Settings(
         fine_tuning=_tuning(3e-4, epochs=3),
     ),
     ppo=ppo.Config(
-        optimizer=OptimizerConfig(learning_rate=5e-5, schedule="constant"),
+        optimizer=OptimizerConfig(learning_rate=1e-4, schedule="constant"),
         iterations=40,
         batch_rows=64,
         minibatch_rows=16,

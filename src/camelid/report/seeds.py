@@ -72,14 +72,21 @@ def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
 
 
 def method_table(found: Sequence[Across]) -> Table:
-    """Return each method beside its control and its ceiling, over the seeds."""
+    """Return each method beside its control and its ceiling, over the seeds.
+
+    Only the differences have their intervals: those of the levels hide them on a narrow page, and
+    stand in the table of every figure.
+    """
     rows: dict[str, dict[str, Cell]] = {}
+    differences: dict[str, bool] = {}
     for entry in found:
-        if entry.measure.method is not None:
-            row, column = entry.measure.method
-            text = entry.measure.shown if entry.measure.value is not None else None
-            rows.setdefault(row, {})[column] = text
-    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+        own = entry.measure
+        if own.method is not None:
+            row, column = own.method
+            bare = own if own.signed else replace(own, low=None, high=None)
+            rows.setdefault(row, {})[column] = None if own.value is None else bare.shown
+            differences[column] = own.signed
+    columns = sorted(differences, key=differences.__getitem__)
     return Table(
         columns=("method: measured", *columns),
         rows=[(row, *(cells.get(column) for column in columns)) for row, cells in rows.items()],

@@ -136,21 +136,23 @@ def test_methods_stand_in_rows():
     runs = {
         seed: [
             measure(
-                value,
+                value if value is None else value + spread,
                 key=f"{row}.{column}",
                 unit="share",
                 method=(row, column),
                 signed=column == "after less control",
             )
             for row, column, value in METHODS
+            for spread in [0.05 * (seed == 2) if column == "before" else 0.01 * (2 * seed - 3)]
         ] + [measure(1.0, key="other")]
         for seed in (1, 2)
     }  # fmt: skip
     table = method_table(across(runs))
-    assert table.columns == ("method: measured", "before", "after less control", "control")
+    # Differences last, and only they with their interval.
+    assert table.columns == ("method: measured", "before", "control", "after less control")
     assert table.rows == [
-        ("picking: exactly right %", "20.0 %", "-10.0 %", None),
-        ("PPO: violations %", "50.0 %", None, None),
+        ("picking: exactly right %", "22.5 %", None, "-10.0 % (-22.7 to 2.7)"),
+        ("PPO: violations %", "52.5 %", None, None),
     ]
 
 

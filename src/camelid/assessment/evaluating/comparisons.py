@@ -126,7 +126,7 @@ def columns(
         found["ceiling"] = lambda: share(ceiling)
     if after in stage.inputs.sharpened:
         found[DIFFERENCES[1]] = lambda: gain(rows, goal, best(after), best(control))
-    return found
+    return {name: found[name] for name in COLUMNS if name in found}
 
 
 def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
@@ -134,8 +134,8 @@ def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
     body: list[tuple[Cell, ...]] = []
     for comparison in stage.inputs.comparisons:
         for goal in GOALS:
-            computed = columns(stage, rows, comparison, goal)
-            found = {name: attempt(compute) for name, compute in computed.items()}
+            computed = columns(stage, rows, comparison, goal).items()
+            found = {name: attempt(compute) for name, compute in computed}
             if any(value is not None for value in found.values()):
                 # Intervals stand in the table of models; that of the difference is what counts.
                 cells = {name: _cell(name, value) for name, value in found.items()}
