@@ -563,12 +563,13 @@ def test_ctrl_c_reaches_seeds_that_run_at_once_and_starts_no_more(tmp_path):
 import sys
 from camelid.cli.seeds import run_at_once
 child = '''
-import pathlib, sys, time
-try:
-    pathlib.Path(sys.argv[1]).write_text("on")
-    time.sleep(60)
-except KeyboardInterrupt:
+import pathlib, signal, sys, time
+def stop(*_):
     pathlib.Path(sys.argv[1]).write_text("stopped")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path(sys.argv[1]).write_text("on")
+time.sleep(60)
 '''
 names = [{str(tmp_path)!r} + f"/{{seed}}" for seed in range(3)]
 try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import subprocess
 import sys
 import tempfile
@@ -103,7 +102,8 @@ def run_at_once(commands: Mapping[int, Sequence[str]], jobs: int) -> list[int]:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 if child.poll() is None:
-                    child.send_signal(signal.SIGINT)
+                    # Not SIGINT, which a child of a background process ignores.
+                    child.terminate()
             raise
     return [seed for seed, code in codes.items() if code]
 
