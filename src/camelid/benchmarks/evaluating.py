@@ -22,9 +22,10 @@ from lm_eval.evaluator import evaluate as run_harness
 from camelid.benchmarks import scoring
 from camelid.benchmarks.data import Place, few_shot_column, read
 from camelid.benchmarks.harness import CamelidLM, Log
-from camelid.benchmarks.items import Item
+from camelid.benchmarks.items import Item, field
 from camelid.benchmarks.scoring import Score
 from camelid.benchmarks.suites import BENCHMARKS, Benchmark, tasks_of
+from camelid.data.text_files import read_text
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.inference.models import NamedModel
 from camelid.run.files import read_json, write_json
@@ -137,10 +138,10 @@ def _items(
     found = []
     for row, where in places:
         try:
-            if ids is None or row["task_id"] in range(*ids):
+            if ids is None or field(row, "task_id", int) in range(*ids):
                 found.append(benchmark.item(row))
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        except (DataError, ValueError, IndexError) as error:
+            reason = str(error).rstrip(".")
             raise DataError(f"{where}: not an item of this benchmark ({reason}).") from None
     return found
 
@@ -164,7 +165,7 @@ def _preamble(data: Path, benchmark: Benchmark) -> str:
             f"{path}: no such file. The public gets it from {benchmark.test.public}."
         )
     # A notice for crawlers stands above a line of dashes.
-    text = path.read_text(encoding="utf-8").partition("-----\n")[2].strip()
+    text = read_text(path).partition("-----\n")[2].strip()
     return text if benchmark.chain else _CHAIN.sub(r"\nA: \1", text)
 
 

@@ -22,13 +22,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from camelid.data.records import iterate_json_lines
+from camelid.data.text_files import iterate_json_lines
 from camelid.errors import ConfigError, DataError
 from camelid.inference.generation import Request, generate
 from camelid.inference.likelihood import Pair, continuation_likelihoods
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.run.files import append_jsonl
+from camelid.run.files import append_jsonl, cut_half_line
 from camelid.tokenization.tokenizer import Tokenizer
 
 SEED = 0
@@ -63,10 +63,7 @@ class Log:
         if not path.is_file():
             append_jsonl(path, owner)
             return
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            # Killed in the middle of a line.
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
+        cut_half_line(path)
         for number, row in iterate_json_lines(path):
             if number == 1:
                 if row != owner:

@@ -35,22 +35,26 @@ def normalize(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
 
 
+def _compared(text: str) -> str:
+    """The normalised text, or the plain one of which nothing would be left (`The The`, `+`)."""
+    return normalize(text) or text.strip().lower()
+
+
 def exact_match(prediction: str, references: Sequence[str]) -> float:
     """Return 1 where the normalised prediction is one of the normalised references.
 
     Without a reference (SQuAD 2.0) the right prediction is nothing, or "unanswerable".
     """
-    found = normalize(prediction)
     if not references:
-        return float(found in {"", "unanswerable"})
-    return float(found in {normalize(reference) for reference in references})
+        return float(normalize(prediction) in {"", "unanswerable"})
+    return float(_compared(prediction) in set(map(_compared, references)))
 
 
 def f1(prediction: str, reference: str) -> float:
     """Return the harmonic mean of precision and recall over normalised words."""
     found, wanted = normalize(prediction).split(), normalize(reference).split()
     if CANNOT_ANSWER in (*found, *wanted) or not found or not wanted:
-        return float(found == wanted)
+        return float(_compared(prediction) == _compared(reference))
     common = sum((Counter(found) & Counter(wanted)).values())
     return 2 * common / (len(found) + len(wanted))
 
@@ -89,13 +93,21 @@ def chain_answer(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    r"""Return the content of the last `\boxed{...}`, braces balanced."""
-    start = text.rfind("\\boxed{")
+    r"""Return the content of the last `\boxed{...}` or `\fbox{...}`, braces balanced.
+
+    Without braces (`\boxed 42`) it goes to the end of the formula or line, as in MATH's own scorer.
+    """
+    *_, last = (None, *re.finditer(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*", text))
+    if last is None:
+        return None
+    rest = text[last.end() :]
+    if not rest.startswith("{"):
+        return re.split(r"\$|\\[)\]]|\n", rest)[0].strip() or None
     depth = 0
-    for index in range(start + 6, len(text) if start >= 0 else 0):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
+    for index, letter in enumerate(rest):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
         if depth == 0:
-            return text[start + 7 : index]
+            return rest[1:index]
     return None
 
 

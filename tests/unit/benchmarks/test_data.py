@@ -172,13 +172,13 @@ def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"a": 1}\n{"a":', r"a\.jsonl, line 2: not valid JSON"),
-        ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: found no JSON object"),
+        ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: found list, needed a JSON object"),
         ("a.txt", "x\n" * 7, "7 lines; a multiple of 6"),
         ("a.csv", "q,1,2,3,4,A\nq,1,2,3,4\n", r"a\.csv, line 2: needed question, four choices"),
         ("a.json", '{"other": []}', "neither a list nor"),
-        ("a.json", "[1]", "found int in place of an object"),
-        ("a.jsonl.gz", "plain text", r"a\.jsonl\.gz: cannot be read"),
-        ("a.jsonl.xz", "plain text", r"a\.jsonl\.xz: cannot be read"),
+        ("a.json", "[1]", r"a\.json, entry 1: found int, needed a JSON object"),
+        ("a.jsonl.gz", "plain text", r"a\.jsonl\.gz, after line 0: cannot be read"),
+        ("a.jsonl.xz", "plain text", r"a\.jsonl\.xz, after line 0: cannot be read"),
     ],
 )
 def test_malformed_files_name_the_line(tmp_path, name, content, message):
@@ -230,7 +230,7 @@ def test_files_in_another_layout_are_named(tmp_path):
         {"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q"}]}]}]},
     ):
         (tmp_path / "x.json").write_text(json.dumps(content))
-        with pytest.raises(DataError, match=r"x\.json: not in its public layout"):
+        with pytest.raises(DataError, match=r"x\.json, entry 1: not in its public layout"):
             read(tmp_path, source("x.json"))
     (tmp_path / "few_shot_prompts.csv").write_text("")
     with pytest.raises(DataError, match="no column"):

@@ -78,10 +78,10 @@ def test_unreadable_lines_are_errors(tmp_path):
         read_comparisons(path, "helpful-base")
     packed = tmp_path / "test.jsonl.gz"
     packed.write_bytes(gzip.compress(b'{"chosen": "a", "rejected": "b"}\n' * 99)[:-20])
-    with pytest.raises(DataError, match="damaged gzip"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_comparisons(packed, "helpful-base")
     packed.write_bytes(b"no gzip at all")
-    with pytest.raises(DataError, match="damaged gzip"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_comparisons(packed, "helpful-base")
 
 
@@ -115,9 +115,10 @@ def test_dolly_csv_and_jsonl_give_the_same(tmp_path):
     ("text", "message"),
     [
         ("target,other\na,b\n", r"line 1: the columns \['goal'\] are missing"),
-        ("goal,target\na\n", "line 2: not as many fields"),
-        ("goal,target\na,b,c\n", "line 2: not as many fields"),
-        ('goal,target\n"a,b\n', "after line 1: unexpected end"),
+        ("goal,target\na\n", "line 2: found 1 fields, the header has 2"),
+        ("goal,target\na,b,c\n", "line 2: found 3 fields, the header has 2"),
+        ("goal,goal\na,b\n", "line 1: a column stands twice"),
+        ('goal,target\n"a,b\n', "the row from line 2 on: unexpected end"),
         ("goal,target\n", "no usable row"),
     ],
 )

@@ -108,7 +108,7 @@ def test_read_json_gives_advice(tmp_path):
     with pytest.raises(MissingInputError, match="Do this"):
         read_json(path, "Do this.")
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"damaged .*Do this"):
+    with pytest.raises(CheckpointError, match=r"damaged\. Do this"):
         read_json(path, "Do this.")
 
 
