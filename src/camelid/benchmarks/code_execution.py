@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,20 +113,25 @@ def run_program(
 def _inside(program: str) -> str | None:
     """Return what a program uses to look at the code around it: attributes, imports and texts.
 
-    A name of its own (`f_back = 3`) looks at nothing.
+    A name of its own (`f_back = 3`) looks at nothing, unless everything of a module was imported.
     """
     words = _INSIDE_WITH_GC if _GC.search(program) else _INSIDE
+    starred = re.search(r"import\s*\*", program)
     try:
-        nodes = list(ast.walk(ast.parse(program)))
+        with warnings.catch_warnings(action="ignore"):  # Of `"\d"`, which is no mistake here.
+            nodes = list(ast.walk(ast.parse(program)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         nodes = [ast.Constant(program)]  # It will not run either.
     for node in nodes:
         match node:
-            case (
-                ast.Attribute(attr=text)
-                | ast.alias(name=text)
-                | ast.Constant(value=(str() | bytes()) as text)
-            ):
-                if found := words.search(str(text)):
-                    return found[0]
+            case ast.Attribute(attr=text) | ast.alias(name=text):
+                pass
+            case ast.Constant(value=(str() | bytes()) as text):
+                pass
+            case ast.Name(id=text) if starred:
+                pass
+            case _:
+                continue
+        if found := words.search(str(text)):
+            return found[0]
     return None

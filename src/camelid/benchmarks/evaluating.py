@@ -22,7 +22,7 @@ from lm_eval.evaluator import evaluate as run_harness
 from camelid.benchmarks import scoring
 from camelid.benchmarks.data import Place, few_shot_column, read
 from camelid.benchmarks.harness import CamelidLM, Log
-from camelid.benchmarks.items import Item, field
+from camelid.benchmarks.items import Item
 from camelid.benchmarks.scoring import Score
 from camelid.benchmarks.suites import BENCHMARKS, Benchmark, tasks_of
 from camelid.data.text_files import read_text
@@ -58,7 +58,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     """
     benchmark = BENCHMARKS[name]
     places = read(data, benchmark.test)
-    found = _items(benchmark, places, benchmark.test_ids)
+    found = benchmark.read_items(places, benchmark.test_ids)
     shown: list[Item] = []
     origin = "none"
     if benchmark.preamble is not None:
@@ -132,20 +132,6 @@ def _file(places: Sequence[Place]) -> str:
     return places[0].where.rpartition(", ")[0]
 
 
-def _items(
-    benchmark: Benchmark, places: Sequence[Place], ids: tuple[int, int] | None
-) -> list[Item]:
-    found = []
-    for row, where in places:
-        try:
-            if ids is None or field(row, "task_id", int) in range(*ids):
-                found.append(benchmark.item(row))
-        except (DataError, ValueError, IndexError) as error:
-            reason = str(error).rstrip(".")
-            raise DataError(f"{where}: not an item of this benchmark ({reason}).") from None
-    return found
-
-
 def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
     if benchmark.examples is None:
         return [], ""
@@ -155,7 +141,7 @@ def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
         return [], ""
     if benchmark.column is not None:
         places = few_shot_column(places, benchmark.column)
-    return _items(benchmark, places, benchmark.example_ids), _file(places) if places else ""
+    return benchmark.read_items(places, benchmark.example_ids), _file(places) if places else ""
 
 
 def _preamble(data: Path, benchmark: Benchmark) -> str:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.benchmarks import items, scoring
-from camelid.benchmarks.data import Hub, Row, Source
+from camelid.benchmarks.data import Hub, Place, Row, Source
 from camelid.benchmarks.items import Item
 from camelid.benchmarks.scoring import CATEGORIES, FILE, MEMBERS
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, DataError
 from camelid.settings import from_json, suggestion
 
 
@@ -78,6 +78,26 @@ class Benchmark:
     def item(self, row: Row) -> Item:
         """Make an item of a row."""
         found: Item = getattr(items, self.reader)(row)
+        return found
+
+    def read_items(self, places: Sequence[Place], ids: tuple[int, int] | None) -> list[Item]:
+        """Make the items of some rows.
+
+        Args:
+            places: The rows.
+            ids: `test_ids` or `example_ids`.
+
+        Raises:
+            DataError: A row is no item of this benchmark; file, line and reason are named.
+        """
+        found = []
+        for row, where in places:
+            try:
+                if ids is None or items.field(row, "task_id", int) in range(*ids):
+                    found.append(self.item(row))
+            except (DataError, ValueError) as error:
+                reason = str(error).rstrip(".")
+                raise DataError(f"{where}: not an item of this benchmark ({reason}).") from None
         return found
 
     def score(self, item: Item, found: Sequence[str]) -> float:
