@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     """
     benchmark = BENCHMARKS[name]
     places = read(data, benchmark.test)
-    found = benchmark.read_items(places, benchmark.test_ids)
+    found = list(benchmark.iterate_items(places, benchmark.test_ids))
     shown: list[Item] = []
     origin = "none"
     if benchmark.preamble is not None:
@@ -69,11 +70,10 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
         text, origin = _preamble(data, benchmark), benchmark.preamble
         found = [{**item, "query": f"{text}\n\n{item['query']}"} for item in found]
     elif shots:
-        shown, origin = _examples(benchmark, data)
+        shown, origin = _examples(benchmark, data, shots)
         if not shown:
             shown, found = found[:shots], found[shots:]
             origin = f"the first {shots} items of the test, which are not scored"
-        shown = shown[:shots]
     if not found:
         raise DataError(f"{name}: no item is left to score.")
     random.Random(0).shuffle(found)
@@ -132,7 +132,7 @@ def _file(places: Sequence[Place]) -> str:
     return places[0].where.rpartition(", ")[0]
 
 
-def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
+def _examples(benchmark: Benchmark, data: Path, shots: int) -> tuple[list[Item], str]:
     if benchmark.examples is None:
         return [], ""
     try:
@@ -141,7 +141,9 @@ def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
         return [], ""
     if benchmark.column is not None:
         places = few_shot_column(places, benchmark.column)
-    return benchmark.read_items(places, benchmark.example_ids), _file(places) if places else ""
+    # No further: one of MATH's public training rows has no answer.
+    found = islice(benchmark.iterate_items(places, benchmark.example_ids), shots)
+    return list(found), _file(places) if places else ""
 
 
 def _preamble(data: Path, benchmark: Benchmark) -> str:

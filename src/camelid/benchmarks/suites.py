@@ -11,7 +11,7 @@ log-likelihood (`acc`).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,8 +80,8 @@ class Benchmark:
         found: Item = getattr(items, self.reader)(row)
         return found
 
-    def read_items(self, places: Sequence[Place], ids: tuple[int, int] | None) -> list[Item]:
-        """Make the items of some rows.
+    def iterate_items(self, places: Sequence[Place], ids: tuple[int, int] | None) -> Iterator[Item]:
+        """Yield the items of some rows.
 
         Args:
             places: The rows.
@@ -90,15 +90,13 @@ class Benchmark:
         Raises:
             DataError: A row is no item of this benchmark; file, line and reason are named.
         """
-        found = []
         for row, where in places:
             try:
                 if ids is None or items.field(row, "task_id", int) in range(*ids):
-                    found.append(self.item(row))
+                    yield self.item(row)
             except (DataError, ValueError) as error:
                 reason = str(error).rstrip(".")
                 raise DataError(f"{where}: not an item of this benchmark ({reason}).") from None
-        return found
 
     def score(self, item: Item, found: Sequence[str]) -> float:
         """Return the value of an item from its generated answers."""

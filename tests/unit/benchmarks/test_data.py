@@ -246,7 +246,7 @@ def items_of(tmp_path, name, content):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     benchmark = BENCHMARKS[name]
-    return benchmark.read_items(read(tmp_path, benchmark.test), benchmark.test_ids)
+    return list(benchmark.iterate_items(read(tmp_path, benchmark.test), benchmark.test_ids))
 
 
 PIQA = {"goal": "g", "sol1": "a", "sol2": "b", "label": 1}
