@@ -199,10 +199,8 @@ def evaluate(
     path = out / "scores.json"
     table: dict[str, Any] = {"model": owner, "tasks": {}}
     if path.is_file():
-        stored: Any = read_json(path, "Remove the file; its logs hold the answers.")
-        if not isinstance(stored, dict) or not isinstance(stored.get("tasks"), dict):
-            raise DataError(f"{path}: no table of scores. Remove the file; the logs hold all.")
-        table = stored
+        table = read_json(path, scoring.SCORES_ADVICE)
+        scoring.read_tasks(table, str(path))
         if table.get("model") != owner:
             raise ConfigError(f"{path}: scores of another model. Choose another --out.")
     missing = []
@@ -233,4 +231,4 @@ def evaluate(
         say(line + (f", {cut['unfinished']} answers cut" if cut["unfinished"] else ""))
     if not table["tasks"]:
         raise MissingInputError(missing[0])
-    return scoring.with_groups(scoring.read_scores(table))
+    return scoring.with_groups(scoring.read_scores(table["tasks"]))

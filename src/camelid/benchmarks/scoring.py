@@ -278,11 +278,37 @@ def table3(scores: Mapping[str, Score]) -> dict[str, Score | None]:
     }
 
 
-def read_scores(table: Mapping[str, Any]) -> dict[str, Score]:
-    """Return the scores by task of a `scores.json`."""
+SCORES_ADVICE = "Remove that file and evaluate the model again: its logs hold the answers."
+_ENTRY: dict[str, Any] = {
+    **dict.fromkeys(("n", "items", "truncated", "unfinished"), int),
+    **dict.fromkeys(("value", "standard_error"), (int, float)),
+    **dict.fromkeys(("metric", "examples", "note"), str),
+}
+
+
+def read_tasks(table: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Return the entries of a `scores.json` by task.
+
+    Raises:
+        DataError: It is no such table, or a field is missing or of another type.
+    """
+    tasks = table.get("tasks") if isinstance(table, dict) else None
+    for name, entry in tasks.items() if isinstance(tasks, dict) else [("tasks", tasks)]:
+        for field, kind in _ENTRY.items():
+            found = {"note": "", **entry}.get(field) if isinstance(entry, dict) else None
+            large = isinstance(found, (int, float)) and abs(found) > 1e9
+            none = field in ("n", "items") and found == 0
+            if not isinstance(found, kind) or isinstance(found, bool) or large or none:
+                shown = repr(found)[:60]
+                raise DataError(f"{where}: {name}: {field} is {shown}. {SCORES_ADVICE}")
+    return tasks if isinstance(tasks, dict) else {}
+
+
+def read_scores(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Score]:
+    """Return the scores of what `read_tasks` gave."""
     return {
         name: Score(**{field: entry[field] for field in Score._fields if field in entry})
-        for name, entry in table["tasks"].items()
+        for name, entry in tasks.items()
     }
 
 
