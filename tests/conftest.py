@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz", type=int, default=500, help="damaged files to try (tests/fuzz)")
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """One thread: results do not depend on the machine, and parallel tests do not fight."""

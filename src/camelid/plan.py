@@ -147,7 +147,7 @@ class Plan:
         )
         return found
 
-    def use(self, settings: dict[str, Any], where: str) -> None:
+    def use(self, settings: dict[str, Any]) -> None:
         """Take the settings of all stages from a description.
 
         Raises:
@@ -157,12 +157,10 @@ class Plan:
         for name in [*settings, *known]:
             if name not in known or name not in settings:
                 state = "missing" if name in known else "not a stage of this recipe"
-                raise ConfigError(
-                    f"{where}: settings of {name} are {state}.{suggestion(name, known)}"
-                )
+                raise ConfigError(f"settings of {name} are {state}.{suggestion(name, known)}")
         for index, stage in enumerate(self.stages):
-            kind, field = type(stage.config), f"{where}: {stage.name}"
-            config = read_value(settings[stage.name], kind, field, current=stage.config)
+            kind = type(stage.config)
+            config = read_value(settings[stage.name], kind, stage.name, current=stage.config)
             self.stages[index] = dataclasses.replace(stage, config=config)
 
 
@@ -220,8 +218,11 @@ def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:
         ConfigError: It does not fit; the field is named.
     """
     found = from_json(data, Description, where)
-    plan = make_plan(recipes(found.recipe), found.options, f"{where}: option ")
-    plan.settings = found.run
-    plan.use(found.settings, where)
-    plan.check()
+    try:
+        plan = make_plan(recipes(found.recipe), found.options, "option ")
+        plan.settings = found.run
+        plan.use(found.settings)
+        plan.check()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     return plan

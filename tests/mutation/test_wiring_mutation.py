@@ -1375,7 +1375,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         "B1: equal replies are learned from": (
             "if chosen == rejected:",
             "if chosen is rejected:",
-            "test_b1_equal_replies_are_refused",
+            "test_b1_equal_replies_are_left_out_and_counted",
         ),
         "B7: comparisons without the end token": (
             "*chat.encode_reply(preference.chosen), chat.end_id]",

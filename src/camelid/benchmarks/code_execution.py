@@ -9,6 +9,7 @@ and any program can define what equals everything. It cannot harm anything outsi
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import re
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +28,12 @@ from camelid.errors import ConfigError
 MEMORY_BYTES = 1 << 30
 SECONDS = 5
 """Wall time of one program; processor time is limited to the same."""
-_INSIDE = re.compile(
-    "_getframe|_current_frames|currentframe|f_back|(?:tb|gi|cr|ag)_frame|get_objects|get_referrers|/proc/"
-)
-"""What looks at the code around a program, of which no solution has need."""
+_FRAMES = r"_getframe|_current_frames|currentframe|f_back|(?:tb|gi|cr|ag)_frame"
+_INSIDE = re.compile(rf"\b(?:{_FRAMES})\b|/proc/")
+_INSIDE_WITH_GC = re.compile(rf"\b(?:{_FRAMES}|get_objects|get_referrers)\b|/proc/")
+_GC = re.compile(r"\bgc\b|__import__|import_module|\b(?:eval|exec)\b")
+"""What looks at the code around a program, of which no solution has need, and without what its last
+two names are innocent."""
 
 
 class Outcome(NamedTuple):
@@ -40,27 +44,32 @@ class Outcome(NamedTuple):
     """`passed`, `timeout`, `killed`, `forbidden: WORD`, or the name of the exception."""
 
 
-def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BYTES) -> Outcome:
-    """Run a program to its end, contained.
+def run_program(
+    program: str, tests: str = "", *, seconds: int = SECONDS, memory: int = MEMORY_BYTES
+) -> Outcome:
+    """Run a program and its tests to their end, contained.
 
     Args:
-        program: Python source; it passes when it reaches its end.
+        program: Python source; it passes when it and its tests reach their end.
+        tests: Python source that sees what the program defined. It is compiled by itself, so that
+            no open bracket or decorator at the end of a program swallows it.
         seconds: Limit of wall and processor time.
         memory: Limit of address space in bytes.
 
     Raises:
         ConfigError: This system cannot contain a program; nothing was run.
     """
-    if found := _INSIDE.search(program):
-        return Outcome(False, f"forbidden: {found[0]}")
+    if word := _inside(program):
+        return Outcome(False, f"forbidden: {word}")
     secret = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="camelid-") as folder:
-        path = Path(folder) / "program.py"
-        path.write_text(program, encoding="utf-8", errors="replace")
+        paths = [Path(folder) / name for name in ("program.py", "tests.py")]
+        for path, source in zip(paths, (program, tests), strict=True):
+            path.write_text(source, encoding="utf-8", errors="replace")
         process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", "-B", sandboxed_child.__file__),
-                *(str(path), str(memory), str(seconds)),
+                *(*map(str, paths), str(memory), str(seconds)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -99,3 +108,30 @@ def run_program(program: str, *, seconds: int = SECONDS, memory: int = MEMORY_BY
     if reason == secret:
         return Outcome(True, "passed")
     return Outcome(False, reason or "killed")
+
+
+def _inside(program: str) -> str | None:
+    """Return what a program uses to look at the code around it: attributes, imports and texts.
+
+    A name of its own (`f_back = 3`) looks at nothing, unless everything of a module was imported.
+    """
+    words = _INSIDE_WITH_GC if _GC.search(program) else _INSIDE
+    starred = re.search(r"import\s*\*", program)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Of `"\d"`, which is no mistake here.
+            nodes = list(ast.walk(ast.parse(program)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        nodes = [ast.Constant(program)]  # It will not run either.
+    for node in nodes:
+        match node:
+            case ast.Attribute(attr=text) | ast.alias(name=text):
+                pass
+            case ast.Constant(value=(str() | bytes()) as text):
+                pass
+            case ast.Name(id=text) if starred:
+                pass
+            case _:
+                continue
+        if found := words.search(str(text)):
+            return found[0]
+    return None

@@ -1,36 +1,39 @@
 """Items of public benchmarks, read from local files in the layouts in which the public gets them.
 
-`.gz`, `.bz2` and `.xz` are allowed everywhere. Where no file lies, the data set hub is asked. Rows
-of either origin have the hub's column names, so that one function makes an item of both.
+Where no file lies, the data set hub is asked. Rows of either origin have the hub's column names, so
+that one function makes an item of both.
 """
 
 from __future__ import annotations
 
 import ast
-import bz2
-import csv
-import gzip
 import io
-import json
-import lzma
+import re
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+from camelid.data.text_files import (
+    LONGEST_TEXT,
+    PACKINGS,
+    iterate_cells,
+    iterate_lines,
+    iterate_table,
+    lines_of,
+    parse_json,
+    read_text,
+    whole,
+)
 from camelid.errors import DataError, MissingInputError
 
 Row = dict[str, Any]
 
-_OPENERS: dict[str, Callable[[Path], Any]] = {
-    "": partial(open, mode="rb"),
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-}
+
+_ROW_END = re.compile("(?:,[^,]*){4},[ABCD]$")
+"""Four choices and a letter: none of MMLU's questions of several lines holds a line like it."""
 
 
 class Place(NamedTuple):
@@ -73,27 +76,23 @@ def read(directory: Path, source: Source) -> list[Place]:
     """
     for name in source.files:
         name, _, member = name.partition("::")
-        for suffix, opener in _OPENERS.items():
-            path = directory / f"{name}{suffix}"
+        for packing in PACKINGS:
+            path = directory / f"{name}{packing}"
             if not path.is_file():
                 continue
-            try:
-                if member:
-                    return list(_parse(_member(path, member), Path(member), f"{path}, {member}"))
-                with opener(path) as file:
-                    text = file.read().decode("utf-8")
-                return _with_labels(list(_parse(text, Path(name), str(path))), directory / name)
-            except (UnicodeDecodeError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-                raise DataError(f"{path}: cannot be read ({error}).") from None
-            except (KeyError, TypeError, csv.Error) as error:
-                raise DataError(f"{path}: not in its public layout ({error!r}).") from None
+            if member:
+                where = f"{path}, {member}"
+                lines = lines_of(partial(_member, path, member), where)
+                return list(_parse(lines, Path(member), where))
+            places = list(_parse(iterate_lines(path), Path(name), str(path)))
+            return _with_labels(places, directory / name)
     reason = "it is on no hub in this layout"
     if source.hub is not None:
         try:
             return _from_hub(source.hub)
         except Exception as error:  # noqa: BLE001  (the library raises many kinds when offline)
-            lines = str(error).splitlines() or [type(error).__name__]
-            reason = f"the hub did not answer: {lines[0][:120]}"
+            said = str(error).splitlines() or [type(error).__name__]
+            reason = f"the hub did not answer: {said[0][:120]}"
     raise MissingInputError(
         f"{directory}: found none of {', '.join(source.files)} ({reason}). "
         f"The public gets it from {source.public}."
@@ -108,11 +107,11 @@ def _from_hub(hub: Hub) -> list[Place]:
     return [Place(dict(row), f"{where}, row {number}") for number, row in enumerate(rows)]
 
 
-def _member(path: Path, member: str) -> str:
+def _member(path: Path, member: str) -> IO[bytes]:
     try:
         with tarfile.open(path) as archive:
             file = archive.extractfile(member)
-            return "" if file is None else file.read().decode("utf-8")
+            return io.BytesIO(b"" if file is None else file.read(LONGEST_TEXT + 1))
     except (KeyError, tarfile.TarError) as error:
         raise DataError(f"{path}: cannot read {member} from the archive ({error}).") from None
 
@@ -122,7 +121,7 @@ def _with_labels(places: list[Place], path: Path) -> list[Place]:
     labels = path.with_name(f"{path.stem}-labels.lst")
     if not labels.is_file():
         return places
-    found = labels.read_text(encoding="utf-8").split()
+    found = read_text(labels).split()
     if len(found) != len(places):
         raise DataError(f"{labels}: {len(found)} labels for {len(places)} items of {path}.")
     return [
@@ -130,36 +129,35 @@ def _with_labels(places: list[Place], path: Path) -> list[Place]:
     ]
 
 
-def _parse(text: str, name: Path, path: str) -> Iterator[Place]:
-    # Not `splitlines`: U+2028 and its like stand inside lines.
-    lines = text.removesuffix("\n").split("\n") if name.suffix in {".jsonl", ".txt"} else []
+def _parse(lines: Iterable[str], name: Path, path: str) -> Iterator[Place]:
     if name.suffix == ".jsonl":
         for number, line in enumerate(lines, 1):
-            if line.strip():
-                row = _json(line, f"{path}, line {number}")
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}, line {number}: found no JSON object.")
-                yield Place(row, f"{path}, line {number}")
+            if not line.isspace():
+                where = f"{path}, line {number}"
+                yield Place(_object(parse_json(line, where), where), where)
     elif name.suffix == ".txt":
         # HellaSwag as text: context, number of the right ending, four endings.
-        if len(lines) % 6:
-            raise DataError(f"{path}: {len(lines)} lines; a multiple of 6 needed.")
-        for number in range(0, len(lines), 6):
-            context, label, *endings = lines[number : number + 6]
-            row = {"ctx": context, "label": label, "endings": endings}
-            yield Place(row, f"{path}, line {number + 1}")
-    elif name.suffix in {".csv", ".tsv"}:
-        yield from _table(text, name, path)
+        texts = [line.rstrip("\r\n") for line in lines]
+        if len(texts) % 6:
+            raise DataError(f"{path}: {len(texts)} lines; a multiple of 6 needed.")
+        for number in range(0, len(texts), 6):
+            context, label, *endings = texts[number : number + 6]
+            item: Row = {"ctx": context, "label": label, "endings": endings}
+            yield Place(item, f"{path}, line {number + 1}")
+    elif name.suffix == ".tsv":
+        for number, cells in iterate_table(lines, path, tabs=True):
+            yield Place(dict(cells), f"{path}, line {number}")
+    elif name.suffix == ".csv":
+        yield from _cells(lines, name, path)
     else:
-        for number, row in enumerate(_json_rows(_json(text, path), path), 1):
+        for number, row in enumerate(_json_rows(parse_json(whole(lines, path), path), path), 1):
             yield Place(row, f"{path}, item {number}")
 
 
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON ({error}).") from None
+def _object(content: Any, where: str) -> Row:
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: found {type(content).__name__}, needed a JSON object.")
+    return content
 
 
 def _json_rows(content: Any, path: str) -> Iterator[Row]:
@@ -168,40 +166,40 @@ def _json_rows(content: Any, path: str) -> Iterator[Row]:
         content = next((content[k] for k in ("examples", "Data", "data") if k in content), None)
     if not isinstance(content, list):
         raise DataError(f"{path}: found neither a list nor 'examples', 'Data' or 'data'.")
-    for entry in content:
-        if not isinstance(entry, dict):
-            raise DataError(f"{path}: found {type(entry).__name__} in place of an object.")
-        if "paragraphs" not in entry:
+    for number, entry in enumerate(content, 1):
+        where = f"{path}, entry {number}"
+        if "paragraphs" not in _object(entry, where):
             yield entry
             continue
-        for paragraph in entry["paragraphs"]:
-            turns: list[Row] = []
-            for turn in paragraph["qas"]:
-                texts = [answer["text"] for answer in turn["answers"]]
-                row = {
-                    "context": paragraph["context"],
-                    "question": turn["question"],
-                    "answers": {"text": texts},
-                    "turns": list(turns),
-                }
-                turns.append({"question": turn["question"], "answer": texts[:1]})
-                yield row
+        try:
+            yield from [row for paragraph in entry["paragraphs"] for row in _turns(paragraph)]
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{where}: not in its public layout ({error!r}).") from None
 
 
-def _table(text: str, name: Path, path: str) -> Iterator[Place]:
-    """A table with a header line (`.tsv`), or MMLU's five columns and letter without one."""
-    if name.suffix == ".tsv":
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
-        for row in reader:
-            yield Place(row, f"{path}, line {reader.line_num}")
-        return
-    plain = csv.reader(io.StringIO(text, newline=""))
-    for cells in plain:
-        where = f"{path}, line {plain.line_num}"
+def _turns(paragraph: Any) -> Iterator[Row]:
+    """Rows of the questions about one text, each with the ones before it."""
+    turns: list[Row] = []
+    for turn in paragraph["qas"]:
+        texts = [answer["text"] for answer in turn["answers"]]
+        asked = {"context": paragraph["context"], "question": turn["question"]}
+        yield {**asked, "answers": {"text": texts}, "turns": list(turns)}
+        turns.append({"question": turn["question"], "answer": texts[:1]})
+
+
+def _cells(lines: Iterable[str], name: Path, path: str) -> Iterator[Place]:
+    """AGI Eval's table of examples, or MMLU's five columns and letter without a header."""
+    for number, cells in iterate_cells(lines, path):
+        where = f"{path}, line {number}"
         if name.stem == "few_shot_prompts":
             yield Place({"cells": cells}, where)
         elif len(cells) != 6 or cells[5] not in ("A", "B", "C", "D"):
             raise DataError(f"{where}: needed question, four choices and a letter A to D.")
+        elif any(_ROW_END.search(line) for line in cells[0].splitlines()[:-1]):
+            raise DataError(
+                f"{where}: a line inside the question ends like a row; a quotation mark before it "
+                "is not closed. Write a mark that is text twice, in a quoted cell."
+            )
         else:
             row = {"question": cells[0], "choices": cells[1:5], "answer": "ABCD".index(cells[5])}
             yield Place(row, where)
@@ -221,7 +219,8 @@ def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
         if not cells[0].startswith("sample") or not cell:
             continue
         try:
-            found.append(Place(ast.literal_eval(cell), place.where))
-        except (ValueError, SyntaxError) as error:
+            row = ast.literal_eval(cell)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
             raise DataError(f"{place.where}: no Python literal in {column!r} ({error}).") from None
+        found.append(Place(_object(row, place.where), place.where))
     return found

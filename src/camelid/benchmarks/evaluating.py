@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from camelid.benchmarks.harness import CamelidLM, Log
 from camelid.benchmarks.items import Item
 from camelid.benchmarks.scoring import Score
 from camelid.benchmarks.suites import BENCHMARKS, Benchmark, tasks_of
+from camelid.data.text_files import read_text
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.inference.models import NamedModel
 from camelid.run.files import read_json, write_json
@@ -57,7 +59,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     """
     benchmark = BENCHMARKS[name]
     places = read(data, benchmark.test)
-    found = _items(benchmark, places, benchmark.test_ids)
+    found = list(benchmark.iterate_items(places, benchmark.test_ids))
     shown: list[Item] = []
     origin = "none"
     if benchmark.preamble is not None:
@@ -68,11 +70,10 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
         text, origin = _preamble(data, benchmark), benchmark.preamble
         found = [{**item, "query": f"{text}\n\n{item['query']}"} for item in found]
     elif shots:
-        shown, origin = _examples(benchmark, data)
+        shown, origin = _examples(benchmark, data, shots)
         if not shown:
             shown, found = found[:shots], found[shots:]
             origin = f"the first {shots} items of the test, which are not scored"
-        shown = shown[:shots]
     if not found:
         raise DataError(f"{name}: no item is left to score.")
     random.Random(0).shuffle(found)
@@ -131,21 +132,7 @@ def _file(places: Sequence[Place]) -> str:
     return places[0].where.rpartition(", ")[0]
 
 
-def _items(
-    benchmark: Benchmark, places: Sequence[Place], ids: tuple[int, int] | None
-) -> list[Item]:
-    found = []
-    for row, where in places:
-        try:
-            if ids is None or row["task_id"] in range(*ids):
-                found.append(benchmark.item(row))
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
-            raise DataError(f"{where}: not an item of this benchmark ({reason}).") from None
-    return found
-
-
-def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
+def _examples(benchmark: Benchmark, data: Path, shots: int) -> tuple[list[Item], str]:
     if benchmark.examples is None:
         return [], ""
     try:
@@ -154,7 +141,9 @@ def _examples(benchmark: Benchmark, data: Path) -> tuple[list[Item], str]:
         return [], ""
     if benchmark.column is not None:
         places = few_shot_column(places, benchmark.column)
-    return _items(benchmark, places, benchmark.example_ids), _file(places) if places else ""
+    # No further: one of MATH's public training rows has no answer.
+    found = islice(benchmark.iterate_items(places, benchmark.example_ids), shots)
+    return list(found), _file(places) if places else ""
 
 
 def _preamble(data: Path, benchmark: Benchmark) -> str:
@@ -164,7 +153,7 @@ def _preamble(data: Path, benchmark: Benchmark) -> str:
             f"{path}: no such file. The public gets it from {benchmark.test.public}."
         )
     # A notice for crawlers stands above a line of dashes.
-    text = path.read_text(encoding="utf-8").partition("-----\n")[2].strip()
+    text = read_text(path).partition("-----\n")[2].strip()
     return text if benchmark.chain else _CHAIN.sub(r"\nA: \1", text)
 
 
@@ -210,10 +199,8 @@ def evaluate(
     path = out / "scores.json"
     table: dict[str, Any] = {"model": owner, "tasks": {}}
     if path.is_file():
-        stored: Any = read_json(path, "Remove the file; its logs hold the answers.")
-        if not isinstance(stored, dict) or not isinstance(stored.get("tasks"), dict):
-            raise DataError(f"{path}: no table of scores. Remove the file; the logs hold all.")
-        table = stored
+        table = read_json(path, scoring.SCORES_ADVICE)
+        scoring.read_tasks(table, str(path))
         if table.get("model") != owner:
             raise ConfigError(f"{path}: scores of another model. Choose another --out.")
     missing = []
@@ -244,4 +231,4 @@ def evaluate(
         say(line + (f", {cut['unfinished']} answers cut" if cut["unfinished"] else ""))
     if not table["tasks"]:
         raise MissingInputError(missing[0])
-    return scoring.with_groups(scoring.read_scores(table))
+    return scoring.with_groups(scoring.read_scores(table["tasks"]))

@@ -22,13 +22,14 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from camelid.data.records import iterate_json_lines
+from camelid.data.text_files import iterate_json_lines
 from camelid.errors import ConfigError, DataError
 from camelid.inference.generation import Request, generate
 from camelid.inference.likelihood import Pair, continuation_likelihoods
 from camelid.inference.sampling import Sampling
 from camelid.model.transformer import Transformer
-from camelid.run.files import append_jsonl
+from camelid.run.files import append_jsonl, cut_half_line
+from camelid.settings import read_value
 from camelid.tokenization.tokenizer import Tokenizer
 
 SEED = 0
@@ -36,6 +37,10 @@ SLOT_TOKENS = 16_384
 """Room of the generation cache: as many rows as fit, 32 at most (0.7 GiB for 135M in fp32)."""
 Answer = list[Any] | str
 """Log-likelihood and whether greedy, a rolling log-likelihood alone in its list, or a text."""
+_LINE: dict[str, Any] = {
+    "key": str, "answer": str | tuple[Any, ...], "truncated": bool, "unfinished": bool,
+}  # fmt: skip
+"""Fields of a line of a log."""
 
 
 class Found(NamedTuple):
@@ -63,22 +68,22 @@ class Log:
         if not path.is_file():
             append_jsonl(path, owner)
             return
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            # Killed in the middle of a line.
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
+        cut_half_line(path)
         for number, row in iterate_json_lines(path):
             if number == 1:
                 if row != owner:
+                    other = row.get("model") if isinstance(row, dict) else row
                     raise ConfigError(
-                        f"{path}: answers of {row.get('model')!r}, not of {owner['model']!r} as it "
+                        f"{path}: answers of {other!r}, not of {owner['model']!r} as it "
                         "is now. Choose another --out, or remove the file."
                     )
-            elif not isinstance(row, dict) or row.keys() != {"key", *Found._fields}:
-                names = ", ".join(("key", *Found._fields))
+                continue
+            if not isinstance(row, dict) or row.keys() != _LINE.keys():
+                names = ", ".join(_LINE)
                 raise DataError(f"{path}, line {number}: needed {names}. Remove the file.")
-            else:
-                self._count(row.pop("key"), Found(**row))
+            for name, kind in _LINE.items():
+                read_value(row[name], kind, f"{path}, line {number}: {name}", error=DataError)
+            self._count(row.pop("key"), Found(**row))
         if not path.stat().st_size:
             append_jsonl(path, owner)
 

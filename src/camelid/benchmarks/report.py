@@ -10,12 +10,15 @@ import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from camelid.benchmarks.scoring import (
     CATEGORIES,
     FILE,
+    SCORES_ADVICE,
     Score,
     read_scores,
+    read_tasks,
     shown,
     table3,
     with_groups,
@@ -47,9 +50,8 @@ def _files(run: FinishedRun) -> list[Path]:
     return sorted((run.root / FOLDER).glob(f"*/{SCORES}"))
 
 
-def _read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
-    found: dict[str, dict[str, dict[str, str]]] = read_json(path, "Evaluate the model again.")
-    return found
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return read_tasks(read_json(path, SCORES_ADVICE), str(path))
 
 
 def evaluated(run: FinishedRun) -> dict[str, dict[str, Score]]:
@@ -119,9 +121,9 @@ def by_task(run: FinishedRun) -> Table:
     """
     rows: list[tuple[Cell, ...]] = []
     for path in _files(run):
-        table = _read(path)
-        for name, score in read_scores(table).items():
-            entry = table["tasks"][name]
+        tasks = _read(path)
+        for name, score in read_scores(tasks).items():
+            entry = tasks[name]
             known = (entry["metric"], shown(score), score.n, score.items)
             cut = (entry["truncated"], entry["unfinished"])
             rows.append((path.parent.name, name, *known, *cut, entry["examples"], score.note))

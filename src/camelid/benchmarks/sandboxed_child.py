@@ -6,9 +6,9 @@ process or thread starts, no socket opens, no signal goes to another process. Me
 time and open files are limited besides. Uses the standard library only: the folder of this file is
 all that is on its path.
 
-Usage: python -I -S sandboxed_child.py PROGRAM MEMORY_BYTES CPU_SECONDS, with a secret line on the
-standard input. Prints `locked`, then the secret when the program reached its end, else what it
-raised.
+Usage: python -I -S sandboxed_child.py PROGRAM TESTS MEMORY_BYTES CPU_SECONDS, with a secret line on
+the standard input. Prints `locked`, then the secret when program and tests reached their end, else
+what they raised.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import ctypes
 import os
 import platform
 import resource
-import runpy
 import struct
 import sys
+import types
 
 LOCKED = "locked"
 """First line of the report, written once the limits are set; without it no program was started."""
@@ -92,8 +92,8 @@ def lock(memory: int, seconds: int) -> bool:
     return bool(library.prctl(_SET_SECCOMP, _FILTER_MODE, program, 0, 0) == 0)
 
 
-def main(path: str, memory: str, seconds: str) -> None:
-    """Run the program and report."""
+def main(program: str, tests: str, memory: str, seconds: str) -> None:
+    """Run the program, then its tests where the program ran, and report."""
     secret = sys.stdin.readline()
     verdict = os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -104,8 +104,12 @@ def main(path: str, memory: str, seconds: str) -> None:
         os._exit(1)
     os.write(verdict, f"{LOCKED}\n".encode())
     outcome = secret
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
     try:
-        runpy.run_path(path, run_name="__main__")
+        for path in (program, tests):
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 (pathlib takes time to load)
+                source = file.read()
+            exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except BaseException as error:  # noqa: BLE001  (SystemExit before the tests is a failure too)
         outcome = type(error).__name__
     os.write(verdict, outcome.encode())

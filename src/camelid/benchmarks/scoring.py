@@ -35,22 +35,26 @@ def normalize(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", plain).split())
 
 
+def _compared(text: str) -> str:
+    """The normalised text, or the plain one of which nothing would be left (`The The`, `+`)."""
+    return normalize(text) or text.strip().lower()
+
+
 def exact_match(prediction: str, references: Sequence[str]) -> float:
     """Return 1 where the normalised prediction is one of the normalised references.
 
     Without a reference (SQuAD 2.0) the right prediction is nothing, or "unanswerable".
     """
-    found = normalize(prediction)
     if not references:
-        return float(found in {"", "unanswerable"})
-    return float(found in {normalize(reference) for reference in references})
+        return float(normalize(prediction) in {"", "unanswerable"})
+    return float(_compared(prediction) in set(map(_compared, references)))
 
 
 def f1(prediction: str, reference: str) -> float:
     """Return the harmonic mean of precision and recall over normalised words."""
     found, wanted = normalize(prediction).split(), normalize(reference).split()
     if CANNOT_ANSWER in (*found, *wanted) or not found or not wanted:
-        return float(found == wanted)
+        return float(_compared(prediction) == _compared(reference))
     common = sum((Counter(found) & Counter(wanted)).values())
     return 2 * common / (len(found) + len(wanted))
 
@@ -89,13 +93,21 @@ def chain_answer(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    r"""Return the content of the last `\boxed{...}`, braces balanced."""
-    start = text.rfind("\\boxed{")
+    r"""Return the content of the last `\boxed{...}` or `\fbox{...}`, braces balanced.
+
+    Without braces (`\boxed 42`) it goes to the end of the formula or line, as in MATH's own scorer.
+    """
+    *_, last = (None, *re.finditer(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*", text))
+    if last is None:
+        return None
+    rest = text[last.end() :]
+    if not rest.startswith("{"):
+        return re.split(r"\$|\\[)\]]|\n", rest)[0].strip() or None
     depth = 0
-    for index in range(start + 6, len(text) if start >= 0 else 0):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
+    for index, letter in enumerate(rest):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
         if depth == 0:
-            return text[start + 7 : index]
+            return rest[1:index]
     return None
 
 
@@ -266,11 +278,37 @@ def table3(scores: Mapping[str, Score]) -> dict[str, Score | None]:
     }
 
 
-def read_scores(table: Mapping[str, Any]) -> dict[str, Score]:
-    """Return the scores by task of a `scores.json`."""
+SCORES_ADVICE = "Remove that file and evaluate the model again: its logs hold the answers."
+_ENTRY: dict[str, Any] = {
+    **dict.fromkeys(("n", "items", "truncated", "unfinished"), int),
+    **dict.fromkeys(("value", "standard_error"), (int, float)),
+    **dict.fromkeys(("metric", "examples", "note"), str),
+}
+
+
+def read_tasks(table: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Return the entries of a `scores.json` by task.
+
+    Raises:
+        DataError: It is no such table, or a field is missing or of another type.
+    """
+    tasks = table.get("tasks") if isinstance(table, dict) else None
+    for name, entry in tasks.items() if isinstance(tasks, dict) else [("tasks", tasks)]:
+        for field, kind in _ENTRY.items():
+            found = {"note": "", **entry}.get(field) if isinstance(entry, dict) else None
+            large = isinstance(found, (int, float)) and abs(found) > 1e9
+            none = field in ("n", "items") and found == 0
+            if not isinstance(found, kind) or isinstance(found, bool) or large or none:
+                shown = repr(found)[:60]
+                raise DataError(f"{where}: {name}: {field} is {shown}. {SCORES_ADVICE}")
+    return tasks if isinstance(tasks, dict) else {}
+
+
+def read_scores(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Score]:
+    """Return the scores of what `read_tasks` gave."""
     return {
         name: Score(**{field: entry[field] for field in Score._fields if field in entry})
-        for name, entry in table["tasks"].items()
+        for name, entry in tasks.items()
     }
 
 

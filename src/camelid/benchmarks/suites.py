@@ -11,15 +11,15 @@ log-likelihood (`acc`).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from camelid.benchmarks import items, scoring
-from camelid.benchmarks.data import Hub, Row, Source
+from camelid.benchmarks.data import Hub, Place, Row, Source
 from camelid.benchmarks.items import Item
 from camelid.benchmarks.scoring import CATEGORIES, FILE, MEMBERS
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, DataError
 from camelid.settings import from_json, suggestion
 
 
@@ -79,6 +79,24 @@ class Benchmark:
         """Make an item of a row."""
         found: Item = getattr(items, self.reader)(row)
         return found
+
+    def iterate_items(self, places: Sequence[Place], ids: tuple[int, int] | None) -> Iterator[Item]:
+        """Yield the items of some rows.
+
+        Args:
+            places: The rows.
+            ids: `test_ids` or `example_ids`.
+
+        Raises:
+            DataError: A row is no item of this benchmark; file, line and reason are named.
+        """
+        for row, where in places:
+            try:
+                if ids is None or items.field(row, "task_id", int) in range(*ids):
+                    yield self.item(row)
+            except (DataError, ValueError) as error:
+                reason = str(error).rstrip(".")
+                raise DataError(f"{where}: not an item of this benchmark ({reason}).") from None
 
     def score(self, item: Item, found: Sequence[str]) -> float:
         """Return the value of an item from its generated answers."""

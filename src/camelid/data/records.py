@@ -6,17 +6,16 @@ The field names are ours (Source: choice).
 
 from __future__ import annotations
 
-import gzip
 import json
 import typing
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from camelid.data.references import Reference
-from camelid.errors import DataError, MissingInputError
+from camelid.data.text_files import iterate_json_lines
+from camelid.errors import DataError
 from camelid.settings import from_json, to_json
 
 T = TypeVar("T")
@@ -326,31 +325,13 @@ def parse_record(data: Any, schema: type[T], where: str) -> T:
     return from_json(data, schema, f"{where}: {schema.__name__}", error=DataError)
 
 
-def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, decoded object) of a JSON-lines file, `.gz` allowed.
+def read_records(path: Path, schema: type[T]) -> list[T]:
+    """Read a JSON-lines file of one schema, strictly.
 
     Raises:
         MissingInputError: The file does not exist.
-        DataError: A line is not JSON or not UTF-8; names file and line.
+        DataError: A line is damaged or does not fit; names file, line and field.
     """
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file.")
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, json.loads(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}, after line {number}: damaged gzip ({error}).") from None
-    # Also JSON that is nested too deep or holds a number of 5,000 digits.
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}, line {number}: not valid JSON ({error}).") from None
-
-
-def read_records(path: Path, schema: type[T]) -> list[T]:
-    """Read a JSON-lines file of one schema, strictly (errors as the two above)."""
     return [
         parse_record(data, schema, f"{path}, line {number}")
         for number, data in iterate_json_lines(path)

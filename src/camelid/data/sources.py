@@ -1,4 +1,4 @@
-"""Readers of public data sets by their public file names and columns; `.gz` is allowed everywhere.
+"""Readers of public data sets by their public file names and columns.
 
 Texts are stripped, nothing else is changed. A line that cannot be read at all (no JSON, no CSV, a
 missing column) is an error that names file and line. A row that can be read but not used is
@@ -7,16 +7,16 @@ excluded; its file, line and reason are returned beside the rows.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from camelid.data.records import Dialogue, Message, Preference, iterate_json_lines
+from camelid.data.records import Dialogue, Message, Preference
+from camelid.data.text_files import PACKINGS, iterate_json_lines, iterate_lines, iterate_table
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
@@ -25,6 +25,7 @@ ANNOTATOR = "Anthropic HH-RLHF, human"
 DOLLY = "databricks/databricks-dolly-15k"
 ADVBENCH = "llm-attacks/llm-attacks"
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,7 @@ def find_public_files(directory: Path) -> dict[str, Path]:
     missing = []
     listed = Path(__file__).with_name("public_files.toml").read_text(encoding="utf-8")
     for name, entry in tomllib.loads(listed).items():
-        paths = [directory / f"{place}{end}" for place in entry["places"] for end in ("", ".gz")]
+        paths = [directory / f"{place}{end}" for place in entry["places"] for end in PACKINGS]
         there = [path for path in paths if path.is_file()]
         if there:
             found[name] = there[0]
@@ -77,39 +78,16 @@ def find_public_files(directory: Path) -> dict[str, Path]:
             missing.append(f"  {entry['places'][0]}: {entry['source']}")
     if missing:
         raise MissingInputError(
-            f"{directory}: these public files are missing (each may end in .gz):\n"
+            f"{directory}: these public files are missing (each may be packed: .gz, .bz2, .xz):\n"
             + "\n".join(missing)
         )
     return found
 
 
-def _iterate_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV file with at least the given columns."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            lacking = [name for name in columns if name not in (reader.fieldnames or [])]
-            if lacking:
-                raise DataError(
-                    f"{path}, line 1: the columns {lacking} are missing; found {reader.fieldnames}."
-                )
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: not as many fields as the header has."
-                    )
-                yield reader.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}, after line {reader.line_num}: {error}.") from None
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise DataError(f"{path}: damaged gzip file ({error}).") from None
-
-
 def _iterate(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) of a JSON-lines or CSV file; each column is a string."""
     if ".csv" in path.suffixes:
-        yield from _iterate_csv(path, columns)
+        yield from iterate_table(iterate_lines(path), str(path), columns)
         return
     for number, row in iterate_json_lines(path):
         for name in columns:
@@ -144,22 +122,30 @@ def _read(
     path: Path,
     columns: Sequence[str],
     parse: Callable[[int, dict[str, str]], Any],
+    layout: str,
     name: str | None = None,
 ) -> Rows:
     """Read a file row by row; a row that `parse` cannot use (`ValueError`) is excluded.
 
     Raises:
-        DataError: No row can be used.
+        DataError: No row can be used; the reasons and the `layout` that is needed are named.
     """
     rows = Rows()
     for number, row in _iterate(path, columns):
         try:
+            # JSON can write half of a pair; no file and no tokenizer takes it.
+            if any(_HALF_PAIR.search(row[key]) for key in columns):
+                raise ValueError("holds half a surrogate pair")
             rows.used.append(parse(number, row))
         except ValueError as error:
             rows.excluded.append(Excluded(file=name or path.name, line=number, reason=str(error)))
     if not rows.used:
+        reasons = Counter(row.reason for row in rows.excluded)
+        lines = {row.reason: row.line for row in reversed(rows.excluded)}
+        shown = [f"{n} x {r} (first in line {lines[r]})" for r, n in reasons.most_common(3)]
         raise DataError(
-            f"{path}: no usable row ({len(rows.excluded)} read and excluded); at least one needed."
+            f"{path}: no usable row; {len(rows.excluded)} read and excluded"
+            f"{': ' if shown else ''}{', '.join(shown)}. Needed: {layout}."
         )
     return rows
 
@@ -186,7 +172,11 @@ def read_comparisons(path: Path, subset: str) -> Rows:
             annotator=ANNOTATOR,
         )
 
-    return _read(path, ("chosen", "rejected"), parse, f"{subset}/{path.name}")
+    layout = (
+        "chosen and rejected, each the whole dialogue as '\\n\\nHuman: ...\\n\\nAssistant: ...', "
+        "equal up to the last reply"
+    )
+    return _read(path, ("chosen", "rejected"), parse, layout, f"{subset}/{path.name}")
 
 
 def read_dolly(path: Path) -> Rows:
@@ -209,7 +199,7 @@ def read_dolly(path: Path) -> Rows:
         )
 
     columns = ("instruction", "context", "response", "category")
-    return _read(path, columns, parse)
+    return _read(path, columns, parse, "an instruction and a response that are not empty")
 
 
 def read_advbench(path: Path) -> Rows:
@@ -223,4 +213,4 @@ def read_advbench(path: Path) -> Rows:
         seen.add(text)
         return Goal(id=f"advbench/{number}", text=text)
 
-    return _read(path, ("goal",), parse)
+    return _read(path, ("goal",), parse, "a goal that is not empty")

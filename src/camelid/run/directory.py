@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
-from camelid.run.files import explain_full_disk, now, read_json, write_json
+from camelid.errors import CamelidError, ConfigError, MissingInputError
+from camelid.run.files import explain_full_disk, now, read_json_as, write_json
 from camelid.run.fingerprint import Fingerprint
-from camelid.settings import from_json, to_json
+from camelid.settings import to_json
 
 MANIFEST = "run.json"
 RECIPE = "recipe.json"
@@ -36,6 +36,9 @@ class StageRecord:
     energy_kwh: float
     """From seconds and stated watts."""
     co2_kg: float
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Name of each file or folder that it wrote to the hash of its content; empty in runs made
+    before this was kept, and of a report, which anybody may write to."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,7 +88,7 @@ class RunDirectory:
             if strangers:
                 raise ConfigError(
                     f"{self.root} has no {MANIFEST} but holds {', '.join(strangers[:5])}: it is no "
-                    "run, or a damaged one. Choose another folder (--out) or remove this one."
+                    "run, or a damaged one. Choose another folder with --out."
                 )
         with explain_full_disk(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -126,12 +129,9 @@ class RunDirectory:
                 f"There is no run at {self.root}. "
                 f"Make one with `camelid run RECIPE --out {self.root}`."
             )
-        advice = "Choose another folder with --out, or remove this one and run again."
-        path = self.root / MANIFEST
-        try:
-            return from_json(read_json(path, advice), Manifest, "run.json")
-        except ConfigError as error:
-            raise CheckpointError(f"{path} is damaged ({error}). {advice}") from error
+        # Nothing else says what the stages were made of, so none can be used without it.
+        advice = "Put a copy of it back, or run into another folder with --out."
+        return read_json_as(self.root / MANIFEST, Manifest, advice)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `run.json` atomically."""

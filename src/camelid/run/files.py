@@ -13,9 +13,19 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from camelid.errors import CamelidError, CheckpointError, MissingInputError
+from camelid.data.text_files import parse_json, read_text
+from camelid.errors import (
+    CamelidError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingInputError,
+)
+from camelid.settings import from_json
+
+T = TypeVar("T")
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -89,12 +99,26 @@ def read_json(path: Path, advice: str) -> Any:
         MissingInputError: It does not exist.
         CheckpointError: It is not valid JSON.
     """
+    if not path.is_file():
+        raise MissingInputError(f"{path} does not exist. {advice}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path} does not exist. {advice}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}). {advice}") from error
+        return parse_json(read_text(path), str(path))
+    except DataError as error:
+        raise CheckpointError(f"{error} The file is damaged. {advice}") from error
+
+
+def read_json_as(path: Path, kind: type[T], advice: str) -> T:
+    """Read a JSON file of a run into a dataclass, or another type (arguments as `read_json`).
+
+    Raises:
+        MissingInputError: It does not exist.
+        CheckpointError: It is not valid JSON or does not fit.
+    """
+    found = read_json(path, advice)
+    try:
+        return from_json(found, kind, str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error} The file is damaged. {advice}") from error
 
 
 def append_jsonl(path: Path, record: dict[str, Any]) -> None:
@@ -115,6 +139,14 @@ def append_jsonl(path: Path, record: dict[str, Any]) -> None:
             except OSError:
                 file.truncate(end)
                 raise
+
+
+def cut_half_line(path: Path) -> None:
+    """Cut what follows the last line break of a file: a killed process left it half-written."""
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        os.truncate(path, end)
 
 
 def fsync_directory(path: Path) -> None:

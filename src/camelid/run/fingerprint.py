@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camelid.errors import ConfigError
-from camelid.run.files import hash_file, hash_path, write_json
+from camelid.errors import CamelidError, ConfigError
+from camelid.run.files import hash_file, hash_path, read_json_as, write_json
 from camelid.settings import differences
 
 
@@ -79,21 +78,21 @@ class HashCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, list[Any]] = {}
+        self._known: dict[str, tuple[Any, ...]] = {}
         self._changed = False
         # A damaged cache costs time, nothing else.
-        with contextlib.suppress(OSError, ValueError):
-            self._known = dict(json.loads(path.read_text(encoding="utf-8")))
+        with contextlib.suppress(CamelidError):
+            self._known = read_json_as(path, dict[str, tuple[Any, ...]], "")
 
     def hash_file(self, path: Path) -> str:
         """Return the sha256 of a file's content."""
         status = path.stat()
         key = str(path.resolve())
         known = self._known.get(key)
-        if known is not None and known[:2] == [status.st_size, status.st_mtime_ns]:
+        if known is not None and known[:2] == (status.st_size, status.st_mtime_ns):
             return str(known[2])
         value = hash_file(path)
-        self._known[key] = [status.st_size, status.st_mtime_ns, value]
+        self._known[key] = (status.st_size, status.st_mtime_ns, value)
         self._changed = True
         return value
 

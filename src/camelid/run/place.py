@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from camelid.data.records import read_records, write_records
-from camelid.errors import DataError, MissingInputError
-from camelid.run.files import read_json, write_json
-from camelid.settings import from_json, to_json
+from camelid.data.text_files import iterate_lines
+from camelid.errors import CheckpointError, DataError, MissingInputError
+from camelid.run.files import read_json_as, write_json
+from camelid.settings import to_json
 
 T = TypeVar("T")
 
@@ -62,6 +63,14 @@ class Place:
             f"Run that stage (again): --redo {self.stage}"
         )
 
+    @property
+    def _advice(self) -> str:
+        return f"Make stage {self.stage} again: --redo {self.stage}"
+
+    def damaged(self, error: DataError) -> CheckpointError:
+        """Return the error that names the stage to make again, for one found on reading this."""
+        return CheckpointError(f"{error} {self._advice}")
+
 
 class StageFolder(Place):
     """Everything that a stage writes."""
@@ -91,16 +100,21 @@ class Corpus(Place):
         """Yield the documents that are not empty.
 
         Raises:
-            DataError: There is none.
+            MissingInputError: The file does not exist; the stage that makes it is named.
+            CheckpointError: It holds none or is damaged; the stage to make again is named.
         """
+        if not self.exists:
+            raise self.missing()
         empty = True
-        with self.path.open(encoding="utf-8") as file:
-            for line in file:
+        try:
+            for line in iterate_lines(self.path):
                 if text := line.strip():
                     empty = False
                     yield text
-        if empty:
-            raise DataError(f"{self.path}: the corpus is empty; one document a line is needed.")
+            if empty:
+                raise DataError(f"{self.path}: the corpus is empty; one document a line is needed.")
+        except DataError as error:
+            raise self.damaged(error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +129,14 @@ class Rows(Place, Generic[T]):
 
         Raises:
             MissingInputError: The file does not exist; the stage that makes it is named.
-            DataError: A line does not fit; file and line are named.
+            CheckpointError: A line does not fit; file, line and the stage to make again are named.
         """
         if not self.exists:
             raise self.missing()
-        return read_records(self.path, self.kind)
+        try:
+            return read_records(self.path, self.kind)
+        except DataError as error:
+            raise self.damaged(error) from None
 
     def read_some(self) -> list[T]:
         """Read all rows, at least one (errors as `read`)."""
@@ -147,13 +164,12 @@ class Json(Place, Generic[T]):
 
         Raises:
             MissingInputError: It does not exist; the stage that makes it is named.
-            CheckpointError: It is no JSON.
-            ConfigError: It does not fit its type.
+            CheckpointError: It is no JSON or does not fit its type; the stage to make again is
+                named.
         """
         if not self.exists:
             raise self.missing()
-        found = read_json(self.path, f"Make it again: --redo {self.stage}")
-        return from_json(found, self.kind, str(self.path))
+        return read_json_as(self.path, self.kind, self._advice)
 
     def write(self, value: T) -> None:
         """Write it whole or not at all."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import platform
 import resource
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid import __version__
-from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
 from camelid.run.directory import MANIFEST, Manifest, RunDirectory, StageRecord
 from camelid.run.files import (
     atomic_write_text,
@@ -31,14 +30,14 @@ from camelid.run.files import (
     fsync_tree,
     hash_path,
     now,
-    read_json,
+    read_json_as,
     write_json,
 )
 from camelid.run.fingerprint import Fingerprint, HashCache, hash_foreign, hash_source
 from camelid.run.progress import RunProgress
 from camelid.run.stage import RESULT, PlannedStage, RunSettings, StageContext
 from camelid.seeds import derive_seed
-from camelid.settings import from_json, suggestion, to_json
+from camelid.settings import suggestion, to_json
 
 if TYPE_CHECKING:
     from camelid.runtime import Runtime
@@ -193,20 +192,37 @@ class Execution:
         record = self._manifest.stages.get(stage.name)
         if record is None:
             return False
-        folder = self._root / stage.name
-        places = [place.path for place in stage.outputs(folder).places() if not place.optional]
-        for path in (folder / RESULT, *places):
-            if not path.exists():
-                raise CheckpointError(
-                    f"Stage {stage.name} is recorded as finished, but {path} is gone. "
-                    f"Make it again with --redo {stage.name}"
-                )
+        places = stage.outputs(self._root / stage.name).places()
+        self._require_as_left(
+            stage.name, [RESULT, *(place.name for place in places if not place.optional)]
+        )
         fingerprint = self._fingerprint(stage)
         if stage.kind.shows and record.fingerprint != fingerprint:
             self._discard(stage.name)  # A report made on the way is made again.
             return False
         record.fingerprint.require(fingerprint, stage.name, "finished")
         return True
+
+    def _require_as_left(self, name: str, written: Sequence[str] = ()) -> None:
+        """Raise where a finished stage lacks an output, or one has changed since: it is damaged."""
+        record = self._manifest.stages.get(name)
+        for output in dict.fromkeys([*written, *(record.outputs if record else ())]):
+            path, was = self._root / name / output, record and record.outputs.get(output)
+            gone = not path.exists()
+            if gone or (was and hash_path(path, self._hashes.hash_file) != was):
+                raise CheckpointError(
+                    f"Stage {name} is recorded as finished, but {path} "
+                    f"{'is gone' if gone else 'has changed since'}. Make that stage and all after "
+                    f"it again with --redo {name}"
+                )
+
+    def _hashed(self, stage: AnyStage) -> dict[str, str]:
+        """Return the hashes of what a stage wrote."""
+        folder = self._root / stage.name
+        written = [place.name for place in stage.outputs(folder).places() if place.exists]
+        found = {n: hash_path(folder / n, self._hashes.hash_file) for n in (RESULT, *written)}
+        self._hashes.save()
+        return found
 
     def _discard(self, name: str) -> None:
         """Forget a stage: its record first, so that a crash leaves no record without a folder."""
@@ -253,6 +269,7 @@ class Execution:
             finished=now(),
             energy_kwh=energy,
             co2_kg=energy * CARBON_KG_PER_KWH,
+            outputs={} if stage.kind.shows else self._hashed(stage),
         )
         self.directory.write_manifest(self._manifest)
         shutil.rmtree(partial, ignore_errors=True)
@@ -274,7 +291,14 @@ class Execution:
             stages=tuple(self.stages),
         )
         inputs, outputs = stage.inputs.at(self._root), stage.outputs(out)
-        result = stage.kind.runner()(stage.config, inputs, outputs, context)
+        try:
+            result = stage.kind.runner()(stage.config, inputs, outputs, context)
+        except Exception as error:
+            # Whatever it stumbled over: where an input was damaged since, that is the cause.
+            if "--redo" not in str(error):
+                for name in dict.fromkeys(place.stage for place in inputs.places()):
+                    self._require_as_left(name)
+            raise
         write_json(out / RESULT, to_json(result))
         absent = [place.name for place in outputs.places() if not (place.optional or place.exists)]
         if absent:
@@ -286,8 +310,8 @@ class Execution:
     def _open_partial(self, name: str, partial: Path, fingerprint: Fingerprint) -> None:
         record = partial / "fingerprint.json"
         if record.is_file():
-            found = read_json(record, f"Start the stage again with --redo {name}")
-            old = from_json(found, Fingerprint, str(record))
+            advice = f"Start the stage again with --redo {name}"
+            old = read_json_as(record, Fingerprint, advice)
             if old == fingerprint:
                 return
             work = partial / "work"
@@ -316,8 +340,8 @@ class _Clock:
         self._path = path
         self._progress = progress
         self._before = 0.0
-        with contextlib.suppress(OSError, ValueError):
-            self._before = float(json.loads(path.read_text(encoding="utf-8")))
+        with contextlib.suppress(CamelidError):
+            self._before = max(0.0, read_json_as(path, float, ""))
         self._start = time.monotonic()
         self._saved = self._start
 

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from camelid.data.public import PAIR_USES, Collection, PublicDataConfig, Size, check_uses
 from camelid.data.records import Dialogue, Preference, Prompt
-from camelid.data.sources import ADVBENCH, DOLLY, HH_RLHF, Excluded, find_public_files
+from camelid.data.sources import (
+    ADVBENCH,
+    DOLLY,
+    HH_RLHF,
+    HH_SUBSETS,
+    Excluded,
+    find_public_files,
+)
 from camelid.errors import MissingInputError
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.files import hash_file
@@ -25,8 +32,9 @@ from camelid.run.place import Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageContext, StageKind
 
 NOTE = (
-    "Human comparisons come from the test splits of HH-RLHF only: they alone are read here. They "
-    "were split anew, by a hash of each conversation's first message."
+    "Comparisons were read from these files only, under the names of HH-RLHF: {}; whether they are "
+    "the public ones their hashes tell. They were split anew, by a hash of each conversation's "
+    "first message."
 )
 
 
@@ -135,7 +143,10 @@ def _preferences(seen: Seen) -> Table:
     return Table(columns=("comparisons", "number"), rows=[(k, n) for k, n in kinds.items()])
 
 
-REPORT.limits(lambda _: [NOTE])
+@REPORT.limits
+def _limits(seen: Seen) -> list[str]:
+    names = [name for name in seen.last.result.files if name.partition("/")[0] in HH_SUBSETS]
+    return [NOTE.format(", ".join(names))]
 
 
 PUBLIC_DATA = StageKind(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import sentencepiece
 
-from camelid.errors import DataError, MissingInputError
+from camelid.data.text_files import iterate_lines
+from camelid.errors import DataError
 from camelid.tokenization.huggingface import (
     MODEL_FILE,
     read_sentencepiece,
@@ -72,27 +73,25 @@ def train_sentencepiece(
 
     Raises:
         MissingInputError: There is no corpus.
-        DataError: The corpus is empty, not UTF-8, or does not fit the vocabulary size.
+        DataError: The corpus is empty, damaged (file and line are named), or does not fit the
+            vocabulary size.
 
     Source: arXiv 2307.09288, Section 2.2; flags as stored in the released `tokenizer.model`.
     """
-    if not corpus_path.is_file():
-        raise MissingInputError(f"{corpus_path}: no such corpus.")
     counts = {"lines": 0, "cut": 0}
 
     def sentences() -> Iterator[str]:
-        with corpus_path.open(encoding="utf-8") as file:
-            for line in file:
-                text = line.strip()
-                if not text:
-                    continue
-                counts["lines"] += 1
-                yield " ".join(LLAMA2_TAGS)
-                if len(text.encode()) <= LONGEST_SENTENCE:
-                    yield text
-                else:
-                    counts["cut"] += 1
-                    yield from _cut(text)
+        for line in iterate_lines(corpus_path):
+            text = line.strip()
+            if not text:
+                continue
+            counts["lines"] += 1
+            yield " ".join(LLAMA2_TAGS)
+            if len(text.encode()) <= LONGEST_SENTENCE:
+                yield text
+            else:
+                counts["cut"] += 1
+                yield from _cut(text)
 
     model = io.BytesIO()
     try:
@@ -121,8 +120,6 @@ def train_sentencepiece(
             num_threads=1,
             minloglevel=2,
         )
-    except UnicodeDecodeError as error:
-        raise DataError(f"{corpus_path}: not UTF-8 ({error}).") from None
     except RuntimeError as error:
         reason = str(error).rsplit("] ", 1)[-1].strip()
         raise DataError(

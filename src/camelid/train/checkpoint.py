@@ -6,10 +6,10 @@ a warning. Nothing is unpickled.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from camelid.run.files import atomic_write_text, hash_file
+from camelid.errors import CamelidError
+from camelid.run.files import hash_file, read_json_as, write_json
+from camelid.settings import to_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Description:
+    """`checkpoint.json`."""
+
+    step: int
+    sha256: str
+    """Of the tensors."""
+    state: dict[str, Any]
+    """What the stage keeps beside the weights."""
 
 
 class Checkpoints:
@@ -43,8 +56,8 @@ class Checkpoints:
         save_file(tensors, file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-        description = {"step": step, "sha256": hash_file(file), "state": state}
-        atomic_write_text(temporary / "checkpoint.json", json.dumps(description))
+        description = _Description(step=step, sha256=hash_file(file), state=state)
+        write_json(temporary / "checkpoint.json", to_json(description))
         final = self._directory / f"step-{step:08d}"
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -61,13 +74,12 @@ class Checkpoints:
         """
         for folder in sorted(self._directory.glob("step-*"), reverse=True):
             try:
-                text = (folder / "checkpoint.json").read_text(encoding="utf-8")
-                description = json.loads(text)
+                found = read_json_as(folder / "checkpoint.json", _Description, "")
                 file = folder / "tensors.safetensors"
-                if hash_file(file) != description["sha256"]:
+                if hash_file(file) != found.sha256:
                     raise ValueError("checksum differs")
                 tensors = load_file(file)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, ValueError, CamelidError, SafetensorError) as error:
                 warnings.warn(f"{folder}: damaged checkpoint skipped ({error}).", stacklevel=2)
                 continue
             model.load_state_dict(
@@ -81,5 +93,5 @@ class Checkpoints:
                     moments.setdefault(int(index), {})[name] = value
             saved["state"] = moments
             optimizer.load_state_dict(saved)
-            return int(description["step"]), dict(description["state"])
+            return found.step, found.state
         return 0, {}

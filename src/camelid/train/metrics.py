@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from typing import Generic, TypeVar
 
 from camelid.data.records import MetricsRow
-from camelid.run.files import append_jsonl
+from camelid.run.files import append_jsonl, cut_half_line
 from camelid.run.place import Rows
 from camelid.settings import to_json
 from camelid.train.loop import StepResult
@@ -36,24 +35,22 @@ class RowsFile(Generic[T]):
     """Appends rows; on resuming, rows after the checkpoint are cut: no step appears twice.
 
     Args:
-        rows: The file.
+        rows: The file; a last line that a killed process left half-written is cut.
         key: Field that counts up.
         last: Largest count that is kept.
+
+    Raises:
+        CheckpointError: A whole line does not fit; names it and the stage to make again.
     """
 
     def __init__(self, rows: Rows[T], *, key: str, last: int) -> None:
         self._path = rows.path
         kept = []
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
-                    break  # The line that a killed process left half-written.
-                if row[key] <= last:
-                    kept.append(line + "\n")
+        if rows.exists:
+            cut_half_line(self._path)
+            kept = [row for row in rows.read() if getattr(row, key) <= last]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text("".join(kept), encoding="utf-8")
+        rows.write(kept)
 
     def append(self, row: T) -> None:
         """Write one row."""

@@ -37,12 +37,79 @@ contained = pytest.mark.skipif(
         ("import os\nos.write(1, b'passed')\nos._exit(0)", "killed"),
         # No exit code stops the evaluation.
         ("import os\nos._exit(77)", "killed"),
-        ("import sys\nsys._getframe().f_back", "forbidden: _getframe"),
+        ("import sys\nsys._getframe().f_back", "forbidden: f_back"),
+        ("import sys\nsys._getframe()", "forbidden: _getframe"),
         ("open('/proc/self/mem', 'rb')", "forbidden: /proc/"),
     ],
 )
 def test_a_program_passes_when_it_reaches_its_end(program, reason):
     assert run_program(program) == (reason == "passed", reason)
+
+
+@contained
+@pytest.mark.parametrize(
+    "program",
+    [
+        "flag_frame = 3\nassert flag_frame == 3",
+        "leaf_back, f_back = 1, 2\nassert leaf_back < f_back",
+        "def get_objects(x):\n    return x\nassert get_objects(3) == 3",
+        "class A:\n    def get_objects(self):\n        return 3\nassert A().get_objects() == 3",
+        "# no f_back, no _getframe here",
+        "currentframe = 'x'\nassert currentframe",
+        "import re\nassert re.match('\\d', '1')",
+    ],
+)
+def test_case_innocent_names(program):
+    assert run_program(program).passed
+
+
+@pytest.mark.parametrize(
+    ("program", "word"),
+    [
+        ("import sys\nsys . _getframe()", "_getframe"),
+        ("from sys import _getframe as f\nf()", "_getframe"),
+        ("getattr(x, 'f_back')", "f_back"),
+        ("getattr(x, b'f_back'.decode())", "f_back"),
+        ("'{0.f_back}'.format(x)", "f_back"),
+        ("f'{x.f_back}'", "f_back"),
+        ("exec('import inspect; inspect.currentframe()')", "currentframe"),
+        ("import gc\ngc.get_objects()", "get_objects"),
+        ("from gc import get_referrers", "get_referrers"),
+        ("__import__('g' + 'c').get_objects()", "get_objects"),
+        ("from inspect import *\ncurrentframe()", "currentframe"),
+        ("open('/proc/self/mem'", "/proc/"),
+    ],
+)
+def test_what_looks_inside_is_refused(program, word):
+    assert run_program(program) == (False, f"forbidden: {word}")
+
+
+@contained
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "    return None\n@(lambda f: (lambda candidate: None))",
+        "    return None\nx = (",
+        "    return None\nx = '''",
+        "    return None\nif False:",
+        "    return None\nx = 1 \\",
+        "    return None\nraise SystemExit",
+        "    return None\ndef check(candidate):\n    pass",
+    ],
+)
+def test_case_trailing_decorator_swallows_no_tests(completion):
+    item = {
+        "program": "def f(x):\n",
+        "tests": "def check(candidate):\n    assert candidate(1) == 1\ncheck(f)\n",
+    }
+    assert passed_share(item, ["    return x", completion], k=1) == 0.5
+
+
+@contained
+def test_tests_see_what_the_program_defined_as_its_module_does():
+    program = "import sys\nx = [1]\ndef f():\n    return x, sys.modules['__main__'].x, __name__"
+    assert run_program(program, "x = [2]\nassert f() == ([2], [2], '__main__')").passed
+    assert run_program("x = 1", "assert x == 2") == (False, "AssertionError")
 
 
 @contained
@@ -134,4 +201,4 @@ def test_the_child_needs_nothing_but_the_standard_library():
     done = subprocess.run(
         [sys.executable, "-I", "-S", sandboxed_child.__file__], capture_output=True, check=False
     )
-    assert b"missing 3 required positional arguments" in done.stderr
+    assert b"missing 4 required positional arguments" in done.stderr

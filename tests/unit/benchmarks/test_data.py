@@ -172,13 +172,13 @@ def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"a": 1}\n{"a":', r"a\.jsonl, line 2: not valid JSON"),
-        ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: found no JSON object"),
+        ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: found list, needed a JSON object"),
         ("a.txt", "x\n" * 7, "7 lines; a multiple of 6"),
         ("a.csv", "q,1,2,3,4,A\nq,1,2,3,4\n", r"a\.csv, line 2: needed question, four choices"),
         ("a.json", '{"other": []}', "neither a list nor"),
-        ("a.json", "[1]", "found int in place of an object"),
-        ("a.jsonl.gz", "plain text", r"a\.jsonl\.gz: cannot be read"),
-        ("a.jsonl.xz", "plain text", r"a\.jsonl\.xz: cannot be read"),
+        ("a.json", "[1]", r"a\.json, entry 1: found int, needed a JSON object"),
+        ("a.jsonl.gz", "plain text", r"a\.jsonl\.gz, after line 0: cannot be read"),
+        ("a.jsonl.xz", "plain text", r"a\.jsonl\.xz, after line 0: cannot be read"),
     ],
 )
 def test_malformed_files_name_the_line(tmp_path, name, content, message):
@@ -230,7 +230,7 @@ def test_files_in_another_layout_are_named(tmp_path):
         {"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q"}]}]}]},
     ):
         (tmp_path / "x.json").write_text(json.dumps(content))
-        with pytest.raises(DataError, match=r"x\.json: not in its public layout"):
+        with pytest.raises(DataError, match=r"x\.json, entry 1: not in its public layout"):
             read(tmp_path, source("x.json"))
     (tmp_path / "few_shot_prompts.csv").write_text("")
     with pytest.raises(DataError, match="no column"):
@@ -238,6 +238,110 @@ def test_files_in_another_layout_are_named(tmp_path):
     (tmp_path / "few_shot_prompts.csv").write_text("a,x\nsample\n")
     with pytest.raises(DataError, match="1 cells, needed 2"):
         few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
+
+
+def items_of(tmp_path, name, content):
+    """Items of a benchmark whose file holds some bytes, or one row."""
+    file = tmp_path / BENCHMARKS[name].files[0].format(task=name.partition("_")[2])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    benchmark = BENCHMARKS[name]
+    return list(benchmark.iterate_items(read(tmp_path, benchmark.test), benchmark.test_ids))
+
+
+PIQA = {"goal": "g", "sol1": "a", "sol2": "b", "label": 1}
+MARK = b"\xef\xbb\xbf"
+
+
+def test_case_bom_is_no_text(tmp_path):
+    [item] = items_of(tmp_path, "mmlu_anatomy", MARK + b"What is bone?,a,b,c,d,A\r\n")
+    assert item["query"].startswith("What is bone?")
+    [item] = items_of(tmp_path, "piqa", MARK + json.dumps(PIQA).encode())
+    assert item["gold"] == 1
+    examples = json.dumps({"examples": [{"input": "a", "target": "Yes"}]})
+    [item] = items_of(tmp_path, "bbh_navigate", MARK + examples.encode())
+    assert item["answers"] == ["Yes"]
+    (tmp_path / "x.txt").write_bytes(MARK + b"A man walks\r\n2\r\none\r\ntwo\r\nthree\r\nfour\r\n")
+    [place] = read(tmp_path, source("x.txt"))
+    row = {"ctx": "A man walks", "label": "2", "endings": ["one", "two", "three", "four"]}
+    assert place.row == row
+
+
+def test_case_tsv_quotes_are_text(tmp_path):
+    header = "ID\tQuestion Stem\tChoices\tComplete Question\tAnswer Key\n"
+    table = (
+        f'{header}1\tThe sun is\t(A) hot (B) cold (C) wet (D) dry\t"open\tA\n'
+        "2\tThe ice is\t(A) hot (B) cold (C) wet (D) dry\tx\tB\n"
+        '3\tThe rain is\t(A) hot (B) cold (C) wet (D) dry\tx"\tC\n'
+    )
+    found = items_of(tmp_path, "openbookqa", table.encode())
+    assert [item["gold"] for item in found] == [0, 1, 2]
+    with pytest.raises(DataError, match=r"test\.tsv, line 2: found 2 fields, the header has 5"):
+        items_of(tmp_path, "openbookqa", f"{header}a\tb\n".encode())
+
+
+def test_case_tsv_quotes_a_mark_left_open_in_mmlu_is_named(tmp_path):
+    rows = '"What is bone?,a,b,c,d,A\nWhat is skin?,a,b,c,d,B\nWhat?,a,b,c,d",e,f,g,h,C\n'
+    with pytest.raises(DataError, match=r"_test\.csv, line 3: .* quotation mark .* not closed"):
+        items_of(tmp_path, "mmlu_anatomy", rows.encode())
+    with pytest.raises(DataError, match="the row from line 1 on: unexpected end"):
+        items_of(tmp_path, "mmlu_anatomy", b'"What is bone?,a,b,c,d,A\nWhat?,a,b,c,d,B\n')
+    # A list inside a question is none.
+    rows = '"Which?\ni, ii, iii, iv, v, A\nii,B",a,b,c,d,A\n'
+    assert len(items_of(tmp_path, "mmlu_anatomy", rows.encode())) == 1
+
+
+def test_case_csv_limits_an_empty_last_line_is_no_row(tmp_path):
+    assert len(items_of(tmp_path, "mmlu_anatomy", b"What is bone?,a,b,c,d,A\n\n")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("piqa", b"[" * 100_000, "line 1: not valid JSON"),
+        ("piqa", json.dumps(PIQA).replace("1}", "9" * 5000 + "}").encode(), "not valid JSON"),
+        ("piqa", PIQA | {"label": 1.7}, "'label' is 1.7, but must be a whole number"),
+        ("piqa", PIQA | {"label": True}, "'label' is True"),
+        ("piqa", PIQA | {"sol1": ["a"]}, r"'sol1' is \['a'\], but must be a string"),
+        ("piqa", PIQA | {"goal": None}, "'goal' is None"),
+        ("piqa", PIQA | {"sol2": " "}, "a choice is empty"),
+        ("piqa", {"goal": "g"}, r"'sol1' is \(absent\)"),
+        ("bbh_navigate", {"examples": [{"input": "a", "target": True}]}, "'target' is True"),
+        ("triviaqa", {"Data": [{"question": "q", "golden_answers": [5]}]}, r"Or:\[0\] is 5"),
+        ("triviaqa", {"Data": [{"Question": "q", "Answer": {"Value": "x"}}]}, "'aliases'"),
+        ("quac", {"data": [{"paragraphs": [{"context": 1, "qas": []}]}, 3]}, "entry 2: found int"),
+        ("squad", {"data": [{"paragraphs": 3}]}, "entry 1: not in its public layout"),
+        ("mbpp", {"task_id": "11"}, "'task_id' is '11', but must be a whole number"),
+        ("boolq", {"passage": "p", "question": "q", "answer": "yes"}, "'answer' is 'yes'"),
+        ("arc_easy", {"question": {"stem": "s", "choices": ["a"]}, "answerKey": "A"}, "'choices'"),
+    ],
+)
+def test_case_benchmark_wrong_types(tmp_path, name, content, message):
+    with pytest.raises(DataError, match=message):
+        items_of(tmp_path, name, content)
+
+
+def test_case_lone_surrogate_in_a_benchmark_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"valid\.jsonl, line 1: .*'goal' .*half a surrogate pair"):
+        items_of(tmp_path, "piqa", PIQA | {"goal": "g \ud83d"})
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("gsm8k", {"question": "What?", "answer": "no digits here"}, "holds no number"),
+        ("math", {"problem": "p", "answer": ""}, "the reference is empty"),
+        ("math", {"problem": "p", "solution": "So $\\boxed{}$."}, "the reference is empty"),
+        ("math", {"problem": "p", "answer": "$ $"}, "the reference is empty"),
+        ("bbh_navigate", {"examples": [{"input": "a", "target": ""}]}, "a reference is empty"),
+        ("bbh_navigate", {"examples": [{"input": "a", "target": " ."}]}, "a reference is empty"),
+        ("naturalquestions", {"question": "q", "answer": ["x", ""]}, "a reference is empty"),
+        ("naturalquestions", {"question": "q", "answer": []}, "there is no reference"),
+    ],
+)
+def test_case_gold_without_number_or_text_is_an_error(tmp_path, name, row, message):
+    with pytest.raises(DataError, match=rf"1: not an item of this benchmark \(.*{message}"):
+        items_of(tmp_path, name, row)
 
 
 def test_sat_without_passages_shows_none(shared_data):

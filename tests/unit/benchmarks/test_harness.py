@@ -287,7 +287,7 @@ def test_a_row_that_is_no_item_is_named(tmp_path):
     public_files(tmp_path)
     file = tmp_path / "piqa" / "valid.jsonl"
     file.write_text('{"goal": "g", "sol1": "a", "sol2": "b", "label": 1}\n{"goal": "g"}\n')
-    with pytest.raises(DataError, match=r"valid\.jsonl, line 2: .*no field 'sol1'"):
+    with pytest.raises(DataError, match=r"valid\.jsonl, line 2: .*field 'sol1' is \(absent\)"):
         benchmarking.make_task("piqa", 0, tmp_path)
     file.write_text('{"goal": "g", "sol1": "a", "sol2": "b", "label": 5}\n')
     with pytest.raises(DataError, match=r"line 1: .*number 6 of 2"):

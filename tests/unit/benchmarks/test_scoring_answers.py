@@ -30,7 +30,9 @@ def test_f1_counts_common_words():
     # A word counts as often as both have it.
     assert scoring.f1("dog dog", "dog cat cat") == pytest.approx(2 / 5)
     assert scoring.f1("", "dog") == 0
-    assert scoring.f1("", "the") == 1
+    # Nothing is left of this reference; nothing is no answer all the same.
+    assert scoring.f1("", "the") == 0
+    assert scoring.f1("The", "the") == 1
 
 
 def test_quac_compares_with_as_many_references_as_a_person():
@@ -61,6 +63,40 @@ def test_quac_compares_with_as_many_references_as_a_person():
 )
 def test_number(text, value):
     assert scoring.number(text) == value
+
+
+@pytest.mark.parametrize("reference", ["The", "The The", "+", "a", "?!"])
+def test_case_gold_without_number_an_empty_reply_is_never_right(reference):
+    """Where normalising leaves nothing of a reference, the text itself is compared."""
+    for wrong in ("", " ", "the a", "."):
+        assert scoring.exact_match(wrong, [reference]) == 0
+        assert scoring.quac_f1(wrong, [reference]) == 0
+    assert scoring.exact_match(f" {reference.lower()} ", [reference]) == 1
+    assert scoring.quac_f1(reference, [reference]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"So it is $\fbox{42}$.", "42"),
+        (r"So it is $\boxed 42$.", "42"),
+        (r"\(\boxed 42\) it is", "42"),
+        ("\\boxed 42\nThat is all.", "42"),
+        (r"\boxed{1} and then \fbox{2}", "2"),
+        (r"\fbox{1} and then $\boxed {2}$", "2"),
+        (r"\boxed\frac12", r"\frac12"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed", None),
+        (r"\boxed{1", None),
+        (r"\boxedness{1}", None),
+        ("42", None),
+    ],
+)
+def test_case_fbox(text, value):
+    assert scoring.boxed(text) == value
+    if value is not None:
+        assert scoring.final_answer(text) == value
+        assert scoring.SCORES["final_answer"](text, [value]) == 1
 
 
 def test_answers_of_chains_and_boxes():

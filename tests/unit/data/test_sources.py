@@ -78,10 +78,10 @@ def test_unreadable_lines_are_errors(tmp_path):
         read_comparisons(path, "helpful-base")
     packed = tmp_path / "test.jsonl.gz"
     packed.write_bytes(gzip.compress(b'{"chosen": "a", "rejected": "b"}\n' * 99)[:-20])
-    with pytest.raises(DataError, match="damaged gzip"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_comparisons(packed, "helpful-base")
     packed.write_bytes(b"no gzip at all")
-    with pytest.raises(DataError, match="damaged gzip"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_comparisons(packed, "helpful-base")
 
 
@@ -115,9 +115,10 @@ def test_dolly_csv_and_jsonl_give_the_same(tmp_path):
     ("text", "message"),
     [
         ("target,other\na,b\n", r"line 1: the columns \['goal'\] are missing"),
-        ("goal,target\na\n", "line 2: not as many fields"),
-        ("goal,target\na,b,c\n", "line 2: not as many fields"),
-        ('goal,target\n"a,b\n', "after line 1: unexpected end"),
+        ("goal,target\na\n", "line 2: found 1 fields, the header has 2"),
+        ("goal,target\na,b,c\n", "line 2: found 3 fields, the header has 2"),
+        ("goal,goal\na,b\n", "line 1: a column stands twice"),
+        ('goal,target\n"a,b\n', "the row from line 2 on: unexpected end"),
         ("goal,target\n", "no usable row"),
     ],
 )
@@ -134,6 +135,56 @@ def test_advbench_repeats_are_excluded(tmp_path):
     found = read_advbench(path)
     assert [goal.text for goal in found.used] == ["Do harm", "Do worse"]
     assert [e.line for e in found.excluded] == [3]
+
+
+def test_case_bom_is_no_text(tmp_path):
+    path = tmp_path / "harmful_behaviors.csv"
+    path.write_bytes(b"\xef\xbb\xbfgoal,target\r\nMake a thing,Sure\r\n")
+    assert [goal.text for goal in read_advbench(path).used] == ["Make a thing"]
+
+
+def test_case_lone_surrogate_is_excluded_with_its_line(tmp_path):
+    rows = [
+        {"chosen": DIALOGUE + "Yes.", "rejected": DIALOGUE + "No."},
+        {"chosen": DIALOGUE + "Yes \ud83d.", "rejected": DIALOGUE + "No."},
+        {"chosen": DIALOGUE + "A whole one: \U0001f600.", "rejected": DIALOGUE + "No."},
+    ]
+    found = read_comparisons(write_lines(tmp_path / "test.jsonl", rows), "helpful-base")
+    assert [row.id for row in found.used] == ["hh-rlhf/helpful-base/1", "hh-rlhf/helpful-base/3"]
+    assert [(e.line, e.reason) for e in found.excluded] == [(2, "holds half a surrogate pair")]
+    asked = {"instruction": "Say \udc00", "context": "", "response": "x", "category": "c"}
+    with pytest.raises(DataError, match=r"1 x holds half a surrogate pair \(first in line 1\)"):
+        read_dolly(write_lines(tmp_path / "dolly.jsonl", [asked]))
+
+
+def test_case_csv_limits_are_none_for_a_long_field(tmp_path):
+    path = tmp_path / "dolly.csv"
+    path.write_text(f"instruction,context,response,category\nSay hi,{'x' * 140_000},Hi,open_qa\n")
+    [dialogue] = read_dolly(path).used
+    assert len(dialogue.messages[0].content) == len("Say hi\n\n") + 140_000
+
+
+def test_case_newcomer_13_unusable_rows_say_why(tmp_path):
+    rows = [{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}] * 600
+    rows[3] = {"chosen": DIALOGUE + "Yes.", "rejected": DIALOGUE + "Yes."}
+    path = write_lines(tmp_path / "test.jsonl", rows)
+    with pytest.raises(
+        DataError,
+        match=r"600 read and excluded: 599 x does not begin with a Human turn \(first in line 1\), "
+        r"1 x chosen and rejected are identical \(first in line 4\)\. Needed: chosen and rejected",
+    ):
+        read_comparisons(path, "helpful-base")
+
+
+@pytest.mark.parametrize("name", ["train.jsonl.gz", "test.jsonl.xz"])
+def test_case_newcomer_13_training_splits_are_found_too(tmp_path, name):
+    for subset in HH_SUBSETS:
+        (tmp_path / subset).mkdir()
+        (tmp_path / subset / name).touch()
+    (tmp_path / "harmful_behaviors.csv").touch()
+    (tmp_path / "databricks-dolly-15k.jsonl").touch()
+    found = find_public_files(tmp_path)
+    assert {found[subset] for subset in HH_SUBSETS} == {tmp_path / s / name for s in HH_SUBSETS}
 
 
 def test_missing_files_are_all_named(tmp_path):

@@ -110,7 +110,7 @@ def test_b7_every_stage_sees_the_same_ids(chat, monkeypatch, workshop):
         rejected="No.",
         strength="better",
     )
-    pairs, _, too_long = tokenise([preference], chat, 512)
+    pairs, _, too_long, _ = tokenise([preference], chat, 512)
     assert (pairs[0].chosen, too_long) == (whole, 0)
 
     # PPO, rejection sampling and evaluation sample through this one function; reward models and

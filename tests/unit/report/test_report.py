@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.errors import CamelidError, CheckpointError, MissingInputError
 from camelid.recipes import RECIPES
 from camelid.report import index
 from camelid.report.cards import model_card, safety_report
@@ -280,14 +280,34 @@ def test_a_malformed_line_is_named(smoke_copy):
     count = len(path.read_text().splitlines())
     with path.open("a") as file:
         file.write("{broken\n")
-    with pytest.raises(DataError, match=rf"iterations\.jsonl, line {count + 1}"):
+    with pytest.raises(CheckpointError, match=rf"ns\.jsonl, line {count + 1}.*--redo ppo"):
+        report_of(smoke_copy)
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "text"),
+    [
+        ("v1/preference_collection", "preferences.jsonl", "null\n"),
+        ("v1/reward_modeling", "test_scores.jsonl", '{"id": 1}\n'),
+        ("evaluating", "result.json", "[1]"),
+        ("evaluating", "replies.jsonl", None),
+        ("pretraining", "result.json", '{"steps": 0}'),
+    ],
+)
+def test_case_report_damaged_names_the_stage(smoke_copy, stage, file, text):
+    path = smoke_copy / stage / file
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(CamelidError, match=rf"{stage}/{file}.*--redo {stage}$"):
         report_of(smoke_copy)
 
 
 def test_a_value_of_another_type_is_named(smoke_copy):
     path = smoke_copy / "v2/reward_modeling/gate.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"threshold": "high"}))
-    with pytest.raises(ConfigError, match=r"v2/reward_modeling/gate\.json\.threshold"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"reward_modeling/gate\.json\.threshold.*--redo v2/reward_modeling",
+    ):
         report_of(smoke_copy)
 
 

@@ -17,10 +17,12 @@ from camelid.run.directory import Manifest, RunDirectory
 from camelid.run.files import (
     append_jsonl,
     atomic_write_text,
+    cut_half_line,
     hash_file,
     hash_path,
     is_disk_full,
     read_json,
+    read_json_as,
 )
 from camelid.seeds import derive_seed
 
@@ -108,8 +110,30 @@ def test_read_json_gives_advice(tmp_path):
     with pytest.raises(MissingInputError, match="Do this"):
         read_json(path, "Do this.")
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"damaged .*Do this"):
+    with pytest.raises(CheckpointError, match=r"damaged\. Do this"):
         read_json(path, "Do this.")
+
+
+def test_case_bom_is_no_damage(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
+    assert read_json(path, "") == {"a": 1}
+
+
+def test_read_json_as_gives_advice(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text('{"a": 1, "b": 2}')
+    assert read_json_as(path, dict[str, int], "") == {"a": 1, "b": 2}
+    with pytest.raises(CheckpointError, match=r"x\.json\.a is 1, .* damaged\. Do this"):
+        read_json_as(path, dict[str, str], "Do this.")
+
+
+def test_case_half_line_validation_only_what_is_unfinished_is_cut(tmp_path):
+    path = tmp_path / "x.jsonl"
+    for content, kept in ((b"", b""), (b"a", b""), (b"a\n", b"a\n"), (b"a\n\xc3", b"a\n")):
+        path.write_bytes(content)
+        cut_half_line(path)
+        assert path.read_bytes() == kept
 
 
 def test_hash_of_a_folder_sees_names_and_contents(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from camelid.errors import CheckpointError, ConfigError, DataError, MissingInputError
+from camelid.errors import CheckpointError, DataError, MissingInputError
 from camelid.run.place import Corpus, Json, Place, Rows, StageInputs, StageOutputs, place
 
 
@@ -96,14 +96,20 @@ def test_damage_is_named(tmp_path):
     with pytest.raises(DataError, match="at least one Row needed"):
         made.rows.read_some()
     made.rows.path.write_text('{"id": 1}\n{"ix": 1}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"rows\.jsonl, line 2: Row\.ix is unknown"):
+    with pytest.raises(CheckpointError, match=r"\.jsonl, line 2: Row\.ix is unknown.*--redo s$"):
         made.rows.read()
     made.many.path.write_text("[", encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"many\.json is damaged.*--redo s"):
+    with pytest.raises(CheckpointError, match=r"many\.json: not valid JSON.*--redo s"):
         made.many.read()
     made.many.path.write_text('[{"id": "x"}]', encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"many\.json\[0\]\.id is 'x'"):
+    with pytest.raises(CheckpointError, match=r"many\.json\[0\]\.id is 'x'.*--redo s"):
         made.many.read()
     made.corpus.write([" "])
-    with pytest.raises(DataError, match="corpus is empty"):
+    with pytest.raises(CheckpointError, match=r"corpus is empty.*--redo s"):
+        list(made.corpus.documents())
+    made.corpus.path.write_bytes(b"a good line\nthen \xff\n")
+    with pytest.raises(CheckpointError, match=r"corpus\.txt, line 2: found b'\\xff'.*--redo s"):
+        list(made.corpus.documents())
+    made.corpus.path.unlink()
+    with pytest.raises(MissingInputError, match="--redo s"):
         list(made.corpus.documents())

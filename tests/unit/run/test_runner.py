@@ -282,10 +282,6 @@ def test_a_folder_without_a_record_is_made_again(run):
     assert run(until="data") == ["data"]
 
 
-def change_input(run: Runner) -> None:
-    (run.root / "data" / "rows.txt").write_text("other", encoding="utf-8")
-
-
 def change_threads(run: Runner) -> None:
     run.machine = replace(run.machine, threads=2)
 
@@ -319,7 +315,6 @@ def change_source(run: Runner) -> None:
         (change_threads, Recipe(), "threads 1 -> 2"),
         (change_precision, Recipe(), "precision float32 -> bfloat16"),
         (change_device, Recipe(), "device cpu -> cuda"),
-        (change_input, Recipe(), r"Stage v1/sft .*input data/rows\.txt has changed"),
         (change_wiring, Recipe(), "Stage v1/sft .*its wired: 'a' -> 'b'"),
         (change_source, Recipe(), "source of the camelid package has changed"),
     ],
@@ -353,8 +348,58 @@ def test_redo_makes_a_stage_and_all_after_it(run):
 def test_only_makes_one_stage_without_comparing(run):
     run()
     change_source(run)
-    change_input(run)
+    (run.root / "data" / "rows.txt").write_text("other", encoding="utf-8")
     assert run(only="reporting") == ["reporting"]
+
+
+def test_case_newcomer_1_a_report_made_on_the_way_is_made_again(run):
+    run(until="data")
+    assert run(only="reporting") == ["reporting"]
+    assert run() == ["v1/sft", "reporting"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"),
+    [("data/rows.txt", "data"), ("v1/sft/model/weights", "v1/sft"), ("data/result.json", "data")],
+)
+def test_case_newcomer_4_the_damaged_stage_is_named(run, path, stage):
+    """Also where a later stage read the file, and where none does."""
+    run()
+    (run.root / path).write_text("other", encoding="utf-8")
+    before = snapshot(run.root)
+    with pytest.raises(CheckpointError, match=rf"{stage} is .* changed since.*--redo {stage}$"):
+        run()
+    assert snapshot(run.root) == before
+    redone = ["data", "v1/sft", "reporting"]
+    assert run(redo=stage) == redone[redone.index(stage) :]
+    assert run() == []
+
+
+def test_case_newcomer_4_what_a_stage_stumbles_over_is_damage_where_there_is_some(run):
+    run()
+    run.toy.stop = ZeroDivisionError("division by zero")
+    with pytest.raises(ZeroDivisionError):
+        run(only="reporting")
+    # The message of who read the file names file and line; it stays.
+    run.toy.stop = CheckpointError("rows.jsonl, line 3: wrong. --redo data")
+    with pytest.raises(CheckpointError, match="line 3"):
+        run(only="reporting")
+    run.toy.stop = ZeroDivisionError("division by zero")
+    (run.root / "v1/sft/model/weights").write_text("other", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"v1/sft/model has changed since.*--redo v1/sft$"):
+        run(only="reporting")
+
+
+def test_a_run_made_before_hashes_were_kept_goes_on(run):
+    run()
+    manifest = run.manifest()
+    for record in manifest["stages"].values():
+        del record["outputs"]
+    (run.root / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert run() == []
+    (run.root / "data" / "rows.txt").write_text("other", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"Stage v1/sft .*input data/rows\.txt has changed"):
+        run()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), DataError("replies.jsonl:3: bad")])
@@ -426,14 +471,39 @@ def test_a_lost_folder_is_noticed(run):
 def test_a_damaged_manifest_is_named(run):
     run()
     (run.root / "run.json").write_text('{"recipe": "toy", "sta', encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"run\.json is damaged.*--out"):
+    with pytest.raises(CheckpointError, match=r"run\.json: not valid JSON.*damaged.*--out"):
         run()
 
 
 def test_a_damaged_hash_cache_costs_nothing(run):
     run()
-    (run.root / ".hashes.json").write_text("{", encoding="utf-8")
-    assert run() == []
+    for text in ("{", "[1]", '{"a": 1}', "null", "\xff", "[" * 100_000):
+        (run.root / ".hashes.json").write_text(text, encoding="latin-1")
+        assert run() == []
+    assert json.loads((run.root / ".hashes.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "NaN", "-3", "1" * 5000])
+def test_a_damaged_clock_starts_anew(run, text):
+    run.toy.stop = ValueError("bad")
+    with pytest.raises(ValueError, match="bad"):
+        run()
+    (run.root / ".partial/v1/sft/seconds.json").write_text(text, encoding="utf-8")
+    run.toy.stop = None
+    assert run() == ["v1/sft", "reporting"]
+    assert 0 < run.manifest()["stages"]["v1/sft"]["seconds"] < 60
+
+
+def test_a_damaged_start_of_a_stage_is_named(run):
+    run.toy.stop = ValueError("bad")
+    with pytest.raises(ValueError, match="bad"):
+        run()
+    run.toy.stop = None
+    for text in ("{", "{}", "null"):
+        (run.root / ".partial/v1/sft/fingerprint.json").write_text(text, encoding="utf-8")
+        with pytest.raises(CheckpointError, match=r"fingerprint\.json.*--redo v1/sft"):
+            run()
+    assert run(redo="v1/sft") == ["v1/sft", "reporting"]
 
 
 def test_a_second_holder_is_refused(run):

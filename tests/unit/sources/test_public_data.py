@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.run.stage import NoInputs
 from camelid.settings import to_json
-from camelid.sources.public_data import PUBLIC_DATA
+from camelid.sources.public_data import PUBLIC_DATA, REPORT
 
 SMALL = PublicDataConfig(
     demonstrations=5,
@@ -145,6 +146,17 @@ def test_errors(run, tmp_path):
         run(configured(data, longest_characters=3), "c")
     with pytest.raises(ConfigError, match="negative"):
         Counts(helpfulness=-1, safety=0)
+
+
+def test_case_newcomer_13_the_report_names_the_files_that_were_read(run, workshop, tmp_path):
+    data = write_public_files(tmp_path / "data")
+    for subset in HH_SUBSETS:
+        (data / "hh-rlhf" / subset / "test.jsonl").rename(data / "hh-rlhf" / subset / "train.jsonl")
+    result, _ = run(configured(data))
+    seen = SimpleNamespace(last=SimpleNamespace(result=result))
+    [limit] = REPORT.find_limits(seen)
+    names = ", ".join(f"{subset}/train.jsonl" for subset in HH_SUBSETS)
+    assert f"from these files only, under the names of HH-RLHF: {names};" in limit
 
 
 @pytest.mark.shared_data

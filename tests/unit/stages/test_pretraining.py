@@ -10,7 +10,7 @@ import torch
 
 from camelid.data.loader import pack
 from camelid.data.rendered import Rendered
-from camelid.formats.folder import load_transformer
+from camelid.formats.folder import load_transformer, save_model
 from camelid.model.config import ModelConfig
 from camelid.run.place import Corpus, TokenizerFolder
 from camelid.stages.pretraining import PRETRAINING, Config, Inputs, stage
@@ -99,3 +99,27 @@ def test_the_shape_and_start_are_the_settings(pretrain):
     model = load_transformer(outputs.model.path)
     assert model.config.ffn_dim == 32
     assert result.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_case_half_line_validation_is_cut(pretrain, workshop, monkeypatch):
+    """What an interruption after the last step left half-written is no part of the result."""
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    pretrain()  # Its fixture stands in for tokenizer and corpora from here on.
+    inputs = Inputs(
+        tokenizer=TokenizerFolder("t", "tokenizer"),
+        corpus=Corpus("data", "corpus.txt"),
+        validation=Corpus("data", "validation.txt"),
+    )
+    monkeypatch.setattr(stage, "save_model", fail)
+    with pytest.raises(KeyboardInterrupt):
+        workshop.run(PRETRAINING, CONFIG, inputs, "again")
+    monkeypatch.setattr(stage, "save_model", save_model)
+    log = workshop.context("again").work / "validation.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 20, "valida')
+    _, outputs = workshop.run(PRETRAINING, CONFIG, inputs, "again")
+    assert outputs.validation.path.read_text() == whole
+    assert [row.step for row in outputs.validation.read()] == [2, 4, 5]

@@ -55,6 +55,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             RowsFile(log, key="step", last=result.step - 1).append(
                 ValidationRow(step=result.step, loss=loss)
             )
+    # What was written before an interruption may end in half a line.
+    RowsFile(log, key="step", last=steps)
     shutil.copy(log.path, outputs.validation.path)
     loss, count = validation_loss(model, held_out)
     save_model(model, outputs.model.path)

@@ -117,6 +117,8 @@ class Trained:
     too_weak: int
     """Comparisons left out for their strength."""
     steps: int
+    equal: int = 0
+    """Comparisons left out because both replies are the same tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +129,7 @@ class Result:
     safety_rm: Trained
     guard_rm: Trained | None
     test_too_long: int
-    """Held-out comparisons left out."""
+    """Held-out comparisons left out, also because both replies are the same tokens."""
 
 
 _RM = "Section 3.2.2"

@@ -62,14 +62,14 @@ class _Trainer:
         """Train one reward model unless an earlier, interrupted process already did."""
         config, context = self.config, self.context
         strong = strong_enough(mix, config.weakest)
-        pairs, kept, too_long = tokenise(strong, self.chat, config.longest)
+        pairs, kept, too_long, equal = tokenise(strong, self.chat, config.longest)
         if not pairs:
             weak = (
                 f"{len(mix) - len(strong)} weaker than {config.weakest}, " if config.weakest else ""
             )
             raise DataError(
                 f"{context.name}: no comparison for {to.name} fits {config.longest} tokens "
-                f"(found {len(mix)}: {weak}{too_long} too long)."
+                f"(found {len(mix)}: {weak}{too_long} too long, {equal} with equal replies)."
             )
         steps = config.epochs * steps_per_epoch(len(pairs), config.batch_pairs)
         done = dataclasses.replace(to, folder=context.work)
@@ -83,6 +83,7 @@ class _Trainer:
             pairs=len(pairs),
             kinds={str(kind): count for kind, count in kinds.items()},
             too_long=too_long,
+            equal=equal,
             too_weak=len(mix) - len(strong),
             steps=steps,
         )
@@ -174,10 +175,12 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
 def _test(
     trainer: _Trainer, held_out: list[Preference], models: Sequence[RewardModelFolder]
 ) -> tuple[list[TestScore], int]:
-    """Score both replies of every held-out comparison with every reward model."""
-    pairs, kept, too_long = tokenise(held_out, trainer.chat, trainer.config.longest)
-    if too_long:
-        trainer.context.progress.note(f"{too_long} held-out comparisons are too long and left out")
+    """Score both replies of held-out comparisons with every reward model; count the left out."""
+    pairs, kept, too_long, equal = tokenise(held_out, trainer.chat, trainer.config.longest)
+    if too_long or equal:
+        trainer.context.progress.note(
+            f"{too_long} held-out comparisons are too long, {equal} have equal replies: left out"
+        )
     chosen: dict[str, list[float]] = {}
     rejected: dict[str, list[float]] = {}
     for folder in models:
@@ -202,4 +205,4 @@ def _test(
         )
         for index, preference in enumerate(kept)
     ]
-    return rows, too_long
+    return rows, too_long + equal
