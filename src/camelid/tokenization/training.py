@@ -13,11 +13,8 @@ from typing import NamedTuple
 import sentencepiece
 
 from camelid.errors import DataError, MissingInputError
-from camelid.tokenization.huggingface import (
-    MODEL_FILE,
-    read_sentencepiece,
-    write_huggingface_tokenizer,
-)
+from camelid.tokenization.huggingface import MODEL_FILE, write_huggingface_tokenizer
+from camelid.tokenization.model_file import read_sentencepiece
 from camelid.tokenization.tokenizer import SentencePieceTokenizer
 from camelid.tokenization.vocabulary import LLAMA2_TAGS, UNKNOWN_SURFACE
 

@@ -28,6 +28,7 @@ class Letters:
     """One id a character, 256 begins a text, 257 ends it."""
 
     vocabulary_size, bos_id, eos_id, pad_id = 258, 256, 257, 257
+    end_ids, unused_ids = (257,), ()
 
     def encode(self, text):
         return list(text.encode("latin-1"))
