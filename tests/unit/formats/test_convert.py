@@ -464,7 +464,7 @@ def test_case_several_end_ids_beyond_the_table(tmp_path):
         read_model(given(tmp_path / "hf", rows=320, ends=[2, 999]))
 
 
-def test_case_several_end_ids_end_a_reply_of_the_harness_and_of_stages(tmp_path):
+def test_case_several_end_ids_reach_the_stages(tmp_path):
     template = {"chat_template": SYSTEM}
     source = given(tmp_path / "hf", rows=320, ends=[2, 0], tokenizer_config=template)
     checkpoint, tokenizer = read_model(source)
