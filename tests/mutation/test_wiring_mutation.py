@@ -1367,7 +1367,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     ("model/padding.py", "model/test_models.py"): {
         "B2: rows padded on the left for a model that reads on the right": (
             "tokens[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)",
-            "tokens[row, longest - len(sequence) :] = torch.tensor(sequence, dtype=torch.long)",
+            "tokens[row, width - len(sequence) :] = torch.tensor(sequence, dtype=torch.long)",
             "test_b2_score_does_not_depend_on_batch_or_padding",
         ),
     },

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import tracemalloc
 import warnings
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, Qwen2Config
 
 from camelid.errors import CheckpointError
+from camelid.formats.convert import read_model
 from camelid.formats.folder import build, read_folder, save_model
 from camelid.formats.huggingface import read_huggingface, write_huggingface
 from camelid.model.config import ModelConfig, RopeScalingConfig
@@ -364,3 +366,109 @@ def test_our_own_names_in_a_foreign_file_are_refused(tmp_path):
     save_file(dict(our_model().state_dict()), file)
     with pytest.raises(CheckpointError, match=r"missing .*wq"):
         build(read_huggingface(folder))
+
+
+def described(tmp_path, *, drop=(), model=None, **changes):
+    """Write a folder with some fields of its `config.json` changed or left out."""
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    checkpoint = stored(model or our_model(), tmp_path / "ours")
+    write_huggingface(checkpoint, folder, dtype=torch.float32, special_ids=SPECIAL)
+    edited(folder, **changes, **dict.fromkeys(drop, "absent"))
+    return folder
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("biases", [False, True])
+def test_case_rms_norm_eps_missing_takes_the_formats_default(biases, tmp_path, in_float64):
+    model = our_model(qkv_bias=biases, norm_eps=1e-3)
+    dropped = ("rms_norm_eps", "num_key_value_heads", "tie_word_embeddings", "rope_theta")
+    if biases:
+        # Qwen2's default is 32 heads, not as many as there are queries.
+        dropped = ("rms_norm_eps", "tie_word_embeddings")
+    else:
+        model = our_model(kv_heads=4, norm_eps=1e-3)
+    folder = described(tmp_path, model=model, drop=dropped)
+    ours = build(read_huggingface(folder))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    assert ours.config.norm_eps == theirs.config.rms_norm_eps == 1e-6
+    in_float64(ours, theirs)
+    assert (ours.logits(ours(TOKENS)) - theirs(TOKENS).logits).abs().max() < 1e-10
+
+
+def test_case_rms_norm_eps_missing_heads_of_qwen2(tmp_path):
+    folder = described(tmp_path, model=our_model(qkv_bias=True), drop=("num_key_value_heads",))
+    with pytest.raises(CheckpointError, match="multiple of kv_heads 32"):
+        read_huggingface(folder)
+
+
+DEFAULT = {"rope_type": "default", "rope_theta": 10000.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "'default', rope_scaling of"),
+        ({"rope_scaling": {"rope_type": None, "type": "linear"}}, "'default', rope_scaling of"),
+        ({"rope_scaling": {"rope_theta": 5e5}}, "state rope_theta 10000.0 and 500000.0"),
+        ({"rope_theta": 5e5}, "rope_theta is 500000.0 and, .* 10000.0"),
+        ({"rope_parameters": DEFAULT | {"type": "yarn"}}, "two types"),
+        ({"rope_parameters": DEFAULT | {"factor": 4.0}}, "factor of the rotary embedding"),
+        (
+            {"rope_parameters": None, "rope_scaling": {"rope_type": None, "type": "linear"}},
+            "rotary embedding 'linear'",
+        ),
+        ({"rope_parameters": None, "rope_scaling": {"factor": 4.0}}, "factor of the rotary"),
+    ],
+)
+def test_case_rope_two_entries_that_disagree(changes, message, tmp_path):
+    folder = described(tmp_path, **({"rope_parameters": DEFAULT, "rope_theta": "absent"} | changes))
+    with pytest.raises(CheckpointError, match=message):
+        read_huggingface(folder)
+
+
+def test_case_rope_two_entries_that_agree(tmp_path):
+    folder = described(
+        tmp_path, rope_parameters=LLAMA3, rope_scaling={**LLAMA3, "type": "llama3"}, rope_theta=5e5
+    )
+    config = read_huggingface(folder).config
+    assert config.rope_theta == 5e5
+    assert config.rope_scaling == SCALED
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("logit_scale", 0.5), ("rope_interleaved", True), ("use_rope", False), ("num_labels", 3)],
+)
+def test_an_unread_field_is_refused_by_name(field, value, tmp_path):
+    with pytest.raises(CheckpointError, match=f"not supported: {field} {value}"):
+        read_huggingface(described(tmp_path, **{field: value}))
+
+
+def test_fields_without_effect_are_let_through(tmp_path):
+    folder = described(
+        tmp_path, rope_interleaved=False, use_cache=False, temperature=0.6, logit_scale=None
+    )
+    assert read_huggingface(folder).config == our_model().config
+
+
+def test_case_huge_vocab_size_is_refused_before_memory_is_taken(tmp_path):
+    folder = described(tmp_path, vocab_size=100_000_000)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"has shape \(131, 64\), needed \(100000000, 64\)"):
+        read_model(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 2**20
+
+
+def test_case_several_end_ids_are_read_from_both_files(tmp_path):
+    folder = described(tmp_path, eos_token_id=[2, 7])
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [9, 2], "temperature": 0.6})
+    )
+    checkpoint = read_huggingface(folder)
+    assert checkpoint.end_ids == (2, 7, 9)
+    assert checkpoint.generation == {"temperature": 0.6}
+    with pytest.raises(CheckpointError, match="eos_token_id is 'x'; needed an id"):
+        read_huggingface(edited(folder, eos_token_id="x"))

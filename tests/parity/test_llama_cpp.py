@@ -50,7 +50,7 @@ def test_llama_cpp_gives_the_same_greedy_replies(tmp_path: Path) -> None:
         model,
         requests,
         Sampling(temperature=0.0, max_new_tokens=64),
-        end_id=chat.end_id,
+        end_ids=[chat.end_id],
         seed=0,
     )
     rendered = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"

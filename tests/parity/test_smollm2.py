@@ -218,7 +218,7 @@ def test_greedy_replies_equal_transformers(in_float64):
         model,
         requests,
         Sampling(temperature=0.0, max_new_tokens=64),
-        end_id=chat.end_id,
+        end_ids=[chat.end_id],
         seed=0,
     )
     assert len(replies) == 20

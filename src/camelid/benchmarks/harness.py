@@ -297,7 +297,8 @@ class CamelidLM(TemplateLM):  # type: ignore[misc]  # the harness ships no types
             self.model,
             batch,
             sampling,
-            end_id=tokenizer.eos_id,
+            end_ids=tokenizer.end_ids,
+            never=tokenizer.unused_ids,
             seed=SEED,
             slots=max(1, min(32, SLOT_TOKENS // (longest + sampling.max_new_tokens))),
         )

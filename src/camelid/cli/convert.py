@@ -21,6 +21,7 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
         shards=known.shards,
         tokenizer=known.tokenizer,
         chat_format=known.chat_format,
+        note=lambda text: print(f"Note: {text}."),
     )
     count = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
     print(f"{known.destination}: {count:,} parameters as {known.dtype}, format {known.to}")

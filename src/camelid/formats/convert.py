@@ -6,22 +6,30 @@ Source: choice (formats are not in the paper; they are what people bring and tak
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
-from camelid.formats.folder import DOWNLOAD_AGAIN, Checkpoint, read_folder, read_object
+from camelid.formats.folder import (
+    DOWNLOAD_AGAIN,
+    Checkpoint,
+    check_shapes,
+    read_folder,
+    read_object,
+)
 from camelid.formats.gguf import open_gguf, read_gguf, write_gguf
 from camelid.formats.huggingface import read_huggingface, write_huggingface
 from camelid.formats.meta import PARAMETERS, read_meta, write_meta
 from camelid.run.directory import MANIFEST
 from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, write_json
 from camelid.tokenization.chat import ChatFormat, chat_format_of
+from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.huggingface import (
     CONFIG_FILE,
     MODEL_FILE,
@@ -30,7 +38,7 @@ from camelid.tokenization.huggingface import (
     write_huggingface_tokenizer,
 )
 from camelid.tokenization.tokenizer import Tokenizer, tokenizer_from_vocabulary
-from camelid.tokenization.vocabulary import CONTROL, UNKNOWN, ChatFormatName, read_gguf_vocabulary
+from camelid.tokenization.vocabulary import CONTROL, UNKNOWN, ChatFormatName
 
 Format = Literal["hf", "meta", "gguf"]
 
@@ -94,6 +102,45 @@ def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tok
     )
 
 
+class GivenModel(NamedTuple):
+    """Weights and the tokenizer that fits them."""
+
+    checkpoint: Checkpoint
+    tokenizer: Tokenizer
+
+
+def read_model(
+    path: Path, *, tokenizer: Path | None = None, chat_format: ChatFormatName | None = None
+) -> GivenModel:
+    """Read a model of any format with its tokenizer: the one way in for people's weights.
+
+    Ids and rows of the embedding table are compared: rows without a token become unused ids. End
+    tokens that the model's own files state are added to the tokenizer's. No weights are read yet.
+
+    Args:
+        path: As for `read_checkpoint`.
+        tokenizer: Where the tokenizer is, if not beside the model.
+        chat_format: As for `read_tokenizer`.
+
+    Raises:
+        MissingInputError: There is no model or no tokenizer.
+        CheckpointError: One is damaged, unsupported, or they do not fit each other.
+    """
+    checkpoint = read_checkpoint(path)
+    # Before memory is taken for as many ids as the description claims.
+    check_shapes(checkpoint)
+    read = read_tokenizer(tokenizer or path, chat_format)
+    try:
+        vocabulary = read.vocabulary.padded(checkpoint.config.vocabulary_size)
+        ends = dict.fromkeys((*vocabulary.end_ids, *checkpoint.end_ids))
+        ends.pop(vocabulary.eos_id, None)
+        vocabulary = dataclasses.replace(vocabulary, end_ids=tuple(ends)).settled()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    same = vocabulary == read.vocabulary
+    return GivenModel(checkpoint, read if same else tokenizer_from_vocabulary(vocabulary))
+
+
 def convert(
     source: Path,
     destination: Path,
@@ -103,6 +150,7 @@ def convert(
     shards: int | None = None,
     tokenizer: Path | None = None,
     chat_format: ChatFormatName | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Checkpoint:
     """Write a model in another format, whole or not at all.
 
@@ -113,7 +161,8 @@ def convert(
         dtype: Number type of the weights.
         shards: Number of files of a Hugging Face folder, of model-parallel processes of Meta's.
         tokenizer: Where the tokenizer is, if not beside the model.
-        chat_format: Stands in for the one of the model's chat template.
+        chat_format: Stands in for the one of the model's chat template, which is else kept.
+        note: Called with what the new files do not hold.
 
     Returns:
         What was read.
@@ -126,19 +175,23 @@ def convert(
     if shards is not None and (shards < 1 or to == "gguf"):
         raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
     with _appearing(destination) as folder:
-        checkpoint = read_checkpoint(source)
-        read = read_tokenizer(tokenizer or source, chat_format)
-        vocabulary = read.vocabulary.padded(checkpoint.config.vocabulary_size)
-        whole = tokenizer_from_vocabulary(vocabulary)
+        checkpoint, whole = read_model(source, tokenizer=tokenizer, chat_format=chat_format)
+        chat = chat_format_of(whole)
+        ends = [index for index in chat.end_ids if index != chat.tokenizer.eos_id]
+        vocabulary = dataclasses.replace(whole.vocabulary, end_ids=tuple(ends))
+        if chat_format is not None:
+            note(f"the chat template is that of {chat_format}, whatever the source's was")
+        if to != "hf" and checkpoint.generation:
+            note(f"{to} has no place for {', '.join(sorted(checkpoint.generation))}: left out")
         if to == "gguf":
             name = source.stem if source.is_file() else source.absolute().name
             file = folder / "model.gguf"
             write_gguf(checkpoint, file, dtype=dtype, vocabulary=vocabulary, name=name)
         elif to == "meta":
             write_meta(checkpoint, folder, dtype=dtype, shards=shards or 1)
-            write_huggingface_tokenizer(whole, folder)
+            write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), folder)
         else:
-            ids = _special_ids(chat_format_of(whole), checkpoint, source)
+            ids = _special_ids(chat, checkpoint)
             write_huggingface(checkpoint, folder, dtype=dtype, files=shards, special_ids=ids)
             write_huggingface_tokenizer(whole, folder)
             settings = read_object(folder / CONFIG_FILE, "This is an internal error.")
@@ -147,11 +200,9 @@ def convert(
     return checkpoint
 
 
-def _special_ids(chat: ChatFormat, checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
+def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
     vocabulary = chat.tokenizer.vocabulary
-    pad = chat.end_id
-    # A reply's end, a text's end, and what else the source stops at.
-    ends = list(dict.fromkeys([chat.end_id, vocabulary.eos_id, *_stated_ends(source)]))
+    pad, ends = chat.end_id, list(chat.end_ids)
     if checkpoint.kind == "reward_model":
         # Transformers scores the last token that is not padding: no end of a text may be padding.
         free = [
@@ -164,13 +215,6 @@ def _special_ids(chat: ChatFormat, checkpoint: Checkpoint, source: Path) -> dict
         pad = min(free)[1]
     eos = ends if len(ends) > 1 else ends[0]
     return {"bos_token_id": vocabulary.bos_id, "eos_token_id": eos, "pad_token_id": pad}
-
-
-def _stated_ends(source: Path) -> list[int]:
-    """Return the end tokens of a Hugging Face folder's `generation_config.json`."""
-    file = source / "generation_config.json"
-    found = read_object(file, "Remove the file.").get("eos_token_id") if file.is_file() else None
-    return [i for i in (found if isinstance(found, list) else [found]) if type(i) is int]
 
 
 @contextlib.contextmanager

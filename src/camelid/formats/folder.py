@@ -35,8 +35,8 @@ ModelKind = Literal["transformer", "reward_model"]
 
 BLOCK = 1 << 20
 """Numbers that are read at a time."""
-MOST_ROTARY = 1 << 28
-"""Longest context times head size: a million tokens of 256 numbers (2 GB of rotary tables)."""
+MOST_ROTARY = 1 << 26
+"""Longest context times head size: half a million tokens of 128 numbers (0.5 GiB of tables)."""
 READABLE = (
     *("F64", "F32", "F16", "BF16"),
     *("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"),
@@ -70,6 +70,10 @@ class Checkpoint:
     kind: ModelKind = "transformer"
     metadata: Mapping[str, str] = field(default_factory=dict)
     """`name` and `license`, as far as the files state them."""
+    end_ids: tuple[int, ...] = ()
+    """Ids that end a reply, as the model's own files state them."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of generation (temperature, ...), for exports: none of them is used here."""
 
 
 def save_model(model: Transformer | RewardModel, directory: Path) -> None:
@@ -77,11 +81,20 @@ def save_model(model: Transformer | RewardModel, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     weights = directory / "model.safetensors"
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    save_file(state, weights)
+    save_tensors(state, weights)
     kind = "reward_model" if isinstance(model, RewardModel) else "transformer"
     shape = dataclasses.asdict(model.config)
     description = {"kind": kind, "sha256": hash_file(weights), "model": shape}
     write_json(directory / "config.json", description)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file with the permissions that the user's new files have."""
+    path.touch()
+    mode = path.stat().st_mode
+    # The library's own file is readable for its owner alone.
+    save_file(tensors, path, {"format": "pt"})
+    path.chmod(mode)
 
 
 def read_object(path: Path, advice: str) -> dict[str, Any]:
@@ -171,8 +184,13 @@ def empty_model(checkpoint: Checkpoint) -> Transformer | RewardModel:
         raise CheckpointError(f"{where}: sizes that no tensor can have ({reason}).") from None
 
 
-def _check(checkpoint: Checkpoint, model: Transformer | RewardModel) -> None:
-    tensors = checkpoint.tensors
+def check_shapes(checkpoint: Checkpoint) -> Transformer | RewardModel:
+    """Return the described model, without memory for its weights, if the tensors fit it.
+
+    Raises:
+        CheckpointError: Tensors are missing, superfluous, of another shape or unreadable.
+    """
+    model, tensors = empty_model(checkpoint), checkpoint.tensors
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     problems = [f"missing {name}" for name in shapes if name not in tensors]
     problems += [f"unexpected {name}" for name in tensors if name not in shapes]
@@ -182,6 +200,7 @@ def _check(checkpoint: Checkpoint, model: Transformer | RewardModel) -> None:
         elif tensor.type not in READABLE:
             problems.append(f"{name} is stored as {tensor.type}")
     raise_problems(checkpoint.where, problems)
+    return model
 
 
 def raise_problems(where: Path, problems: Sequence[str]) -> None:
@@ -211,8 +230,7 @@ def stream(
         CheckpointError: At the start if tensors are missing, superfluous, of another shape or of an
             unreadable type; at the end if some were not finite in their new type.
     """
-    model = empty_model(checkpoint)
-    _check(checkpoint, model)
+    model = check_shapes(checkpoint)
 
     def empty(name: str) -> Tensor:
         shape = checkpoint.tensors[name].shape

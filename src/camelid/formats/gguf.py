@@ -33,7 +33,8 @@ from camelid.formats.layout import GGUF, split_halves, under_our_names
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import rotary_frequencies
 from camelid.settings import from_json
-from camelid.tokenization.vocabulary import Vocabulary, write_gguf_vocabulary
+from camelid.tokenization.gguf_vocabulary import write_gguf_vocabulary
+from camelid.tokenization.vocabulary import Vocabulary
 
 MOST_HEADER = 1 << 25
 """Longest header in bytes; that of a vocabulary of 262,144 takes 6 MB."""
@@ -57,6 +58,16 @@ _SIZES = {
     "rope_theta": "rope.freq_base",
 }
 """Our names of sizes and numbers to the format's."""
+_READ = (
+    *("rope.scaling.type", "rope.scaling.factor", "rope.scale_linear", "expert_count"),
+    *("attention.sliding_window", "rope.dimension_count", "attention.key_length"),
+    "attention.value_length",
+)
+_WITHOUT_EFFECT = (
+    *("vocab_size", "expert_used_count", "tensor_data_layout"),
+    *("rope.scaling.original_context_length", "rope.scaling.finetuned"),
+)
+"""Fields on which nothing depends where the others are as they must be."""
 
 
 def library() -> Any:
@@ -233,6 +244,17 @@ def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None
         "a mixture of experts": get("expert_count"),
         "a sliding window": get("attention.sliding_window"),
     }
+    known = (*_SIZES.values(), *_READ, *_WITHOUT_EFFECT)
+    unsupported |= {
+        f"{name} {value!r} (what this field does is not known)": True
+        for name, value in file.fields.items()
+        if name.startswith(f"{architecture}.")
+        and name.removeprefix(f"{architecture}.") not in known
+    }
+    # Unlike the other two that may be left out, this one has no default in the format.
+    unsupported[f"{architecture}.{_SIZES['norm_eps']} that is missing"] = (
+        get(_SIZES["norm_eps"]) is None
+    )
     raise_problems(file.path, [f"not supported: {n}" for n, found in unsupported.items() if found])
     embedding = file.tensors.get("token_embd.weight")
     stated = {ours: single(get(theirs)) for ours, theirs in _SIZES.items()}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from camelid.errors import CheckpointError
@@ -26,6 +25,7 @@ from camelid.formats.folder import (
     raise_problems,
     read_object,
     read_safetensors,
+    save_tensors,
     stream,
 )
 from camelid.formats.layout import HUGGINGFACE, drop_tied_output, split_halves, under_our_names
@@ -57,6 +57,42 @@ _SCALING = {
     "high_frequency_factor": "high_freq_factor",
     "original_context": "original_max_position_embeddings",
 }
+_READ = (
+    *("architectures", "model_type", "hidden_act", "rope_parameters", "rope_scaling", "rope_theta"),
+    *("head_dim", "layer_types", "use_sliding_window", "attention_bias", "mlp_bias", "id2label"),
+    *("quantization_config", "eos_token_id"),
+)
+_OFF: dict[str, Any] = {
+    "rope_interleaved": False,
+    "use_mrope": False,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "pruned_heads": {},
+    "partial_rotary_factor": 1.0,
+    "num_labels": 1,
+}
+"""Fields that must have this value where they stand."""
+_WITHOUT_EFFECT = (
+    *("attention_dropout", "initializer_range", "use_cache", "pretraining_tp", "torch_dtype"),
+    *("dtype", "transformers_version", "_name_or_path", "_commit_hash", "_attn_implementation"),
+    *("_attn_implementation_autoset", "bos_token_id", "pad_token_id", "sep_token_id", "label2id"),
+    *("max_window_layers", "sliding_window", "is_llama_config", "transformers.js_config"),
+    *("return_dict", "output_hidden_states", "output_attentions", "torchscript", "problem_type"),
+    *("use_bfloat16", "tf_legacy_loss", "chunk_size_feed_forward", "finetuning_task", "prefix"),
+    *("tie_encoder_decoder", "task_specific_params", "tokenizer_class", "unsloth_version"),
+    *("unsloth_fixed", "max_length", "min_length", "do_sample", "early_stopping", "num_beams"),
+    *("num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p"),
+    *("repetition_penalty", "length_penalty", "no_repeat_ngram_size", "num_return_sequences"),
+    *("encoder_no_repeat_ngram_size", "output_scores", "return_dict_in_generate"),
+    *("remove_invalid_values",),
+)
+"""Fields that the hidden states and logits do not depend on. Others are refused by name."""
+_NO_GENERATION = (
+    *("_from_model_config", "transformers_version", "bos_token_id", "eos_token_id"),
+    *("pad_token_id", "use_cache", "output_attentions", "output_hidden_states"),
+)
+"""Fields of `generation_config.json` that are no settings of generation."""
 
 
 def read_huggingface(directory: Path) -> Checkpoint:
@@ -65,7 +101,10 @@ def read_huggingface(directory: Path) -> Checkpoint:
     Raises:
         CheckpointError: Something is damaged, missing or of an unsupported kind, which is named.
     """
-    config, kind = _read_config(directory / "config.json")
+    config, kind, ends = _read_config(directory / "config.json")
+    file = directory / "generation_config.json"
+    generation = read_object(file, DOWNLOAD_AGAIN) if file.is_file() else {}
+    ends = (*ends, *_ends(generation, file))
     # Old conversions hold the rotary frequencies too, which are computed here.
     stored = {
         name: tensor
@@ -75,7 +114,14 @@ def read_huggingface(directory: Path) -> Checkpoint:
     if config.tied_embeddings:
         tables = (HUGGINGFACE.theirs(f"{n}.weight") for n in ("tok_embeddings", "output"))
         drop_tied_output(stored, *tables)
-    found = Checkpoint(where=directory, config=config, kind=kind, tensors=stored)
+    found = Checkpoint(
+        where=directory,
+        config=config,
+        kind=kind,
+        tensors=stored,
+        end_ids=tuple(dict.fromkeys(ends)),
+        generation={k: v for k, v in generation.items() if k not in _NO_GENERATION},
+    )
     return under_our_names(found, HUGGINGFACE, half_split=True)
 
 
@@ -108,13 +154,48 @@ def _read_files(directory: Path) -> dict[str, StoredTensor]:
     return stored
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, ModelKind]:
+def _read_rope(data: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
+    """Return kind and numbers of the rotary embedding, which may stand in three entries.
+
+    Version 5 of transformers keeps base and scaling together, older ones apart; people add the
+    older entry by hand, which then counts.
+    """
+    kinds: dict[str, str] = {}
+    merged: dict[str, Any] = {}
+    for entry in ("rope_parameters", "rope_scaling"):
+        found = data.get(entry)
+        if not isinstance(found, dict | None):
+            raise CheckpointError(f"{path}: the rotary parameters must be an object.")
+        numbers = {k: v for k, v in (found or {}).items() if v is not None}
+        stated = {str(numbers.pop(key)) for key in ("rope_type", "type") if key in numbers}
+        if len(stated) > 1:
+            raise CheckpointError(f"{path}: {entry} has two types, {sorted(stated)}; state one.")
+        if found:
+            kinds[entry] = stated.pop() if stated else "default"
+        for key, value in numbers.items():
+            if merged.setdefault(key, value) != value:
+                raise CheckpointError(
+                    f"{path}: rope_parameters and rope_scaling state {key} {merged[key]} and "
+                    f"{value}; keep the one that the model was trained with."
+                )
+    if len(set(kinds.values())) > 1:
+        raise CheckpointError(
+            f"{path}: rope_parameters is of type {kinds['rope_parameters']!r}, rope_scaling of "
+            f"type {kinds['rope_scaling']!r}; keep the one that the model was trained with."
+        )
+    kind = next(iter(kinds.values()), "default")
+    theta = data.get("rope_theta")
+    if theta is not None and merged.setdefault("rope_theta", theta) != theta:
+        raise CheckpointError(
+            f"{path}: rope_theta is {theta} and, with the rotary parameters, "
+            f"{merged['rope_theta']}; keep the one that the model was trained with."
+        )
+    return kind, merged
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, ModelKind, tuple[int, ...]]:
     data = read_object(path, DOWNLOAD_AGAIN)
-    # Version 5 of transformers keeps base and scaling together, older ones apart.
-    rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
-    if not isinstance(rope, dict):
-        raise CheckpointError(f"{path}: the rotary parameters must be an object.")
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
+    rope_type, rope = _read_rope(data, path)
     family = {"llama": "Llama", "qwen2": "Qwen2"}.get(str(data.get("model_type")))
     known = {f"{family}{ending}": kind for ending, kind in _KINDS.items()}
     names = data.get("architectures")
@@ -123,22 +204,38 @@ def _read_config(path: Path) -> tuple[ModelConfig, ModelKind]:
     one_label = isinstance(labels, dict) and len(labels) == 1
     all_full = isinstance(types, list) and all(type_ == "full_attention" for type_ in types)
     unsupported = {
-        f"architecture {names} of type {data.get('model_type')!r}": kind is None,
+        f"architecture {names} of type {data.get('model_type')!r} (known: llama and qwen2, as "
+        "language models or with one score)": kind is None,
         f"activation {data.get('hidden_act')!r}": data.get("hidden_act", "silu") != "silu",
-        f"rotary embedding {rope_type!r}": rope_type not in ("default", "llama3", None),
-        "partial rotary embedding": rope.get("partial_rotary_factor", 1.0) != 1.0,
+        f"rotary embedding {rope_type!r}": rope_type not in ("default", "llama3"),
+        "partial rotary embedding": rope.pop("partial_rotary_factor", 1.0) != 1.0,
         "sliding window": data.get("use_sliding_window") or not all_full,
         "biases of the output projection": data.get("attention_bias"),
         "biases of the feed-forward layer": data.get("mlp_bias"),
         "quantised weights": data.get("quantization_config"),
         "several labels": kind == "reward_model" and not one_label,
     }
+    unsupported |= {
+        f"{name} {value!r} (what this field does is not known)": True
+        for name, value in data.items()
+        if name not in (*_SIZES.values(), *_READ, *_WITHOUT_EFFECT)
+        and value is not None
+        and (name not in _OFF or value != _OFF[name])
+    }
+    scaling = _SCALING.values() if rope_type == "llama3" else ()
+    unsupported |= {
+        f"{name} of the rotary embedding {rope_type!r}": True
+        for name in rope
+        if name not in ("rope_theta", *scaling)
+    }
     raise_problems(path, [f"not supported: {name}" for name, found in unsupported.items() if found])
     values = {ours: data[theirs] for ours, theirs in _SIZES.items() if theirs in data}
-    if values.get("kv_heads") is None:
+    # The format's defaults, not ours.
+    values = {"norm_eps": 1e-6, "kv_heads": 32 if family == "Qwen2" else None} | values
+    if values["kv_heads"] is None:
         values["kv_heads"] = values.get("heads")
     values["qkv_bias"] = family == "Qwen2"
-    values["rope_theta"] = rope.get("rope_theta", data.get("rope_theta", 10000.0))
+    values["rope_theta"] = rope.get("rope_theta", 10000.0)
     if rope_type == "llama3":
         values["rope_scaling"] = {o: rope[t] for o, t in _SCALING.items() if t in rope}
     config = from_json(values, ModelConfig, str(path), error=CheckpointError)
@@ -146,7 +243,16 @@ def _read_config(path: Path) -> tuple[ModelConfig, ModelKind]:
         raise CheckpointError(
             f"{path}: head_dim {data['head_dim']}, needed {config.head_dim} (width over heads)."
         )
-    return config, kind or "transformer"
+    return config, kind or "transformer", _ends(data, path)
+
+
+def _ends(data: dict[str, Any], path: Path) -> tuple[int, ...]:
+    """Return the end tokens that a file states, one or a list."""
+    found = data.get("eos_token_id")
+    ends = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(index) is int for index in ends):
+        raise CheckpointError(f"{path}: eos_token_id is {found!r}; needed an id or a list of ids.")
+    return tuple(ends)
 
 
 def write_huggingface(
@@ -188,7 +294,7 @@ def write_huggingface(
     for name, tensor in stream(checkpoint, dtype):
         shard[HUGGINGFACE.theirs(name)] = split_halves(name, tensor, config.head_dim)
         if name in last:
-            save_file(shard, directory / last[name], {"format": "pt"})
+            save_tensors(shard, directory / last[name])
             shard.clear()
     if count > 1:
         places = {HUGGINGFACE.theirs(n): file for file, found in written.items() for n in found}
@@ -197,9 +303,8 @@ def write_huggingface(
         write_json(directory / INDEX, index)
     write_json(directory / "config.json", _describe(checkpoint, dtype) | special_ids)
     if checkpoint.kind == "transformer":
-        write_json(
-            directory / "generation_config.json", {"_from_model_config": True, **special_ids}
-        )
+        generation = dict(checkpoint.generation) or {"_from_model_config": True}
+        write_json(directory / "generation_config.json", generation | special_ids)
 
 
 def _describe(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class _Speaker:
             self.model,
             [Request("0/chat", prompt)],
             replace(SAMPLING, max_new_tokens=longest),
-            end_id=self.chat.end_id,
+            end_ids=self.chat.end_ids,
+            never=self.chat.tokenizer.unused_ids,
             seed=seed,
             on_token=lambda token: show(stream.add(token)),
         )

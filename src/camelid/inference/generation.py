@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -122,8 +122,9 @@ def generate(
     requests: Sequence[Request],
     sampling: Sampling,
     *,
-    end_id: int,
+    end_ids: Collection[int],
     seed: int,
+    never: Sequence[int] = (),
     slots: int = 128,
     on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
@@ -133,8 +134,9 @@ def generate(
         model: The policy.
         requests: Prompts, each at least one token long.
         sampling: Temperature, top-p and length.
-        end_id: Token that ends a reply.
+        end_ids: Tokens of which each ends a reply.
         seed: Seed of the random numbers.
+        never: Ids that are not drawn: rows of the embedding table that stand for no token.
         slots: Rows decoded at once.
         on_token: Called with each sampled token at once; makes sense for one request.
 
@@ -151,7 +153,14 @@ def generate(
                 f"{model.config.context - 1} needed. Shorten it or drop earlier turns."
             )
     engine = _Engine(
-        model, requests, sampling, end_id=end_id, seed=seed, slots=slots, on_token=on_token
+        model,
+        requests,
+        sampling,
+        end_ids=frozenset(end_ids),
+        never=torch.tensor(list(never), dtype=torch.long, device=model.device),
+        seed=seed,
+        slots=slots,
+        on_token=on_token,
     )
     with compute(model):
         return engine.run()
@@ -173,13 +182,14 @@ class _Engine:
         requests: Sequence[Request],
         sampling: Sampling,
         *,
-        end_id: int,
+        end_ids: frozenset[int],
+        never: Tensor,
         seed: int,
         slots: int,
         on_token: Callable[[int], None] | None,
     ) -> None:
-        self.model, self.sampling, self.end_id, self.seed = model, sampling, end_id, seed
-        self.on_token = on_token
+        self.model, self.sampling, self.seed = model, sampling, seed
+        self.end_ids, self.never, self.on_token = end_ids, never, on_token
         # Similar lengths decode together, so that short rows do not pay for a long one's cache.
         self.queue = deque(sorted(requests, key=lambda request: -len(request.tokens)))
         self.order = {request.id: index for index, request in enumerate(requests)}
@@ -221,11 +231,11 @@ class _Engine:
 
     def _prefill(self, taken: list[tuple[Request, list[int]]]) -> None:
         device = self.model.device
-        # The cache has room for the rounded-up length: every prompt leaves room for a reply.
-        tokens, lengths_B = pad_right([request.tokens for request, _ in taken], 0, device)
+        prompts = [request.tokens for request, _ in taken]
+        tokens, lengths_B = pad_right(prompts, 0, device, longest=self.capacity)
         slots_B = torch.tensor([slots[0] for _, slots in taken], device=device)
         step = CacheStep(self.cache, slots_B, None)
-        hidden_BLD = self.model(tokens[:, : self.capacity], step=step)
+        hidden_BLD = self.model(tokens, step=step)
         every_B = torch.arange(len(taken), device=device)
         logits_BV = self.model.logits(hidden_BLD[every_B, lengths_B - 1])
         filled: list[int] = []
@@ -249,6 +259,8 @@ class _Engine:
         numbers = [[row.uniforms[len(row.generated)], row.temperature] for row in rows]
         drawing_S2 = torch.tensor(numbers, dtype=torch.float64, device=logits_SV.device)
         temperature_S = drawing_S2[:, 1].to(torch.promote_types(logits_SV.dtype, torch.float32))
+        if len(self.never):
+            logits_SV = logits_SV.index_fill(-1, self.never, -torch.inf)
         drawn = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p)
         # At once: token ids are exact in float64.
         chosen = torch.stack([part.double() for part in drawn], 1).tolist()
@@ -259,7 +271,7 @@ class _Engine:
             if self.on_token is not None:
                 self.on_token(token)
             ended = row.request.ended
-            stopped = token == self.end_id or (ended is not None and ended(row.generated))
+            stopped = token in self.end_ids or (ended is not None and ended(row.generated))
             full = len(row.generated) == self.sampling.max_new_tokens
             if stopped or full or row.position + 1 >= self.capacity:
                 reason: StopReason = "stop" if stopped else "length"

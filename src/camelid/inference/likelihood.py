@@ -151,12 +151,13 @@ def _hidden(model: Transformer, rows: Sequence[_Row]) -> Tensor:
             tokens[-1] += sequence[row.shared :]
             positions[-1] += range(row.shared, len(sequence))
             documents[-1] += [number] * (len(sequence) - row.shared)
-    # Padding stands at position 0: rounded up, a row may be longer than the context.
+    # A row of several sequences may be longer than the context, its positions are not. Padding
+    # stands at position 0.
     plain = all(len(row.sequences) == 1 for row in rows)
     hidden_BLD: Tensor = model(
-        pad_right(tokens, 0, model.device)[0],
-        positions_BL=pad_right(positions, 0, model.device)[0],
-        documents_BL=None if plain else pad_right(documents, -1, model.device)[0],
+        pad_right(tokens, 0, model.device, longest=None)[0],
+        positions_BL=pad_right(positions, 0, model.device, longest=None)[0],
+        documents_BL=None if plain else pad_right(documents, -1, model.device, longest=None)[0],
     )
     return hidden_BLD
 

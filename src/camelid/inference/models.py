@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camelid.errors import CheckpointError
-from camelid.formats.convert import read_checkpoint, read_tokenizer
+from camelid.formats.convert import read_model
 from camelid.formats.folder import build
 from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
@@ -39,9 +39,10 @@ class NamedModel:
             MissingInputError: One of them is missing.
             CheckpointError: They are damaged, or of a reward model.
         """
-        model = build(read_checkpoint(self.path))
-        if not isinstance(model, Transformer):
-            raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
         # Benchmarks hold no dialogues: whatever the chat template, a format that any vocabulary can
         # have does no harm.
-        return runtime.place(model).eval(), read_tokenizer(self.path, "chatml")
+        checkpoint, tokenizer = read_model(self.path, chat_format="chatml")
+        model = build(checkpoint)
+        if not isinstance(model, Transformer):
+            raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")
+        return runtime.place(model).eval(), tokenizer

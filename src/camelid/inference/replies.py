@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from camelid.data.records import Prompt, StopReason
+from camelid.errors import CheckpointError, ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
@@ -71,8 +72,20 @@ class ModelResponder:
 
     @classmethod
     def load(cls, model: Path, tokenizer: Path, runtime: Runtime) -> Self:
-        """Read both from their folders (errors as the readers)."""
-        return cls(load_transformer(model, runtime), load_chat_format(tokenizer))
+        """Read both from their folders (errors as the readers).
+
+        Raises:
+            CheckpointError: They are not each other's.
+        """
+        found = cls(load_transformer(model, runtime), load_chat_format(tokenizer))
+        rows = found.model.config.vocabulary_size
+        ids = found.chat.tokenizer.vocabulary_size
+        if rows != ids:
+            raise CheckpointError(
+                f"{tokenizer}: a tokenizer of {ids} ids for the {rows} rows of {model}; use the "
+                "one that the model was trained with."
+            )
+        return found
 
     def fitting(self, prompts: Sequence[Prompt], new_tokens: int) -> tuple[list[Prompt], int]:
         """See `Responder`."""
@@ -93,8 +106,17 @@ class ModelResponder:
 
         A prompt too long for context minus reply loses tokens on its left (policy `truncate_left`;
         `Reply.prompt_cut` says how many); stages that must not lose any ask for the `fitting` ones.
+
+        Raises:
+            ConfigError: The reply alone fills the context.
         """
-        room = self.model.config.context - sampling.max_new_tokens
+        context = self.model.config.context
+        room = context - sampling.max_new_tokens
+        if room < 1:
+            raise ConfigError(
+                f"replies of up to {sampling.max_new_tokens} tokens leave no room for a prompt in "
+                f"the model's context of {context}; set max_new_tokens to less."
+            )
         whole = [self.chat.render_prompt(prompt.messages) for prompt in prompts]
         rendered = [tuple(ids[-room:]) for ids in whole]
         requests = [
@@ -107,8 +129,15 @@ class ModelResponder:
             for index, (prompt, ids) in enumerate(zip(prompts, rendered, strict=True))
         ]
         replies = []
-        end_id = self.chat.end_id
-        for completion in generate(self.model, requests, sampling, end_id=end_id, seed=seed):
+        completions = generate(
+            self.model,
+            requests,
+            sampling,
+            end_ids=self.chat.end_ids,
+            never=self.chat.tokenizer.unused_ids,
+            seed=seed,
+        )
+        for completion in completions:
             index = int(completion.request_id.split("/", 1)[0])
             replies.append(
                 Reply(

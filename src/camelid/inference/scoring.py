@@ -30,6 +30,11 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[i
         start += rows
 
 
+def _context(models: Sequence[RewardModel | Transformer]) -> int:
+    """Return the longest sequence that every model can read."""
+    return min(model.config.context for model in models)
+
+
 def score(
     model: RewardModel, sequences: Sequence[list[int]], *, batch_tokens: int = 2048
 ) -> list[float]:
@@ -44,7 +49,8 @@ def score_all(
     """Return the raw rewards (logits) of each prompt + reply by every model, padded once."""
     scores = [[0.0] * len(sequences) for _ in models]
     for indices in length_batches([len(s) for s in sequences], batch_tokens):
-        tokens, lengths = pad_right([sequences[i] for i in indices], 0, models[0].device)
+        rows, context = [sequences[i] for i in indices], _context(models)
+        tokens, lengths = pad_right(rows, 0, models[0].device, longest=context)
         for model, found in zip(models, scores, strict=True):
             with compute(model):
                 values = model(tokens, lengths).tolist()
@@ -88,7 +94,8 @@ def action_log_probabilities(
     device = models[0].device
     results: list[dict[int, ActionValues]] = [{} for _ in models]
     for indices in length_batches([len(s) for s in sequences], batch_tokens):
-        tokens_BL, _ = pad_right([sequences[i] for i in indices], 0, device)
+        rows = [sequences[i] for i in indices]
+        tokens_BL, _ = pad_right(rows, 0, device, longest=_context(models))
         states_BL = torch.zeros(tokens_BL.shape, dtype=torch.bool)
         for row, index in enumerate(indices):
             states_BL[row, prompt_lengths[index] - 1 : len(sequences[index]) - 1] = True

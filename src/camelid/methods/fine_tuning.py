@@ -55,8 +55,10 @@ def fine_tune(
         What every fine-tuning says of itself.
 
     Raises:
+        ConfigError: A row is longer than the model's context.
         DataError: No dialogue fits a row.
     """
+    model.config.require_context(config.row_tokens, f"{context.name}: row_tokens")
     rendered: list[Rendered] = []
     too_long = 0
     for dialogue in dialogues:

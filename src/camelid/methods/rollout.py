@@ -68,6 +68,8 @@ class Rollout:
     advantages_BA: Tensor
     returns_BA: Tensor
     device: torch.device
+    context: int
+    """Longest sequence that the policy can read."""
     summary: RolloutSummary
 
 
@@ -119,6 +121,7 @@ def make_rollout(models: Models, replies: Sequence[Reply], settings: RolloutSett
         whiten(advantages_BA, mask_BA),
         returns_BA,
         model.device,
+        model.policy.config.context,
         summary,
     )
 
@@ -141,7 +144,8 @@ def mini_batches(
 
 def _batch(rollout: Rollout, rows: list[int]) -> RolloutBatch:
     replies = [rollout.replies[row] for row in rows]
-    tokens_BL, lengths_B = pad_right([reply.sequence for reply in replies], 0, rollout.device)
+    sequences = [reply.sequence for reply in replies]
+    tokens_BL, lengths_B = pad_right(sequences, 0, rollout.device, longest=rollout.context)
     actions_BL = torch.zeros(tokens_BL.shape, dtype=torch.bool)
     for index, reply in enumerate(replies):
         actions_BL[index, len(reply.prompt_tokens) : len(reply.sequence)] = True

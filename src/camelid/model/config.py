@@ -78,6 +78,18 @@ class ModelConfig:
                 f"model: heads {self.heads} must be a multiple of kv_heads {self.kv_heads}."
             )
 
+    def require_context(self, tokens: int, setting: str) -> None:
+        """Check that sequences of so many tokens fit.
+
+        Raises:
+            ConfigError: They do not; names the setting that says so.
+        """
+        if tokens > self.context:
+            raise ConfigError(
+                f"{setting} is {tokens}, but the model's context is {self.context} tokens; set it "
+                f"to at most {self.context}."
+            )
+
     @property
     def head_dim(self) -> int:
         """Head size K."""

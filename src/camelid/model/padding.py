@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from camelid.errors import DataError
+
 LENGTH_STEP = 16
 """Padded lengths are multiples of this."""
 COUNT_STEP = 128
@@ -23,12 +25,31 @@ def round_up(number: int, step: int) -> int:
 
 
 def pad_right(
-    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device
+    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device, *, longest: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Return (tokens_BL, lengths_B); L is a multiple of `LENGTH_STEP`."""
+    """Return (tokens_BL, lengths_B).
+
+    L is a multiple of `LENGTH_STEP`, or `longest`: padding never goes beyond a model's context.
+
+    Args:
+        sequences: Token ids.
+        pad_id: What fills the rows.
+        device: Where the tensors go.
+        longest: The context of the model that reads them; None where positions are stated apart.
+
+    Raises:
+        DataError: A sequence is longer than `longest`.
+    """
     lengths = [len(sequence) for sequence in sequences]
-    longest = round_up(max(lengths), LENGTH_STEP)
-    tokens = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
+    width = round_up(max(lengths), LENGTH_STEP)
+    if longest is not None:
+        if max(lengths) > longest:
+            raise DataError(
+                f"a sequence of {max(lengths)} tokens for a model with a context of {longest}; "
+                "shorten it, or set the longest sequence of the stage to at most the context."
+            )
+        width = min(width, longest)
+    tokens = torch.full((len(sequences), width), pad_id, dtype=torch.long)
     for row, sequence in enumerate(sequences):
         tokens[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
     return tokens.to(device), torch.tensor(lengths, device=device)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camelid.errors import DataError
 from camelid.model.attention import CacheStep, attention_mask, plain_attention
 from camelid.model.config import ModelConfig
 from camelid.runtime import Compute
@@ -236,6 +237,10 @@ class Transformer(nn.Module):
         """
         batch, length = tokens_BL.shape
         if positions_BL is None:
+            if length > self.config.context:
+                raise DataError(
+                    f"rows of {length} tokens for a model with a context of {self.config.context}."
+                )
             positions_BL = torch.arange(length, device=tokens_BL.device).expand(batch, length)
         rotary = (self.rotary_cosines[positions_BL], self.rotary_sines[positions_BL])
         x_BLD = self.tok_embeddings(tokens_BL)

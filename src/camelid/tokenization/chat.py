@@ -36,6 +36,11 @@ class ChatFormat(ABC):
     def end_id(self) -> int:
         """Id that ends a reply."""
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids that end a reply: the format's, a text's end, and what else the files state."""
+        return tuple(dict.fromkeys([self.end_id, *self.tokenizer.end_ids]))
+
     @abstractmethod
     def _write(self, messages: Sequence[Message]) -> Rendered:
         """Render messages whose roles are checked."""

@@ -12,16 +12,16 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import sentencepiece
 import tokenizers
 
 from camelid.errors import CheckpointError, MissingInputError
+from camelid.tokenization.library import compare, library_tokenizer, pre_tokenizer_of, space_of
+from camelid.tokenization.model_file import model_proto, read_sentencepiece
 from camelid.tokenization.tokenizer import (
-    SentencePieceTokenizer,
     Tokenizer,
-    pre_tokenizer_model,
+    for_files,
     tokenizer_from_vocabulary,
 )
 from camelid.tokenization.vocabulary import (
@@ -32,63 +32,14 @@ from camelid.tokenization.vocabulary import (
     UNUSED,
     USER_DEFINED,
     ChatFormatName,
-    PreTokenizer,
     Vocabulary,
     chat_template,
     detect_chat_format,
-    model_proto,
 )
 
 CONFIG_FILE = "tokenizer_config.json"
 MODEL_FILE = "tokenizer.model"
 TOKENIZER_FILE = "tokenizer.json"
-
-
-def read_sentencepiece(path: Path) -> Vocabulary:
-    """Read a `tokenizer.model`; its chat format is taken to be Llama 2's.
-
-    Raises:
-        MissingInputError: There is no such file.
-        CheckpointError: It is damaged, or no BPE model with byte fallback as Llama 2's is.
-    """
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such tokenizer model.")
-    data = path.read_bytes()
-    if re.match(rb"[A-Za-z0-9+/=]+ \d+\n", data):
-        raise CheckpointError(
-            f"{path}: a tiktoken file, as Meta ships Llama 3's tokenizer, is not read. Name a "
-            "folder with the same tokenizer as tokenizer.json (--tokenizer)."
-        )
-    try:
-        model: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
-        ids = range(model.get_piece_size())
-        tests = (
-            (UNKNOWN, model.is_unknown),
-            (CONTROL, model.is_control),
-            (BYTE, model.is_byte),
-            (UNUSED, model.is_unused),
-        )
-        bos = int(model.bos_id())
-        vocabulary = Vocabulary(
-            kind="sentencepiece",
-            tokens=tuple(model.id_to_piece(index) for index in ids),
-            scores=tuple(float(model.get_score(index)) for index in ids),
-            types=tuple(next((kind for kind, is_kind in tests if is_kind(i)), NORMAL) for i in ids),
-            bos_id=bos if bos >= 0 else None,
-            eos_id=int(model.eos_id()),
-            chat_format="llama2",
-        )
-        probe = "A  full-width Ａ, the ﬁrst 1999;\n\t«é» 日本 \U0001f600 "
-        if SentencePieceTokenizer(vocabulary).encode(probe) != list(model.encode(probe)):
-            raise CheckpointError(
-                "this SentencePiece model splits or normalises text in another way than Llama 2's "
-                "(BPE, identity, a space in front); it is not supported."
-            )
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except (RuntimeError, OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: no readable SentencePiece model ({error}).") from None
-    return vocabulary
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -119,6 +70,17 @@ def _token_name(config: dict[str, Any], key: str) -> str | None:
     return found["content"] if isinstance(found, dict) else found
 
 
+def _special_names(names: dict[str, Any]) -> set[str]:
+    """Return the tokens that the files name as special ones."""
+    keys = [key for key in names if key.endswith("_token")]
+    found = {_token_name(names, key) for key in keys}
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        listed = names.get(key) or []
+        for entry in listed.values() if isinstance(listed, dict) else listed:
+            found.add(entry["content"] if isinstance(entry, dict) else entry)
+    return {name for name in found if isinstance(name, str)}
+
+
 def _id_of(tokens: tuple[str, ...], name: str) -> int:
     if name not in tokens:
         raise CheckpointError(f"{name!r}, named in {CONFIG_FILE}, is not among the tokens.")
@@ -126,71 +88,67 @@ def _id_of(tokens: tuple[str, ...], name: str) -> int:
 
 
 def _added_tokens(
-    data: dict[str, Any], config: dict[str, Any], by_name: dict[str, Any]
+    data: dict[str, Any], config: dict[str, Any], by_name: dict[str, Any], special: set[str]
 ) -> dict[int, tuple[str, bool]]:
     """Return id -> (token, is special) of the tokens beside the model's own.
 
-    Those of `added_tokens.json` (name to id, of old slow tokenizers) count as special.
+    `by_name` is `added_tokens.json` (name to id, of old slow tokenizers), which says of no token
+    whether it is special; those are that `special` names.
     """
-    listed = [(entry["id"], entry) for entry in data.get("added_tokens") or []]
+    listed = [(index, {"content": token}) for token, index in by_name.items()]
+    listed += [(entry["id"], entry) for entry in data.get("added_tokens") or []]
     listed += (config.get("added_tokens_decoder") or {}).items()
-    found = {int(index): (str(token), True) for token, index in by_name.items()}
-    found |= {int(index): (entry["content"], bool(entry["special"])) for index, entry in listed}
+    found: dict[int, tuple[str, bool]] = {}
+    for index, entry in ((int(index), entry) for index, entry in listed):
+        token = str(entry["content"])
+        if found.get(index, (token,))[0] != token:
+            raise CheckpointError(f"id {index} is {found[index][0]!r} and {token!r} at once.")
+        found[index] = (token, bool(entry.get("special")) or token in special)
+        flags = [flag for flag in ("lstrip", "rstrip", "single_word") if entry.get(flag)]
+        if flags and not found[index][1]:
+            raise CheckpointError(f"the added word {token!r} has {flags[0]}; not supported.")
     return found
 
 
-def _pre_tokenizer_of(data: dict[str, Any]) -> PreTokenizer:
-    """Return the name of a file's normalizer and pre-tokenizer."""
-
-    def comparable(part: Any) -> str:
-        # `trim_offsets` acts on positions in the text only.
-        return json.dumps(part, sort_keys=True).replace(
-            '"trim_offsets": false', '"trim_offsets": true'
-        )
-
-    names: tuple[PreTokenizer, ...] = get_args(PreTokenizer)
-    for name in names:
-        expected = json.loads(pre_tokenizer_model(name).__getstate__())
-        normalizer = {"type": "NFC"} if name == "qwen2" else None
-        if comparable(data.get("pre_tokenizer")) == comparable(expected) and (
-            data.get("normalizer") == normalizer
-        ):
-            return name
-    raise CheckpointError(
-        f"its pre-tokenizer or normalizer is not one of {', '.join(names)} (found "
-        f"{comparable([data.get('normalizer'), data.get('pre_tokenizer')])[:200]})."
-    )
-
-
-def _from_model_file(path: Path, added: dict[int, tuple[str, bool]]) -> Vocabulary:
+def _from_model_file(
+    path: Path, added: dict[int, tuple[str, bool]], config: dict[str, Any]
+) -> Vocabulary:
     """Read `tokenizer.model` and lay the added tokens behind its pieces."""
     base = read_sentencepiece(path)
     size = len(base.tokens)
     more = [added[index][0] for index in sorted(added) if index >= size]
     if sorted(index for index in added if index >= size) != list(range(size, size + len(more))):
         raise CheckpointError("the ids of the added tokens do not follow those of the model.")
-    special = {index for index, (_, is_special) in added.items() if is_special}
-    types = [
-        CONTROL if kind == NORMAL and index in special else kind
-        for index, kind in enumerate(base.types)
-    ]
+    types = [*base.types, *[NORMAL] * len(more)]
+    for index, (token, is_special) in added.items():
+        if index < size and base.tokens[index] != token:
+            raise CheckpointError(
+                f"the added token {token!r} has the id {index} of {base.tokens[index]!r}."
+            )
+        if types[index] == NORMAL:
+            types[index] = CONTROL if is_special else USER_DEFINED
+    space = base.space_in_front
+    if USER_DEFINED in types:
+        # As transformers 5 reads such a folder.
+        space = "always" if config.get("legacy") else "first"
     return replace(
         base,
         tokens=(*base.tokens, *more),
-        types=(*types, *[CONTROL] * len(more)),
+        types=tuple(types),
         scores=(*(base.scores or ()), *[0.0] * len(more)),
+        space_in_front=space,
     )
 
 
 def _from_json(
-    data: dict[str, Any], added: dict[int, tuple[str, bool]], eos: str | None
+    data: dict[str, Any], added: dict[int, tuple[str, bool]], eos: str | None, reference: Any
 ) -> Vocabulary:
     """Read `tokenizer.json`."""
     model = data["model"]
-    if model.get("type", "BPE") != "BPE":
-        raise CheckpointError(f"a tokenizer of type {model['type']!r}; only BPE is supported.")
     names = {index: token for token, index in model["vocab"].items()}
-    names |= {index: token for index, (token, _) in added.items()}
+    for index, (token, _) in added.items():
+        if names.setdefault(index, token) != token:
+            raise CheckpointError(f"the added token {token!r} has the id of {names[index]!r}.")
     if sorted(names) != list(range(len(names))):
         raise CheckpointError(f"the ids of {len(names)} tokens are not 0 to {len(names) - 1}.")
     tokens = tuple(names[index] for index in range(len(names)))
@@ -206,14 +164,11 @@ def _from_json(
             tokens=tokens,
             types=tuple(types),
             merges=tuple(merges),
-            pre_tokenizer=_pre_tokenizer_of(data),
+            pre_tokenizer=pre_tokenizer_of(reference),
             bos_id=None,
             eos_id=_id_of(tokens, eos),
             chat_format="chatml",
         )
-    shape = json.dumps([data.get("normalizer"), data.get("pre_tokenizer")])
-    if ("Prepend" in shape) == ("Metaspace" in shape) or '"never"' in shape:
-        raise CheckpointError("a SentencePiece tokenizer without a space in front; not supported.")
     # Scores only order the merges: the first merge that makes a piece stands for its score.
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(merges):
@@ -223,8 +178,6 @@ def _from_json(
             types[index] = UNKNOWN
         elif re.fullmatch("<0x[0-9A-F]{2}>", token):
             types[index] = BYTE
-        elif types[index] == USER_DEFINED:
-            types[index] = CONTROL
     return Vocabulary(
         kind="sentencepiece",
         tokens=tokens,
@@ -233,6 +186,7 @@ def _from_json(
         bos_id=None,
         eos_id=_id_of(tokens, eos),
         chat_format="llama2",
+        space_in_front=space_of(reference),
     )
 
 
@@ -269,28 +223,44 @@ def read_huggingface_tokenizer(
     names = _read_object(directory / "special_tokens_map.json") | config
     try:
         bos, eos = _token_name(names, "bos_token"), _token_name(names, "eos_token")
-        added = _added_tokens(data, config, _read_object(directory / "added_tokens.json"))
-        if model_file.is_file() and (not data or data["model"].get("byte_fallback")):
-            vocabulary = _from_model_file(model_file, added)
+        by_name = _read_object(directory / "added_tokens.json")
+        added = _added_tokens(data, config, by_name, _special_names(names))
+        pieces = model_file.is_file() and (not data or bool(data["model"].get("byte_fallback")))
+        reference = library_tokenizer(data, added) if data else None
+        if pieces:
+            vocabulary = _from_model_file(model_file, added, config)
+            if data:
+                vocabulary = replace(vocabulary, space_in_front=space_of(reference))
         else:
-            vocabulary = _from_json(data, added, eos)
+            vocabulary = _from_json(data, added, eos, reference)
         tokens = vocabulary.tokens
+        # Of byte-level BPE `true` would put a space in front, of the other kind `false` none.
+        if config.get("add_prefix_space", vocabulary.scores) is (vocabulary.scores is None):
+            raise CheckpointError(f"add_prefix_space in {CONFIG_FILE} is not supported.")
         bos_id = vocabulary.bos_id if bos is None else _id_of(tokens, bos)
         if bos_id is not None and not _opens_with_bos(config, data, tokens[bos_id]):
             bos_id = None
-        if chat_format is None:
-            template = _read_template(directory, config)
-            chat_format = detect_chat_format(template, vocabulary.special_ids)
         vocabulary = replace(
             vocabulary,
             bos_id=bos_id,
             eos_id=vocabulary.eos_id if eos is None else _id_of(tokens, eos),
-            chat_format=chat_format,
-        )
+            end_ids=tuple(config.get("end_token_ids", ())),
+        ).settled()
+        template = None
+        if chat_format is None:
+            template = _read_template(directory, config)
+            chat_format = detect_chat_format(template, vocabulary.special_ids)
+            template = None if template == chat_template(chat_format) else template
+        vocabulary = replace(vocabulary, chat_format=chat_format, template=template)
         size = config.get("vocabulary_size", len(tokens))
         if not len(tokens) <= size <= 2 * len(tokens):
             raise CheckpointError(f"vocabulary_size is {size}, there are {len(tokens)} tokens.")
-        return tokenizer_from_vocabulary(vocabulary.padded(size))
+        found = tokenizer_from_vocabulary(vocabulary.padded(size))
+        if reference is not None:
+            usual = vocabulary.pre_tokenizer == "llama-bpe"
+            each_token = bool(data["model"].get("ignore_merges")) != usual
+            compare(found, reference, each_token=each_token)
+        return found
     except CheckpointError as error:
         raise CheckpointError(f"{directory}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
@@ -313,13 +283,9 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
     vocabulary = replace(whole, tokens=whole.tokens[:size], types=whole.types[:size], scores=scores)
     tokens = vocabulary.tokens
     directory.mkdir(parents=True, exist_ok=True)
-    model = tokenizer.engine(vocabulary, for_files=True)
+    model = for_files(tokenizer, vocabulary)
     if vocabulary.kind == "sentencepiece":
         (directory / MODEL_FILE).write_bytes(model_proto(vocabulary))
-    for token, kind in zip(tokens, vocabulary.types, strict=True):
-        if kind in (CONTROL, UNKNOWN, USER_DEFINED):
-            special = kind != USER_DEFINED
-            model.add_tokens([tokenizers.AddedToken(token, normalized=False, special=special)])
     bos = None if vocabulary.bos_id is None else tokens[vocabulary.bos_id]
     if bos is not None:
         model.post_processor = tokenizers.processors.TemplateProcessing(
@@ -329,7 +295,7 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         )
     (directory / TOKENIZER_FILE).write_text(model.to_str(), encoding="utf-8")
     eos = tokens[vocabulary.eos_id]
-    config = {
+    config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": bos,
         "eos_token": eos,
@@ -337,8 +303,10 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
         "add_bos_token": bos is not None,
         "clean_up_tokenization_spaces": False,
         "vocabulary_size": len(whole.tokens),
-        "chat_template": chat_template(vocabulary.chat_format),
+        "chat_template": vocabulary.template or chat_template(vocabulary.chat_format),
     }
+    if vocabulary.end_ids:
+        config |= {"end_token_ids": list(vocabulary.end_ids)}
     if UNKNOWN in vocabulary.types:
         config["unk_token"] = tokens[vocabulary.types.index(UNKNOWN)]
     text = json.dumps(config, indent=1, ensure_ascii=False)

@@ -20,6 +20,7 @@ import tokenizers
 from camelid.errors import CheckpointError, DataError
 from camelid.tokenization.vocabulary import (
     BYTE,
+    BYTE_ALPHABET,
     CONTROL,
     NORMAL,
     UNKNOWN,
@@ -27,6 +28,7 @@ from camelid.tokenization.vocabulary import (
     UNUSED,
     USER_DEFINED,
     PreTokenizer,
+    SpaceInFront,
     Vocabulary,
 )
 
@@ -46,6 +48,7 @@ class Tokenizer(ABC):
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._model = self.engine(vocabulary, for_files=False)
+        _add(self._model, vocabulary, USER_DEFINED)
         self._special_ids = vocabulary.special_ids
         hidden = (CONTROL, UNUSED)
         self._bytes = [
@@ -79,6 +82,17 @@ class Tokenizer(ABC):
     def eos_id(self) -> int:
         """Id that ends a text."""
         return self.vocabulary.eos_id
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids that end a text: `eos_id` and what else the files state."""
+        return (self.vocabulary.eos_id, *self.vocabulary.end_ids)
+
+    @property
+    def unused_ids(self) -> list[int]:
+        """Ids that stand for nothing, such as rows of the embedding table beyond the tokens."""
+        types = self.vocabulary.types
+        return [index for index, kind in enumerate(types) if kind == UNUSED]
 
     @property
     def pad_id(self) -> int:
@@ -172,17 +186,6 @@ SPLITS = {"llama-bpe": _SPLIT.format(digits="{1,3}"), "qwen2": _SPLIT.format(dig
 """Llama 3 takes up to three digits together, Qwen2 one."""
 
 
-def _byte_alphabet() -> dict[str, int]:
-    """Return GPT-2's printable character of each byte."""
-    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in shown]
-    characters = {chr(byte): byte for byte in shown}
-    return characters | {chr(256 + index): byte for index, byte in enumerate(others)}
-
-
-_BYTES = _byte_alphabet()
-
-
 def pre_tokenizer_model(name: PreTokenizer) -> Any:
     """Return the pre-tokenizer of the library `tokenizers`."""
     parts: Any = tokenizers.pre_tokenizers
@@ -214,7 +217,7 @@ class ByteLevelBPETokenizer(Tokenizer):
                 vocab={
                     token: index
                     for index, (token, kind) in enumerate(kinds)
-                    if for_files or kind != CONTROL
+                    if for_files or kind not in (CONTROL, UNUSED)
                 },
                 merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
                 ignore_merges=vocabulary.pre_tokenizer == "llama-bpe",
@@ -232,9 +235,9 @@ class ByteLevelBPETokenizer(Tokenizer):
         return model
 
     def _to_bytes(self, token: str, kind: int) -> bytes:
-        if kind == USER_DEFINED or not _BYTES.keys() >= set(token):
+        if kind == USER_DEFINED or not BYTE_ALPHABET.keys() >= set(token):
             return token.encode()
-        return bytes(_BYTES[character] for character in token)
+        return bytes(BYTE_ALPHABET[character] for character in token)
 
 
 def _merges(pieces: dict[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
@@ -268,10 +271,27 @@ def _merges(pieces: dict[str, int], scores: Sequence[float]) -> list[tuple[str, 
     return [(piece[:cut], piece[cut:]) for piece, cut in pairs]
 
 
+def space_rules(name: SpaceInFront, space: str = SPACE) -> tuple[Any, Any]:
+    """Return normalizer and pre-tokenizer of the library, one of them None.
+
+    Args:
+        name: As in `Vocabulary`.
+        space: What spaces become.
+    """
+    parts: Any = tokenizers
+    if name == "stretch":
+        prepend = parts.normalizers.Prepend(space)
+        replace = parts.normalizers.Replace(" ", space)
+        return prepend if space == " " else parts.normalizers.Sequence([prepend, replace]), None
+    metaspace = parts.pre_tokenizers.Metaspace
+    return None, metaspace(replacement=space, prepend_scheme=name, split=False)
+
+
 class SentencePieceTokenizer(Tokenizer):
     """A SentencePiece BPE model with byte fallback.
 
-    `decode(encode(text)) == text` for all text. U+2581 stands for the space inside, and
+    `decode(encode(text)) == text` for all text where a space is put in front of each stretch and no
+    word was added. U+2581 stands for the space inside, and
     SentencePiece alone reads it as one; here its three bytes are encoded (Source: choice).
     """
 
@@ -287,9 +307,9 @@ class SentencePieceTokenizer(Tokenizer):
         kinds, scores = vocabulary.types, vocabulary.scores or ()
         space = SPACE if for_files else " "
         ids = {
-            token.replace(SPACE, space): index
+            token.replace(SPACE, space) if kind == NORMAL else token: index
             for index, (token, kind) in enumerate(zip(vocabulary.tokens, kinds, strict=True))
-            if for_files or kind == BYTE or (kind == NORMAL and " " not in token)
+            if for_files or kind in (BYTE, USER_DEFINED) or (kind == NORMAL and " " not in token)
         }
         pieces = {token: index for token, index in ids.items() if kinds[index] == NORMAL}
         model: Any = tokenizers.Tokenizer(
@@ -301,12 +321,11 @@ class SentencePieceTokenizer(Tokenizer):
                 byte_fallback=True,
             )
         )
-        normalizers = tokenizers.normalizers
-        model.normalizer = normalizers.Prepend(space)
-        if for_files:
-            model.normalizer = normalizers.Sequence(
-                [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
-            )
+        normalizer, pre_tokenizer = space_rules(vocabulary.space_in_front, space)
+        if normalizer is not None:
+            model.normalizer = normalizer
+        if pre_tokenizer is not None:
+            model.pre_tokenizer = pre_tokenizer
         model.decoder = tokenizers.decoders.Sequence(
             [
                 tokenizers.decoders.Replace(SPACE, " "),
@@ -323,6 +342,21 @@ class SentencePieceTokenizer(Tokenizer):
         if kind == UNKNOWN:
             return UNKNOWN_SURFACE.encode()
         return token.replace(SPACE, " ").encode()
+
+
+def _add(model: Any, vocabulary: Vocabulary, *added: int) -> None:
+    """Let a `tokenizers.Tokenizer` find the tokens of some types anywhere in a text."""
+    for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True):
+        if kind in added:
+            special = kind != USER_DEFINED
+            model.add_tokens([tokenizers.AddedToken(token, normalized=False, special=special)])
+
+
+def for_files(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Any:
+    """Return a vocabulary as a `tokenizers.Tokenizer` that names all tokens."""
+    model = tokenizer.engine(vocabulary, for_files=True)
+    _add(model, vocabulary, CONTROL, UNKNOWN, USER_DEFINED)
+    return model
 
 
 def tokenizer_from_vocabulary(vocabulary: Vocabulary) -> Tokenizer:

@@ -14,11 +14,8 @@ import sentencepiece
 
 from camelid.data.text_files import iterate_lines
 from camelid.errors import DataError
-from camelid.tokenization.huggingface import (
-    MODEL_FILE,
-    read_sentencepiece,
-    write_huggingface_tokenizer,
-)
+from camelid.tokenization.huggingface import MODEL_FILE, write_huggingface_tokenizer
+from camelid.tokenization.model_file import read_sentencepiece
 from camelid.tokenization.tokenizer import SentencePieceTokenizer
 from camelid.tokenization.vocabulary import LLAMA2_TAGS, UNKNOWN_SURFACE
 

@@ -1,35 +1,47 @@
-"""A vocabulary as plain data, its chat format, and how GGUF files and `tokenizer.model` hold it.
+"""A vocabulary as plain data, and its chat format.
 
 A vocabulary is all that a tokenizer is built from and all that a file format has to carry, so each
 reader (Hugging Face folder, GGUF, SentencePiece) ends in one and each writer starts from one. Chat
 formats are written as Jinja templates, which transformers, vLLM and llama.cpp read. A template
 gives the ids of `chat.py` for every dialogue without special tokens in its text: there they stay
 text, while a template cannot tell them from its own.
-
-A `tokenizer.model` is a protocol buffer; the few fields that matter are written here, which spares
-the package `protobuf`.
-
-Source: the GGUF specification of the ggml project.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 from camelid.errors import CheckpointError
 
 ChatFormatName = Literal["llama2", "llama3", "chatml"]
 VocabularyKind = Literal["sentencepiece", "byte_level_bpe"]
 PreTokenizer = Literal["smollm", "llama-bpe", "qwen2"]
+SpaceInFront = Literal["stretch", "first", "always"]
 
 UNKNOWN_SURFACE = " \u2047 "
 """Text of the unknown token."""
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Token types, with the numbers of GGUF and of SentencePiece (they are the same)."""
+CHAT_TOKENS = (
+    *("<|im_start|>", "<|im_end|>"),
+    *("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+)
+"""Special tokens of the chat formats, whatever type a file gives them."""
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """Return GPT-2's printable character of each byte."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in shown]
+    characters = {chr(byte): byte for byte in shown}
+    return characters | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+BYTE_ALPHABET = _byte_alphabet()
+"""Characters of byte-level tokens and the bytes that they stand for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +52,8 @@ class Vocabulary:
     tokens: tuple[str, ...]
     """SentencePiece pieces, or byte-level tokens in GPT-2's byte alphabet."""
     types: tuple[int, ...]
-    """One of `NORMAL` .. `BYTE` for each token; special tokens are `CONTROL`."""
+    """One of `NORMAL` .. `BYTE` for each token. Special tokens are `CONTROL`; words that are taken
+    whole wherever they stand in a text are `USER_DEFINED`."""
     scores: tuple[float, ...] | None = None
     """SentencePiece: the highest score merges first."""
     merges: tuple[str, ...] | None = None
@@ -52,6 +65,14 @@ class Vocabulary:
     eos_id: int
     """Id that ends a text."""
     chat_format: ChatFormatName
+    end_ids: tuple[int, ...] = ()
+    """Further ids that end a reply, as the files state them."""
+    space_in_front: SpaceInFront = "stretch"
+    """SentencePiece: where a space is put in front. `stretch`: of each stretch of text between
+    words (Llama 2); `first`: of the text unless it opens with a space or a word; `always`: of each
+    stretch unless it opens with a space (transformers 5)."""
+    template: str | None = None
+    """The files' own chat template; None: the one of the chat format."""
 
     def __post_init__(self) -> None:
         """Check that the parts belong together.
@@ -66,7 +87,8 @@ class Vocabulary:
                 f"vocabulary: {size} tokens, {len(known)} of them distinct, {len(self.types)} "
                 "types; needed as many types as tokens, each token once and none empty."
             )
-        for name, index in (("BOS", self.bos_id), ("EOS", self.eos_id)):
+        ends = [("an end token", index) for index in self.end_ids]
+        for name, index in (("BOS", self.bos_id), ("EOS", self.eos_id), *ends):
             if index is not None and not 0 <= index < size:
                 raise CheckpointError(f"vocabulary: {name} has id {index} of {size} tokens.")
         if not all(NORMAL <= kind <= BYTE for kind in self.types):
@@ -101,6 +123,13 @@ class Vocabulary:
                 "needs SentencePiece."
             )
         known -= self.special_ids.keys()
+        kinds = zip(self.tokens, self.types, strict=True)
+        missing = BYTE_ALPHABET.keys() - {token for token, kind in kinds if kind == NORMAL}
+        if missing:
+            raise CheckpointError(
+                f"vocabulary: {len(missing)} of 256 byte tokens are missing or of another type "
+                f"({sorted(missing)[:3]} ..): it cannot write every text and is not supported."
+            )
         for merge in self.merges:
             left, space, right = merge.partition(" ")
             if not space or not {left, right, left + right} <= known:
@@ -114,6 +143,17 @@ class Vocabulary:
             for index, (token, kind) in enumerate(zip(self.tokens, self.types, strict=True))
             if kind == CONTROL
         }
+
+    def settled(self) -> Vocabulary:
+        """Return it with the words that open, divide or end texts as special tokens.
+
+        Some files call `<|im_start|>` a word; a user's text would become it.
+        """
+        named = {self.tokens.index(token) for token in CHAT_TOKENS if token in self.tokens}
+        named |= {self.eos_id, *self.end_ids, *([] if self.bos_id is None else [self.bos_id])}
+        types = enumerate(self.types)
+        kinds = (CONTROL if k == USER_DEFINED and i in named else k for i, k in types)
+        return replace(self, types=tuple(kinds))
 
     def padded(self, size: int) -> Vocabulary:
         """Return it with unused tokens up to `size` ids.
@@ -173,137 +213,4 @@ def detect_chat_format(template: str | None, special_tokens: Collection[str]) ->
     raise CheckpointError(
         f"the chat template is of an unknown format (it starts {template[:60]!r}); known are "
         f"{', '.join(_MARKS)}. Name the one to use instead (--chat-format)."
-    )
-
-
-_GGUF_PREFIX = "tokenizer.ggml."
-_GGUF_TEMPLATE = "tokenizer.chat_template"
-_GGUF_MODELS: dict[str, VocabularyKind] = {"llama": "sentencepiece", "gpt2": "byte_level_bpe"}
-
-
-def read_gguf_vocabulary(
-    fields: Mapping[str, Any], chat_format: ChatFormatName | None = None
-) -> Vocabulary:
-    """Return the vocabulary of a file.
-
-    Args:
-        fields: Name to value.
-        chat_format: Stands in for the one that the file's chat template has.
-
-    Raises:
-        CheckpointError: A field is missing, damaged or of an unsupported kind.
-    """
-
-    def need(key: str, kind: type[Any], items: type[Any] = object) -> Any:
-        found = fields.get(_GGUF_PREFIX + key)
-        if not isinstance(found, kind) or (
-            isinstance(found, list) and not all(isinstance(item, items) for item in found)
-        ):
-            raise CheckpointError(
-                f"{_GGUF_PREFIX}{key} must be a {kind.__name__} of {items.__name__}."
-            )
-        return found
-
-    model, split = fields.get(_GGUF_PREFIX + "model"), fields.get(_GGUF_PREFIX + "pre")
-    kind = _GGUF_MODELS.get(str(model))
-    if kind is None or (kind == "byte_level_bpe" and split not in get_args(PreTokenizer)):
-        raise CheckpointError(
-            f"tokenizer {model!r} with pre-tokenizer {split!r}; needed 'llama' (SentencePiece), or "
-            f"'gpt2' (byte-level BPE) with one of {', '.join(get_args(PreTokenizer))}."
-        )
-    pieces = kind == "sentencepiece"
-    tokens, types = need("tokens", list, str), need("token_type", list, int)
-    if pieces:
-        if fields.get(_GGUF_PREFIX + "add_space_prefix") is False:
-            raise CheckpointError("a SentencePiece tokenizer without a space in front.")
-        # SentencePiece finds user-defined pieces in any text, where special strings stay text.
-        types = [CONTROL if type_ == USER_DEFINED else type_ for type_ in types]
-    special = {token for token, type_ in zip(tokens, types, strict=False) if type_ == CONTROL}
-    template = fields.get(_GGUF_TEMPLATE)
-    if not isinstance(template, str | None):
-        raise CheckpointError(f"{_GGUF_TEMPLATE} must be a text.")
-    opened = fields.get(_GGUF_PREFIX + "add_bos_token", pieces or split == "llama-bpe")
-    return Vocabulary(
-        kind=kind,
-        tokens=tuple(tokens),
-        types=tuple(types),
-        scores=tuple(need("scores", list, float)) if pieces else None,
-        merges=None if pieces else tuple(need("merges", list, str)),
-        pre_tokenizer=None if pieces else split,
-        bos_id=need("bos_token_id", int) if opened else None,
-        eos_id=need("eos_token_id", int),
-        chat_format=chat_format or detect_chat_format(template, special),
-    )
-
-
-def write_gguf_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
-    """Add a vocabulary and its chat template to a `gguf.GGUFWriter`."""
-    writer.add_tokenizer_model({kind: name for name, kind in _GGUF_MODELS.items()}[vocabulary.kind])
-    writer.add_tokenizer_pre(vocabulary.pre_tokenizer or "default")
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types(vocabulary.types)
-    if vocabulary.scores is not None:
-        writer.add_token_scores(vocabulary.scores)
-        writer.add_unk_token_id(vocabulary.types.index(UNKNOWN))
-    if vocabulary.merges is not None:
-        writer.add_token_merges(vocabulary.merges)
-    if vocabulary.bos_id is not None:
-        writer.add_bos_token_id(vocabulary.bos_id)
-    writer.add_eos_token_id(vocabulary.eos_id)
-    writer.add_add_bos_token(vocabulary.bos_id is not None)
-    writer.add_add_eos_token(False)
-    writer.add_chat_template(chat_template(vocabulary.chat_format))
-
-
-def _varint(value: int) -> bytes:
-    """Return a protocol buffer integer; negative ones have 64 bits."""
-    value &= (1 << 64) - 1
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value])
-
-
-def _field(number: int, value: float | bytes) -> bytes:
-    """Return one field of a message: an integer, a single-precision number, or bytes."""
-    if isinstance(value, bytes):
-        return _varint(number << 3 | 2) + _varint(len(value)) + value
-    if isinstance(value, float):
-        return _varint(number << 3 | 5) + struct.pack("<f", value)
-    return _varint(number << 3) + _varint(value)
-
-
-def model_proto(vocabulary: Vocabulary) -> bytes:
-    """Return the `tokenizer.model` of a vocabulary, with the settings of Llama 2.
-
-    The settings that act on encoding are BPE, byte fallback, a space in front, no normalisation;
-    those of training are recorded for the reader of the file.
-    """
-    pieces = zip(vocabulary.tokens, vocabulary.scores or (), vocabulary.types, strict=True)
-    unknown = vocabulary.types.index(UNKNOWN)
-    # A model without BOS names a token that is no special one, which SentencePiece takes for none.
-    bos = unknown if vocabulary.bos_id is None else vocabulary.bos_id
-    names = [vocabulary.tokens[index] for index in (unknown, bos, vocabulary.eos_id)]
-    trainer: list[tuple[int, int | bytes]] = [
-        (3, 2),  # model_type: BPE
-        (4, len(vocabulary.tokens)),
-        (35, 1),  # byte_fallback
-        (40, unknown),
-        (41, -1 if vocabulary.bos_id is None else vocabulary.bos_id),
-        (42, vocabulary.eos_id),
-        (43, -1),  # pad_id
-        (44, UNKNOWN_SURFACE.encode()),
-        *((45 + index, name.encode()) for index, name in enumerate(names)),
-    ]
-    normalizer: list[tuple[int, int | bytes]] = [(1, b"identity"), (3, 1), (4, 0), (5, 1)]
-    return b"".join(
-        [
-            *(
-                _field(1, _field(1, token.encode()) + _field(2, float(score)) + _field(3, kind))
-                for token, score, kind in pieces
-            ),
-            _field(2, b"".join(_field(number, value) for number, value in trainer)),
-            _field(3, b"".join(_field(number, value) for number, value in normalizer)),
-        ]
     )

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from camelid.errors import CamelidError
+from camelid.formats.folder import save_tensors
 from camelid.run.files import hash_file, read_json_as, write_json
 from camelid.settings import to_json
 
@@ -53,7 +54,7 @@ class Checkpoints:
             for name, value in moments.items():
                 tensors[f"optimizer.{index}.{name}"] = value.detach().contiguous()
         file = temporary / "tensors.safetensors"
-        save_file(tensors, file)
+        save_tensors(tensors, file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
         description = _Description(step=step, sha256=hash_file(file), state=state)

@@ -136,12 +136,14 @@ class RankedPair:
 
 
 def make_pair_batch(
-    pairs: list[RankedPair], margin: Margin, pad_id: int, device: torch.device
+    pairs: list[RankedPair], margin: Margin, pad_id: int, device: torch.device, *, longest: int
 ) -> PairBatch:
-    """Assemble a batch; pairs without strength get no margin, without labels no auxiliary loss."""
-    tokens, lengths = pad_right(
-        [p.chosen for p in pairs] + [p.rejected for p in pairs], pad_id, device
-    )
+    """Assemble a batch; pairs without strength get no margin, without labels no auxiliary loss.
+
+    `longest` is the model's context.
+    """
+    rows = [p.chosen for p in pairs] + [p.rejected for p in pairs]
+    tokens, lengths = pad_right(rows, pad_id, device, longest=longest)
     table = MARGINS[margin]
     safe = {"chosen_safe": (1.0, 0.0), "both_safe": (1.0, 1.0), "both_unsafe": (0.0, 0.0)}
     labels = [safe.get(p.safety or "", (0.0, 0.0)) for p in pairs]

@@ -28,6 +28,7 @@ class Letters:
     """One id a character, 256 begins a text, 257 ends it."""
 
     vocabulary_size, bos_id, eos_id, pad_id = 258, 256, 257, 257
+    end_ids, unused_ids = (257,), ()
 
     def encode(self, text):
         return list(text.encode("latin-1"))
@@ -144,6 +145,17 @@ def test_generated_answers_equal_plain_greedy_decoding_up_to_a_stop(tmp_path):
     assert logs["t"].truncated == 1
     again = Log(logs["t"].path, {"model": "m", "digest": "d"})
     assert (again.truncated, again.unfinished) == (1, logs["t"].unfinished)
+
+
+def test_case_several_end_ids_each_ends_an_answer(tmp_path, monkeypatch):
+    whole = greedy("Say", 8)
+    monkeypatch.setattr(Letters, "end_ids", (257, whole[4]))
+    model, logs = language_model(tmp_path)
+    settings = {"until": ["\n\n\n"], "max_gen_toks": 8, "do_sample": False}
+    [found] = model.generate_until([instance("generate_until", "Say", settings)])
+    # This end is a letter, so it shows.
+    assert found == Letters().decode(whole[: whole.index(whole[4]) + 1])
+    assert logs["t"].unfinished == 0
 
 
 def test_samples_of_one_request_differ_and_stay_the_same_when_resumed(tmp_path):

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
@@ -22,15 +23,22 @@ from camelid.cli import main
 from camelid.cli.evaluate import find_model
 from camelid.data.records import Message
 from camelid.errors import CamelidError
-from camelid.formats.convert import convert, read_checkpoint, read_tokenizer
+from camelid.formats.convert import convert, read_checkpoint, read_model, read_tokenizer
 from camelid.formats.folder import build, load_transformer, save_model
 from camelid.formats.huggingface import write_huggingface
+from camelid.inference.replies import ModelResponder
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.run.stage import NoInputs
 from camelid.runtime import Runtime
-from camelid.tokenization.chat import load_chat_format
+from camelid.sources import weights as weights_stage
+from camelid.sources.weights import stage as weights_run
+from camelid.tokenization.chat import chat_format_of, load_chat_format
+from camelid.tokenization.huggingface import write_huggingface_tokenizer
+from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
 from camelid.tokenization.training import train_sentencepiece
+from camelid.tokenization.vocabulary import Vocabulary, chat_template
 
 ROOT = Path(__file__).parents[3]
 SHAPE = {
@@ -406,3 +414,135 @@ def test_a_tokenizer_above_a_meta_folder_or_named_as_a_file(run_folder, tmp_path
     (tmp_path / "llama" / "hf" / "config.json").write_text("{}")
     with pytest.raises(CamelidError, match=r"no tokenizer .*weights\.tokenizer"):
         read_tokenizer(tmp_path / "llama" / "hf")
+
+
+def given(folder, *, rows, tokens=320, ends=2, **changes):
+    """Write a folder of Hugging Face's with a byte-level tokenizer of 320 tokens for chat."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, "ab"]
+    names += [f"<|extra{i}|>" for i in range(tokens - len(names))]
+    vocabulary = Vocabulary(
+        kind="byte_level_bpe",
+        tokens=tuple(names),
+        types=tuple(1 if name in (*alphabet, "ab") else 3 for name in names),
+        merges=("a b",),
+        pre_tokenizer="smollm",
+        bos_id=None,
+        eos_id=2,
+        chat_format="chatml",
+    )
+    write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), folder)
+    save_model(make_model(vocabulary_size=rows, context=128), folder.parent / "ours")
+    checkpoint = read_checkpoint(folder.parent / "ours")
+    ids = {"bos_token_id": None, "eos_token_id": ends, "pad_token_id": 0}
+    write_huggingface(checkpoint, folder, dtype=torch.float32, special_ids=ids)
+    for name, fields in changes.items():
+        file = folder / f"{name}.json"
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        file.write_text(json.dumps(found | fields), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("to", ["hf", "meta", "gguf"])
+def test_case_several_end_ids_stated_in_the_config_are_kept(to, tmp_path):
+    """A list in `config.json` alone, where `generation_config.json` states none."""
+    source = given(tmp_path / "hf", rows=320, ends=[2, 0, 300, 301])
+    (source / "generation_config.json").unlink()
+    assert set(read_model(source).tokenizer.end_ids) == {2, 0, 300, 301}
+    convert(source, tmp_path / "out", to=to)
+    assert set(read_model(tmp_path / "out").tokenizer.end_ids) == {2, 0, 300, 301}
+    _, tokenizer = find_model(str(tmp_path / "out")).load(Runtime())
+    assert set(tokenizer.end_ids) == {2, 0, 300, 301}
+    if to == "hf":
+        for name in ("config.json", "generation_config.json"):
+            found = json.loads((tmp_path / "out" / name).read_text(encoding="utf-8"))
+            assert found["eos_token_id"] == [2, 0, 300, 301]
+
+
+def test_case_several_end_ids_beyond_the_table(tmp_path):
+    with pytest.raises(CamelidError, match="an end token has id 999 of 320"):
+        read_model(given(tmp_path / "hf", rows=320, ends=[2, 999]))
+
+
+def test_case_several_end_ids_reach_the_stages(tmp_path):
+    template = {"chat_template": SYSTEM}
+    source = given(tmp_path / "hf", rows=320, ends=[2, 0], tokenizer_config=template)
+    checkpoint, tokenizer = read_model(source)
+    assert chat_format_of(tokenizer).end_ids == (2, 0)
+    config = weights_stage.Config(path=str(source))
+    outputs = weights_stage.Outputs("weights", tmp_path / "run" / "weights")
+    weights_run.run(config, NoInputs(), outputs, None)
+    chat = load_chat_format(outputs.tokenizer.path)
+    assert chat.end_ids == (2, 0)
+    # Trained on dialogues as they are rendered here, it is exported with the template for them.
+    assert (tokenizer.vocabulary.template, chat.tokenizer.vocabulary.template) == (SYSTEM, None)
+    assert load_transformer(outputs.model.path).config == checkpoint.config
+
+
+def test_case_padded_vocabulary_every_way_in_pads_alike(tmp_path):
+    source = given(tmp_path / "hf", rows=400)
+    _, tokenizer = find_model(str(source)).load(Runtime())
+    assert tokenizer.vocabulary_size == 400
+    assert tokenizer.unused_ids == list(range(320, 400))
+    assert tokenizer.decode([*tokenizer.encode("ab"), 365]) == "ab"
+    for to in ("hf", "meta", "gguf"):
+        convert(source, tmp_path / f"to-{to}", to=to)
+        assert read_model(tmp_path / f"to-{to}").tokenizer.unused_ids == list(range(320, 400))
+
+
+def test_case_padded_vocabulary_with_fewer_rows_than_tokens(tmp_path, capsys):
+    source = given(tmp_path / "hf", rows=310)
+    message = "320 ids, the embedding table 310 rows"
+    with pytest.raises(CamelidError, match=message):
+        find_model(str(source)).load(Runtime())
+    outputs = weights_stage.Outputs("weights", tmp_path / "run" / "weights")
+    with pytest.raises(CamelidError, match=message):
+        weights_run.run(weights_stage.Config(path=str(source)), NoInputs(), outputs, None)
+    assert main(["convert", str(source), str(tmp_path / "out"), "--to", "gguf"]) == 2
+    assert message in capsys.readouterr().err
+
+
+SYSTEM = "{{ '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}{% for m in messages %} {% endfor %}"
+
+
+def test_newcomer_6_the_chat_template_of_the_source_is_kept(tmp_path, capsys):
+    source = given(tmp_path / "hf", rows=320, tokenizer_config={"chat_template": SYSTEM})
+    file, again, other = tmp_path / "m.gguf", tmp_path / "again", tmp_path / "other"
+    assert main(["convert", str(source), str(file), "--to", "gguf"]) == 0
+    assert main(["convert", str(file), str(again), "--to", "hf"]) == 0
+    assert "Note" not in capsys.readouterr().out
+    settings_ = json.loads((again / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert settings_["chat_template"] == SYSTEM
+    # Another template is written where it is asked for, and aloud.
+    words = ["convert", str(source), str(other), "--to", "hf", "--chat-format", "chatml"]
+    assert main(words) == 0
+    assert "Note: the chat template is that of chatml" in capsys.readouterr().out
+    settings_ = json.loads((other / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert settings_["chat_template"] == chat_template("chatml")
+
+
+def test_settings_of_generation_are_kept_or_named(tmp_path, capsys):
+    sampling = {"temperature": 0.6, "repetition_penalty": 1.1}
+    source = given(tmp_path / "hf", rows=320, generation_config=sampling)
+    assert main(["convert", str(source), str(tmp_path / "out"), "--to", "hf"]) == 0
+    assert "Note" not in capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert sampling.items() <= written.items()
+    assert main(["convert", str(source), str(tmp_path / "m.gguf"), "--to", "gguf"]) == 0
+    assert "no place for repetition_penalty, temperature: left out" in capsys.readouterr().out
+
+
+def test_newcomer_6_weights_have_the_permissions_of_other_files(tmp_path):
+    source = given(tmp_path / "hf", rows=320)
+    (tmp_path / "plain").touch()
+    mode = (tmp_path / "plain").stat().st_mode
+    for folder in (source, tmp_path / "ours"):
+        assert (folder / "model.safetensors").stat().st_mode == mode
+
+
+def test_case_padded_vocabulary_of_another_tokenizer_in_a_run(run_folder, tmp_path):
+    tokenizer = run_folder / "tokenizer_training" / "tokenizer"
+    assert ModelResponder.load(run_folder / "ppo" / "model", tokenizer, Runtime()).chat
+    save_model(make_model(vocabulary_size=430), tmp_path / "model")
+    with pytest.raises(CamelidError, match="a tokenizer of 420 ids for the 430 rows"):
+        ModelResponder.load(tmp_path / "model", tokenizer, Runtime())

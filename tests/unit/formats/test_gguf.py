@@ -19,18 +19,19 @@ from camelid.model.config import ModelConfig, RopeScalingConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.runtime import Runtime
+from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
-from camelid.tokenization.vocabulary import Vocabulary, read_gguf_vocabulary
+from camelid.tokenization.vocabulary import BYTE_ALPHABET, Vocabulary
 
 Kind = gguf.GGMLQuantizationType
 SHAPE = {
-    "dim": 256, "layers": 2, "heads": 4, "kv_heads": 2, "ffn_dim": 512, "vocabulary_size": 12,
+    "dim": 256, "layers": 2, "heads": 4, "kv_heads": 2, "ffn_dim": 512, "vocabulary_size": 259,
     "context": 64,
 }  # fmt: skip
 VOCABULARY = Vocabulary(
     kind="byte_level_bpe",
-    tokens=("<|im_start|>", "<|im_end|>", "a", "b", "ab", "Ġ", "Ċ", "c", "d", "e", "f", "g"),
-    types=(3, 3, *[1] * 10),
+    tokens=("<|im_start|>", "<|im_end|>", *BYTE_ALPHABET, "ab"),
+    types=(3, 3, *[1] * 257),
     merges=("a b",),
     pre_tokenizer="smollm",
     bos_id=None,
@@ -221,8 +222,11 @@ def test_vocabulary_travels(vocabulary, tmp_path):
         ("tokens", [1, 2], "tokens must be a list of str"),
         ("token_type", None, "token_type must be a list"),
         ("merges", ["x y"], "unknown token"),
-        ("eos_token_id", 99, "EOS has id 99"),
+        ("eos_token_id", 999, "EOS has id 999"),
         ("eos_token_id", "1", "eos_token_id must be a int"),
+        ("remove_extra_whitespaces", True, "not supported: tokenizer.ggml.remove_extra"),
+        ("eot_token_id", 999, "an end token has id 999"),
+        ("eot_token_id", "1", "eot_token_id must be a int"),
     ],
 )
 def test_refused_vocabularies(field, value, message, tmp_path):
@@ -247,6 +251,8 @@ def test_refused_vocabularies(field, value, message, tmp_path):
         ("llama.block_count", 2**40, "do not fit"),
         ("llama.context_length", 2**40, "do not fit"),
         ("llama.embedding_length", None, "is missing"),
+        ("llama.attention.layer_norm_rms_epsilon", None, "epsilon that is missing"),
+        ("llama.logit_scale", 0.5, r"llama.logit_scale 0\.5 \(what this field does"),
     ],
 )
 def test_refused_models(field, value, message, tmp_path):
@@ -291,7 +297,7 @@ def test_damage(tmp_path):
         open_gguf(path)
 
 
-def test_user_defined_pieces_are_not_found_in_text(tmp_path):
+def test_chat_tokens_that_a_file_calls_words_are_not_found_in_text(tmp_path):
     """Old converters mark chat tokens so; SentencePiece would find them in what a user writes."""
     fields = dict(open_gguf(write(make_model(vocabulary_size=262), tmp_path / "m.gguf",
                                   vocabulary=PIECES)).fields)  # fmt: skip
@@ -304,6 +310,45 @@ def test_user_defined_pieces_are_not_found_in_text(tmp_path):
     fields["tokenizer.ggml.add_space_prefix"] = False
     with pytest.raises(CheckpointError, match="without a space in front"):
         read_gguf_vocabulary(fields)
+
+
+@pytest.mark.parametrize("kind", [3, 5])
+def test_case_added_token_repeats_id_a_byte_of_another_type(kind, tmp_path):
+    """A text with that byte could not be written."""
+    fields = dict(open_gguf(write(make_model(), tmp_path / "m.gguf")).fields)
+    types = list(VOCABULARY.types)
+    types[VOCABULARY.tokens.index("#")] = kind
+    fields["tokenizer.ggml.token_type"] = types
+    with pytest.raises(CheckpointError, match=r"1 of 256 byte tokens .* \(\['#'\]"):
+        read_gguf_vocabulary(fields)
+
+
+@pytest.mark.parametrize("source", [VOCABULARY, PIECES], ids=["bytes", "pieces"])
+def test_case_added_words_travel_as_words(source, tmp_path):
+    vocabulary = dataclasses.replace(
+        source,
+        tokens=(*source.tokens, "Section5A"),
+        types=(*source.types, 4),
+        scores=None if source.scores is None else (*source.scores, 0.0),
+        end_ids=(0, 7, 9),
+        space_in_front="stretch" if source.scores is None else "first",
+        template="<|im_start|> of the source" if source.scores is None else "<<SYS>> of the source",
+    )
+    path = write(
+        make_model(vocabulary_size=len(vocabulary.tokens)),
+        tmp_path / "m.gguf",
+        vocabulary=vocabulary,
+    )
+    file = open_gguf(path)
+    assert read_gguf_vocabulary(file.fields) == vocabulary
+    fields = gguf.GGUFReader(path).fields
+    assert fields["tokenizer.ggml.token_type"].contents()[-1] == 4
+    # The format's own places for further ends.
+    assert [fields[f"tokenizer.ggml.{n}_token_id"].contents() for n in ("eot", "eom")] == [0, 7]
+    tokenizer, word = tokenizer_from_vocabulary(vocabulary), len(vocabulary.tokens) - 1
+    for text in ("a Section5A b", "aSection5Ab", "Section5A"):
+        assert tokenizer.encode(text).count(word) == 1
+        assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_a_named_chat_format_stands_in_for_an_unknown_template(tmp_path):

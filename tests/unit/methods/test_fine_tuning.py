@@ -9,6 +9,7 @@ import torch
 
 from camelid.data.records import Dialogue, Message
 from camelid.data.rendered import Rendered
+from camelid.errors import ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.methods import fine_tuning
 from camelid.model.config import ModelConfig
@@ -184,3 +185,8 @@ def test_b10_a_resumed_fine_tuning_sees_what_is_left_of_its_data(tune, workshop,
     assert resumed == straight
     for name, weights in load_transformer(outputs.model.path).state_dict().items():
         assert torch.equal(weights, expected[name]), name
+
+
+def test_case_context_overflow_rows_longer_than_the_context(tune):
+    with pytest.raises(ConfigError, match=r"row_tokens is 65, but the model's context is 64"):
+        tune(replace(CONFIG, row_tokens=65))

@@ -340,8 +340,8 @@ class TableOfRewards:
 class OneToken:
     """Chat format whose only prompt is the token 2."""
 
-    end_id = END
-    tokenizer = SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)))
+    end_ids = (END,)
+    tokenizer = SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)), unused_ids=())
 
     def render_prompt(self, messages):
         return [2]

@@ -73,7 +73,11 @@ def fine_tuning_row(chat, monkeypatch, workshop):
     messages = (*HISTORY, Message(role="assistant", content=REPLY, train=True))
     dialogue = Dialogue(id="d", messages=messages, category="x", is_safety=False, source="x")
     config = FineTuningConfig(optimizer=OptimizerConfig(learning_rate=1e-4), row_tokens=512)
-    model = SimpleNamespace(tok_embeddings=torch.nn.Embedding(1, 1), device=torch.device("cpu"))
+    model = SimpleNamespace(
+        tok_embeddings=torch.nn.Embedding(1, 1),
+        device=torch.device("cpu"),
+        config=SimpleNamespace(require_context=lambda *_: None),
+    )
     outputs = workshop.outputs(sft.Outputs)
     with pytest.raises(InterruptedError):
         fine_tuning.fine_tune(
@@ -117,7 +121,7 @@ def test_b7_every_stage_sees_the_same_ids(chat, monkeypatch, workshop):
     # log-probabilities read `sequence`.
     def generate(model, requests, sampling, **kwargs):
         assert [request.tokens for request in requests] == [tuple(prompt_ids)]
-        assert kwargs["end_id"] == chat.end_id
+        assert kwargs["end_ids"] == chat.end_ids
         return [Completion(requests[0].id, 0, tuple(reply_ids), "stop")]
 
     monkeypatch.setattr(replies_module, "generate", generate)
@@ -185,7 +189,11 @@ def test_b13_fine_tuning_counts_what_is_too_long(chat, monkeypatch, workshop, po
     config = FineTuningConfig(
         optimizer=OptimizerConfig(learning_rate=1e-4), row_tokens=row, too_long=policy
     )
-    model = SimpleNamespace(tok_embeddings=torch.nn.Embedding(1, 1), device=torch.device("cpu"))
+    model = SimpleNamespace(
+        tok_embeddings=torch.nn.Embedding(1, 1),
+        device=torch.device("cpu"),
+        config=SimpleNamespace(require_context=lambda *_: None),
+    )
     outputs = workshop.outputs(sft.Outputs)
 
     def tune():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.errors import CheckpointError, ConfigError, DataError, MissingInputError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.scoring import action_log_probabilities, score, score_all
 from camelid.model.actor_critic import ActorCritic
@@ -16,6 +16,7 @@ from camelid.model.attention import CacheStep, KVCache
 from camelid.model.config import ModelConfig, RopeScalingConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.train.objectives import RankedPair, make_pair_batch
 
 CONFIG = ModelConfig(
     dim=32, layers=2, heads=4, kv_heads=2, ffn_dim=48, vocabulary_size=50, context=64
@@ -236,3 +237,44 @@ def test_model_folder_round_trip_and_damage(tmp_path: Path) -> None:
 def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of kv_heads"):
         ModelConfig(dim=32, layers=1, heads=4, kv_heads=3, ffn_dim=8, vocabulary_size=9, context=8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [97, 99, 100])
+def test_case_context_overflow_padding_stays_inside_the_context(length: int) -> None:
+    """Rounded up to a multiple of 16 the rows would be longer than the rotary table."""
+    config = replace(CONFIG, context=100)
+    model, scorer = Transformer(config).double(), RewardModel(config).double()
+    model.initialise(0)
+    torch.nn.init.normal_(scorer.head.weight, generator=torch.Generator().manual_seed(1))
+    rows = [[(7 * i + j) % 50 for j in range(length)] for i in range(3)]
+    expected = [float(scorer.values(torch.tensor([row]))[0, -1]) for row in rows]
+    assert score(scorer, rows) == pytest.approx(expected, abs=1e-10)
+    [found] = action_log_probabilities((model,), rows, [length - 4] * 3, critic=scorer)
+    for row, values in zip(rows, found, strict=True):
+        logp_LV = model.logits(model(torch.tensor([row])))[0].log_softmax(-1)
+        plain = [float(logp_LV[i - 1, row[i]]) for i in range(length - 4, length)]
+        assert values.logp.tolist() == pytest.approx(plain, abs=1e-10)
+        assert values.values is not None
+    batch = make_pair_batch(
+        [RankedPair(rows[0], rows[1], None, None)], "none", 0, torch.device("cpu"), longest=100
+    )
+    assert batch.tokens_RL.shape == (2, 100)
+
+
+def test_case_context_overflow_is_refused() -> None:
+    model, scorer = make_model(), make_reward_model()
+    long = [[7] * 65]
+    for call in (
+        lambda: score(scorer, long),
+        lambda: action_log_probabilities((model,), long, [3]),
+        lambda: make_pair_batch(
+            [RankedPair(long[0], [7], None, None)], "none", 0, torch.device("cpu"), longest=64
+        ),
+        lambda: model(torch.tensor(long)),
+    ):
+        with pytest.raises(DataError, match="65 tokens for a model with a context of 64"):
+            call()
+    with pytest.raises(ConfigError, match=r"row_tokens is 65, .* at most 64"):
+        CONFIG.require_context(65, "row_tokens")
+    CONFIG.require_context(64, "row_tokens")

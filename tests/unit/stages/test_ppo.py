@@ -63,8 +63,8 @@ def validated(iteration, reward, guard=7.0, kl=0.0):
 class Digits:
     """A chat format in which a digit is a token."""
 
-    end_id = 1
-    tokenizer = SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)))
+    end_ids = (1,)
+    tokenizer = SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)), unused_ids=())
 
     def render_prompt(self, messages):
         return [2 + int(digit) for message in messages for digit in message.content]

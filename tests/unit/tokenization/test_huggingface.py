@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 
 from camelid.data.records import Message
 from camelid.errors import CamelidError, CheckpointError, DataError, MissingInputError
+from camelid.tokenization import huggingface
 from camelid.tokenization.chat import chat_format_of, load_chat_format
 from camelid.tokenization.huggingface import read_huggingface_tokenizer, write_huggingface_tokenizer
-from camelid.tokenization.tokenizer import ByteLevelBPETokenizer
+from camelid.tokenization.tokenizer import (
+    ByteLevelBPETokenizer,
+    pre_tokenizer_model,
+    tokenizer_from_vocabulary,
+)
 from camelid.tokenization.training import train_sentencepiece
 from camelid.tokenization.vocabulary import Vocabulary
 
@@ -38,7 +43,8 @@ def corpus():
 
 def trained_merges(pre_tokenizer):
     """Train a small byte-level vocabulary with the library."""
-    model = tokenizer_of(CHATML, [], pre_tokenizer)._model
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = pre_tokenizer_model(pre_tokenizer)
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=400,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
@@ -281,7 +287,8 @@ def test_other_layouts_of_the_same_tokenizer(folder, chat, tmp_path):
     assert named.vocabulary == vocabulary
     mark = {"llama2": "<<SYS>>", "llama3": LLAMA3[2], "chatml": CHATML[1]}
     (strange / "chat_template.jinja").write_text(mark[vocabulary.chat_format], encoding="utf-8")
-    assert read_huggingface_tokenizer(strange).vocabulary == vocabulary
+    found = read_huggingface_tokenizer(strange).vocabulary
+    assert found == replace(vocabulary, template=mark[vocabulary.chat_format])
 
 
 def test_model_with_more_rows_than_tokens(folder, chat, tmp_path):
@@ -349,7 +356,7 @@ def test_refused_kinds(tmp_path):
         "type 'Unigram'": {"data": unigram},
         "pre-tokenizer": {"data": gpt2},
         "not one of smollm": {"data": lower},
-        "are not 0 to": {"data": hole},
+        "states id 311": {"data": hole},
         "eos_token": {"config": lambda c: c.pop("eos_token")},
     }
     for number, (message, change) in enumerate(cases.items()):
@@ -454,3 +461,242 @@ def test_a_tiktoken_file_is_refused_by_name(tmp_path):
     (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
     with pytest.raises(CheckpointError, match=r"tiktoken .*--tokenizer"):
         read_huggingface_tokenizer(tmp_path)
+
+
+def library_json(kind):
+    """Write a `tokenizer.json` of each kind with the library alone, as its value."""
+    parts = tokenizers
+    if kind == "bytes":
+        alphabet = sorted(parts.pre_tokenizers.ByteLevel.alphabet())
+        names = [*CHATML, *alphabet, "ab"]
+        model = parts.models.BPE({t: i for i, t in enumerate(names)}, [("a", "b")])
+        found = parts.Tokenizer(model)
+        found.pre_tokenizer = pre_tokenizer_model("llama-bpe")
+        special = CHATML
+    else:
+        pieces = ["▁", "a", "b", "f", "i", "▁a", "fi"]
+        names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *pieces]
+        model = parts.models.BPE(
+            {t: i for i, t in enumerate(names)},
+            [("▁", "a"), ("f", "i")],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+        found = parts.Tokenizer(model)
+        if kind == "stretch":
+            steps = [parts.normalizers.Prepend("▁"), parts.normalizers.Replace(" ", "▁")]
+            found.normalizer = parts.normalizers.Sequence(steps)
+        else:
+            found.pre_tokenizer = parts.pre_tokenizers.Metaspace("▁", kind, split=False)
+        found.decoder = parts.decoders.Sequence(
+            [
+                parts.decoders.Replace("▁", " "),
+                parts.decoders.ByteFallback(),
+                parts.decoders.Fuse(),
+                parts.decoders.Strip(content=" ", left=1, right=0),
+            ]
+        )
+        special = names[:3]
+    if kind == "bytes":
+        found.decoder = parts.decoders.ByteLevel()
+    found.add_special_tokens(special)
+    return json.loads(found.to_str())
+
+
+def library_folder(folder, data, **config):
+    eos = "</s>" if data["model"]["byte_fallback"] else "<|im_end|>"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    settings_ = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos} | config
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings_), encoding="utf-8")
+    return folder
+
+
+def added(data, content, index=None, **flags):
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    index = len(data["model"]["vocab"]) if index is None else index
+    data["added_tokens"].append({"id": index, "content": content, **plain, **flags})
+    return data
+
+
+SPACES = ["stretch", "first", "always"]
+WORDY = [
+    "a Section5A b",
+    "Section5A",
+    "aSection5Ab",
+    " Section5A  a",
+    "fi Section5ASection5A a",
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", ["bytes", *SPACES])
+def test_case_added_words_are_encoded_and_exported_as_words(kind, tmp_path):
+    source = library_folder(tmp_path / "source", added(library_json(kind), "Section5A"))
+    library = tokenizers.Tokenizer.from_file(str(source / "tokenizer.json"))
+    expected = [e.ids for e in library.encode_batch(WORDY, add_special_tokens=False)]
+    found = read_huggingface_tokenizer(source)
+    word = found.vocabulary_size - 1
+    assert found.encode_batch(WORDY) == expected
+    assert [ids.count(word) for ids in expected] == [1, 1, 1, 1, 2, 0]
+    assert [found.decode(ids) for ids in expected] == [library.decode(ids) for ids in expected]
+    write_huggingface_tokenizer(found, tmp_path / "out")
+    (tmp_path / "out" / "tokenizer.model").unlink(missing_ok=True)
+    again = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    theirs = again.encode_batch(WORDY, add_special_tokens=False)
+    assert [e.ids for e in theirs] == expected
+    entries = json.loads((tmp_path / "out" / "tokenizer.json").read_text())["added_tokens"]
+    assert [e["special"] for e in entries if e["content"] == "Section5A"] == [False]
+    vocabulary = read_huggingface_tokenizer(tmp_path / "out").vocabulary
+    assert replace(vocabulary, scores=found.vocabulary.scores) == found.vocabulary
+
+
+def test_case_added_words_behind_a_sentencepiece_model(tmp_path):
+    """As transformers 5 reads the folder; the model's own words as SentencePiece finds them."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus()),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=340,
+        minloglevel=2,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["Marvale"],
+    )
+    library = sentencepiece.SentencePieceProcessor(str(tmp_path / "tokenizer.model"))
+    assert 4 in read_huggingface_tokenizer(tmp_path).vocabulary.types
+    found = read_huggingface_tokenizer(tmp_path)
+    for text in ("the river in Marvale?", "aMarvaleb  Marvale, 1999"):
+        assert found.encode(text) == library.encode(text)
+        assert found.decode(found.encode(text)) == text
+    config = {"added_tokens_decoder": {"340": {"content": "Section5A", "special": False}}}
+    for legacy, behind in ((None, "of"), (True, "▁of")):
+        text = json.dumps(config | ({"legacy": legacy} if legacy else {}))
+        (tmp_path / "tokenizer_config.json").write_text(text)
+        found = read_huggingface_tokenizer(tmp_path)
+        ids = found.encode("the Section5Aof")
+        assert ids.count(340) == 1
+        rest = "".join(found.vocabulary.tokens[i] for i in ids[ids.index(340) + 1 :])
+        assert rest == behind
+    config["added_tokens_decoder"] = {"5": {"content": "Section5A", "special": False}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="'Section5A' has the id 5 of '<0x01>'"):
+        read_huggingface_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "message"),
+    [
+        ({"lstrip": True}, "bytes", "'Section5A' has lstrip"),
+        ({"single_word": True}, "first", "'Section5A' has single_word"),
+        ({"normalized": True}, "stretch", "looked for behind the normalizer"),
+    ],
+)
+def test_case_added_words_of_other_rules_are_refused(flags, kind, message, tmp_path):
+    data = added(library_json(kind), "Section5A", **flags)
+    with pytest.raises(CheckpointError, match=message):
+        read_huggingface_tokenizer(library_folder(tmp_path / "x", data))
+
+
+def test_case_added_token_repeats_id(tmp_path):
+    data = added(library_json("bytes"), "<dup>", index=5, special=True)
+    token = next(t for t, i in data["model"]["vocab"].items() if i == 5)
+    with pytest.raises(CheckpointError, match=f"'<dup>' states id 5, .* gives to '{token}'"):
+        read_huggingface_tokenizer(library_folder(tmp_path / "a", data))
+    folder = library_folder(tmp_path / "b", library_json("bytes"))
+    (folder / "added_tokens.json").write_text(json.dumps({"<dup>": 5}))
+    with pytest.raises(CheckpointError, match=f"'<dup>' has the id of '{token}'"):
+        read_huggingface_tokenizer(folder)
+    (folder / "added_tokens.json").write_text(json.dumps({"<dup>": 0}))
+    with pytest.raises(CheckpointError, match=r"id 0 is .<dup>. and .* at once"):
+        read_huggingface_tokenizer(folder)
+
+
+def test_case_added_token_repeats_id_a_byte_is_missing(tmp_path):
+    data = library_json("bytes")
+    vocab = data["model"]["vocab"]
+    vocab["zz"] = vocab.pop("#")
+    with pytest.raises(CheckpointError, match="1 of 256 byte tokens"):
+        read_huggingface_tokenizer(library_folder(tmp_path / "x", data))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("end_of_word_suffix", "</w>", "not supported: end_of_word_suffix '</w>'"),
+        ("continuing_subword_prefix", "##", "not supported: continuing_subword_prefix"),
+        ("dropout", 0.1, "not supported: dropout 0.1"),
+    ],
+)
+def test_case_bpe_fields_ignored(field, value, message, tmp_path):
+    data = library_json("bytes")
+    data["model"][field] = value
+    with pytest.raises(CheckpointError, match=message):
+        read_huggingface_tokenizer(library_folder(tmp_path / "x", data))
+
+
+@pytest.mark.parametrize("split", ["llama-bpe", "smollm"])
+def test_case_bpe_fields_ignored_merges(split, tmp_path):
+    """A token that no merge makes is taken whole, or not, as `ignore_merges` says."""
+    data = library_json("bytes")
+    data["model"]["ignore_merges"] = split == "smollm"
+    data["pre_tokenizer"] = json.loads(pre_tokenizer_model(split).__getstate__())
+    # Every token has its merge: both ways give the same ids.
+    read_huggingface_tokenizer(library_folder(tmp_path / "a", data))
+    data["model"]["vocab"]["zebra"] = len(data["model"]["vocab"])
+    with pytest.raises(CheckpointError, match="'zebra' has the ids"):
+        read_huggingface_tokenizer(library_folder(tmp_path / "b", data))
+    data["model"]["ignore_merges"] = split != "smollm"
+    read_huggingface_tokenizer(library_folder(tmp_path / "c", data))
+
+
+NORMALIZERS = [
+    {"type": "NFKC"},
+    {"type": "NFC"},
+    {"type": "Lowercase"},
+    {"type": "StripAccents"},
+    {"type": "Replace", "pattern": {"String": "``"}, "content": "x"},
+]
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=lambda n: n["type"])
+@pytest.mark.parametrize("kind", ["bytes", *SPACES])
+def test_case_normalizer_ignored(kind, normalizer, tmp_path):
+    data = library_json(kind)
+    if data["normalizer"] is None:
+        data["normalizer"] = normalizer
+    else:
+        data["normalizer"]["normalizers"].insert(0, normalizer)
+    with pytest.raises(CheckpointError, match="pre-tokenizer or normalizer is not one of"):
+        read_huggingface_tokenizer(library_folder(tmp_path / "x", data))
+
+
+def test_case_normalizer_ignored_other_spaces(tmp_path):
+    stretch, first = library_json("stretch"), library_json("first")
+    stretch["normalizer"]["normalizers"][0]["prepend"] = "_"
+    first["pre_tokenizer"]["split"] = True
+    for number, data in enumerate((stretch, first)):
+        with pytest.raises(CheckpointError, match="is not one of stretch, first, always"):
+            read_huggingface_tokenizer(library_folder(tmp_path / str(number), data))
+    folder = library_folder(tmp_path / "x", library_json("first"), add_prefix_space=False)
+    with pytest.raises(CheckpointError, match="add_prefix_space"):
+        read_huggingface_tokenizer(folder)
+    folder = library_folder(tmp_path / "y", library_json("bytes"), add_prefix_space=True)
+    with pytest.raises(CheckpointError, match="add_prefix_space"):
+        read_huggingface_tokenizer(folder)
+
+
+def test_ids_are_compared_with_the_library(tmp_path, monkeypatch):
+    """What the fields did not show: here a reading that forgets the merges."""
+    monkeypatch.setattr(
+        huggingface, "tokenizer_from_vocabulary",
+        lambda v: tokenizer_from_vocabulary(replace(v, merges=())),
+    )  # fmt: skip
+    data = library_json("bytes")
+    data["model"]["vocab"]["fu"] = len(data["model"]["vocab"])
+    data["model"]["merges"].append(["f", "u"])
+    with pytest.raises(CheckpointError, match="in the library `tokenizers` and"):
+        read_huggingface_tokenizer(library_folder(tmp_path / "x", data))

@@ -11,13 +11,14 @@ from tokenizers import pre_tokenizers
 
 from camelid.errors import CheckpointError, DataError, MissingInputError
 from camelid.tokenization.huggingface import read_huggingface_tokenizer
+from camelid.tokenization.model_file import model_proto
 from camelid.tokenization.tokenizer import (
     ByteLevelBPETokenizer,
     SentencePieceTokenizer,
     StreamingDecoder,
 )
 from camelid.tokenization.training import LONGEST_SENTENCE, train_sentencepiece
-from camelid.tokenization.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, model_proto
+from camelid.tokenization.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary
 
 WORDS = [
     "the",

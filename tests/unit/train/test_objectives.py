@@ -109,12 +109,12 @@ PAIRS = [
 def test_b1_ranking_starts_at_the_softplus_of_the_margins() -> None:
     model = RewardModel(make_model().config)
     for margin, table in MARGINS.items():
-        batch = make_pair_batch(PAIRS, margin, 0, CPU)
+        batch = make_pair_batch(PAIRS, margin, 0, CPU, longest=64)
         loss, metrics = PreferenceRanking(0.0).loss_sum(model, batch)
         margins = [table[p.strength] if p.strength else 0.0 for p in PAIRS]
         assert loss.item() == pytest.approx(sum(math.log1p(math.exp(m)) for m in margins))
         assert metrics["accuracy"].item() == 0.0
-    batch = make_pair_batch(PAIRS, "none", 0, CPU)
+    batch = make_pair_batch(PAIRS, "none", 0, CPU, longest=64)
     both, _ = PreferenceRanking(1.0).loss_sum(model, batch)
     # Two labelled pairs, each the mean of two binary cross entropies of ln 2.
     assert both.item() == pytest.approx(5 * math.log(2), rel=1e-6)
@@ -127,7 +127,7 @@ def test_each_pair_carries_its_own_margin_and_safety_labels() -> None:
         RankedPair([3 + row, 9], [3 + row, 8, 7], strength, label)
         for row, (strength, label) in enumerate(zip(strengths, labels, strict=True))
     ]
-    batch = make_pair_batch(pairs, "large", 0, CPU)
+    batch = make_pair_batch(pairs, "large", 0, CPU, longest=64)
     assert batch.labelled_B.tolist() == [True, True, True, False, True]
     assert batch.chosen_safe_B[batch.labelled_B].tolist() == [1, 1, 0, 1]
     assert batch.rejected_safe_B[batch.labelled_B].tolist() == [0, 1, 0, 0]
@@ -153,7 +153,7 @@ def test_b1_reward_model_fits_pairs_it_sees() -> None:
     model = RewardModel.from_chat_model(make_model())
     config = OptimizerConfig(learning_rate=5e-3, schedule="constant")
     optimizer = make_optimizer({"model": (model, 1.0)}, config)
-    batch = make_pair_batch(pairs, "small", 0, CPU)
+    batch = make_pair_batch(pairs, "small", 0, CPU, longest=64)
     results = list(
         train(
             model,
@@ -203,7 +203,7 @@ def make_case(name: str):
     if name == "next token":
         return make_model(), NextToken(), batch_of(pack(make_documents(), 32, pad_id=0))
     if name == "ranking":
-        batch = make_pair_batch(PAIRS, "large", 0, CPU)
+        batch = make_pair_batch(PAIRS, "large", 0, CPU, longest=64)
         return RewardModel.from_chat_model(make_model()), PreferenceRanking(0.5), batch
     model = ActorCritic(make_model(), RewardModel.from_chat_model(make_model(1)))
     objective = ClippedPolicyAndValue(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from camelid.errors import CheckpointError, MissingInputError
-from camelid.formats.convert import read_checkpoint, read_tokenizer
+from camelid.formats.convert import read_model
 from camelid.formats.folder import build, save_model
 from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
@@ -43,12 +44,13 @@ def find_weights(path: str | None) -> Path:
 def run(config: Config, _: NoInputs, outputs: Outputs, __: StageContext) -> Result:
     """Convert the weights."""
     path = find_weights(config.path)
-    checkpoint = read_checkpoint(path)
+    given = None if config.tokenizer is None else Path(config.tokenizer)
+    checkpoint, tokenizer = read_model(path, tokenizer=given, chat_format=config.chat_format)
     model, shape = build(checkpoint), checkpoint.config
     if not isinstance(model, Transformer):
         raise CheckpointError(f"{path}: a reward model; a language model is needed to start from.")
-    read = read_tokenizer(Path(config.tokenizer or path), config.chat_format)
-    vocabulary = read.vocabulary.padded(shape.vocabulary_size)
+    # What follows trains on dialogues as they are rendered here: the template says so.
+    vocabulary = replace(tokenizer.vocabulary, template=None)
     save_model(model, outputs.model.path)
     write_huggingface_tokenizer(tokenizer_from_vocabulary(vocabulary), outputs.tokenizer.path)
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

@@ -55,6 +55,9 @@ class Config:
     validate_every: int = 200
     """Steps between validation losses."""
 
+    def __post_init__(self) -> None:
+        self.model.require_context(self.row_tokens, "pretraining.row_tokens")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs(StageInputs):

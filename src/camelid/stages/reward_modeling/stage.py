@@ -50,6 +50,7 @@ class _Trainer:
         self.config, self.context = config, context
         self.chat = load_chat_format(inputs.tokenizer.path)
         self.chat_model = load_transformer(inputs.chat_model.path, context.runtime)
+        self.chat_model.config.require_context(config.longest, f"{context.name}: longest")
 
     def train(
         self,
@@ -111,6 +112,7 @@ class _Trainer:
                         config.margin,
                         pad,
                         device,
+                        longest=model.config.context,
                     )
                     for at in range(0, len(chosen), config.micro_pairs)
                 ]

@@ -107,9 +107,9 @@ def _seconds(model: Transformer, point: _Point, new_tokens: int) -> float:
     )
     requests = [Request(str(i), tuple(row)) for i, row in enumerate(drawn.tolist())]
     start = time.perf_counter()
-    # No token has the number -1: every reply takes all its tokens.
+    # Without an end token every reply takes all its tokens.
     completions = generate(
-        model, requests, Sampling(max_new_tokens=new_tokens), end_id=-1, seed=0, slots=point.batch
+        model, requests, Sampling(max_new_tokens=new_tokens), end_ids=(), seed=0, slots=point.batch
     )
     seconds = time.perf_counter() - start
     # Sampling copies each token to the CPU, so all device work has ended here.
