@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from camelid.errors import CamelidError, ConfigError
-from camelid.settings import flatten, read_value, suggestion
+from camelid.settings import declared, flatten, read_value, suggestion
 
 T = TypeVar("T")
 
@@ -104,7 +104,8 @@ def _declared(config: Any, field: str, where: str) -> tuple[Any, Any]:
         if name not in known:
             hint = suggestion(field, flatten(config)) or f" Known: {', '.join(known)}."
             raise ConfigError(f"{where}: there is no field '{field}'.{hint}")
-        kind = typing.get_type_hints(type(current))[name]
+        owner: Any = type(current)
+        kind = declared(owner)[name]
         current, above = getattr(current, name), name
     return kind, current
 
@@ -116,6 +117,8 @@ def json_of(words: list[str], kind: Any) -> Any:
     field takes that, else text. Several words, or one that is no list, make the tuple of a tuple
     field.
     """
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
     whole = _word(words[0], kind) if len(words) == 1 else [_json(word) for word in words]
     union = typing.get_origin(kind) in (types.UnionType, typing.Union)
     members = typing.get_args(kind) if union else (kind,)

@@ -19,7 +19,7 @@ from camelid.errors import ConfigError
 from camelid.options import group_words, with_options
 from camelid.run.place import ModelFolder, TokenizerFolder
 from camelid.run.stage import C, I, O, PlannedStage, R, RunSettings, StageKind
-from camelid.settings import flatten, from_json, read_value, suggestion, to_json
+from camelid.settings import declared, flatten, from_json, read_value, suggestion, to_json
 
 AnyStage = PlannedStage[Any, Any, Any, Any]
 Recipe = Callable[..., "Plan"]
@@ -205,7 +205,7 @@ def make_plan(recipe: Recipe, options: Mapping[str, Any], prefix: str) -> Plan:
 
 def option_types(recipe: Recipe) -> dict[str, Any]:
     """Return the options of a recipe with their types."""
-    return {k: kind for k, kind in typing.get_type_hints(recipe).items() if k != "return"}
+    return {k: kind for k, kind in declared(recipe).items() if k != "return"}
 
 
 def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:
