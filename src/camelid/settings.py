@@ -169,12 +169,13 @@ def _check_range(value: Any, kind: Any) -> None:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         for limit in (found for found in arguments[1:] if isinstance(found, Range)):
-            number, what = value, ""
+            number = len(value) if isinstance(value, tuple) else value
+            # NaN lies between nothing.
+            if limit.least <= number <= limit.most and not (limit.above and number == limit.least):
+                continue
             if isinstance(value, tuple):
-                number, what = len(value), "a list with a length "
-            # Also what is not a number (NaN) lies between nothing.
-            if not limit.least <= number <= limit.most or (limit.above and number == limit.least):
-                raise _wrong(value, f"{what}{limit}")
+                raise _ReadError(f" has {number} items, but must have {limit}.")
+            raise _wrong(value, str(limit))
         _check_range(value, arguments[0])
     elif origin in (types.UnionType, typing.Union) and value is not None:
         for member in arguments:

@@ -21,7 +21,7 @@ from camelid.runtime import Runtime
     [
         (["x", "--suite", "table33"], "no benchmark or suite 'table33'"),
         (["x", "--suite", "gsm8k@many"], "needed a whole number"),
-        (["x", "--limit", "0"], "--limit 0: at least 1"),
+        (["x", "--limit", "0"], "--limit is 0, but must be from 1"),
         (["x", "--data", "nowhere"], "--data: nowhere is no folder"),
     ],
 )

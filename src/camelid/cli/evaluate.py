@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     """Score a model on public benchmarks; go on from the logs of an earlier call."""
     tasks_of(known.suite)
-    if known.limit is not None and known.limit < 1:
-        raise ConfigError(f"--limit {known.limit}: at least 1 item needed.")
     data = known.data or Path("data")
     if known.data is not None and not data.is_dir():
         raise ConfigError(f"--data: {data} is no folder. Name the one with the public files.")

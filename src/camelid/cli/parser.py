@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from camelid import __version__
 from camelid.errors import ConfigError
+from camelid.options import json_of
+from camelid.settings import Range, read_value
 
 _SETTINGS = (
     "Options of the recipe (--rounds 5) and settings of its stages (--ppo.iterations 10 for all "
@@ -43,9 +45,14 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     others: list[str] = []
     target = own
     # Set apart by hand: argparse takes the value of an option that it does not know for a name.
+    given: set[str] = set()
     for word in words:
         if word.startswith("--") and words[0] in commands:
             target = own if commands[words[0]].knows(word) else others
+            option = word.partition("=")[0]
+            if target is own and option in given:
+                raise ConfigError(f"{option} is given twice; once is needed.")
+            given.add(option)
         target.append(word)
     known, left = parser.parse_known_args(own)
     return known, [*left, *others]
@@ -67,7 +74,12 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
     run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
     run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
-    run.add_argument("--seeds", metavar="N", type=int, help="train with N seeds, from --seed on")
+    run.add_argument(
+        "--seeds",
+        metavar="N",
+        type=_number("--seeds", 1_000),
+        help="train with N seeds, from --seed on",
+    )
     _add_run_options(run)
 
     study = commands.add_parser(
@@ -92,7 +104,9 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     suites = "table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)"
     evaluate.add_argument("--suite", metavar="NAME", default="table3", help=suites)
     evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
-    evaluate.add_argument("--limit", metavar="N", type=int, help="most items of each task (all)")
+    evaluate.add_argument(
+        "--limit", metavar="N", type=_number("--limit"), help="most items of each task (all)"
+    )
     evaluate.add_argument("--out", metavar="DIR", type=Path, help="of logs and scores")
 
     report = commands.add_parser("report", help="make the report of a run again")
@@ -113,7 +127,9 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         default="float32",
         help="number type of the weights (float32)",
     )
-    convert.add_argument("--shards", metavar="N", type=int, help="files; for meta, processes")
+    convert.add_argument(
+        "--shards", metavar="N", type=_number("--shards", 1_000), help="files; for meta, processes"
+    )
     convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
     formats = ["llama2", "llama3", "chatml"]
     convert.add_argument("--chat-format", choices=formats, help="in place of the template's")
@@ -124,11 +140,21 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", metavar="N", help="seed of training and sampling (0)")
     command.add_argument("--threads", metavar="N", help="CPU threads (the machine's cores)")
     command.add_argument("--precision", metavar="TYPE", help="float32, bfloat16 or auto (auto)")
-    command.add_argument("--watts", metavar="W", help="stated power of the machine (65)")
+    command.add_argument("--watts", metavar="W", help="stated power of the machine (65 at first)")
     command.add_argument(
         "--redo", metavar="STAGE", type=_stage, help="make it and all after it again"
     )
     command.add_argument("--until", metavar="STAGE", type=_stage, help="stop after this stage")
+
+
+def _number(option: str, most: int = 10**9) -> Callable[[str], int]:
+    """Return the reader of a number of at least 1."""
+
+    def read(word: str) -> int:
+        number: int = read_value(json_of([word], int), Annotated[int, Range(1, most)], option)
+        return number
+
+    return read
 
 
 def _stage(word: str) -> str:

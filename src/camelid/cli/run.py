@@ -27,7 +27,5 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
     root = known.out or Path("runs") / plan.name
     if known.seeds is None:
         plans.run_plan(plan, root, redo=known.redo, until=known.until)
-    elif known.seeds < 1:
-        raise ConfigError(f"--seeds {known.seeds}: at least 1 needed.")
     else:
         seeds.run_seeds(plan, root, known.seeds, redo=known.redo, until=known.until)

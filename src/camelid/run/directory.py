@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ from camelid.settings import from_json, to_json
 MANIFEST = "run.json"
 RECIPE = "recipe.json"
 LOCK = "run.lock"
+WATTS = 65.0
+"""Power of the machine where none is stated (Source: choice)."""
+POWER_USAGE_EFFECTIVENESS = 1.1
+"""Data-centre energy over device energy. Source: arXiv 2302.13971, Section 6."""
+CARBON_KG_PER_KWH = 0.385
+"""US average that reproduces Table 2. Source: arXiv 2302.13971, Section 6."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +42,11 @@ class StageRecord:
     energy_kwh: float
     """From seconds and stated watts."""
     co2_kg: float
+
+    def at_power(self, watts: float) -> StageRecord:
+        """Return the record with the costs of another stated power."""
+        energy = self.seconds * watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
+        return replace(self, energy_kwh=energy, co2_kg=energy * CARBON_KG_PER_KWH)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -137,6 +148,14 @@ class RunDirectory:
         """Write `run.json` atomically."""
         write_json(self.root / MANIFEST, to_json(manifest))
 
-    def write_recipe(self, recipe: Any) -> None:
-        """Write `recipe.json` atomically; `camelid run --recipe FILE` runs it again."""
+    def write_recipe(self, recipe: Any) -> Any:
+        """Write `recipe.json` atomically; `camelid run --recipe FILE` runs it again.
+
+        Returns:
+            The JSON that was there; None where there was none, or a damaged one.
+        """
+        before = None
+        with contextlib.suppress(CamelidError):
+            before = read_json(self.root / RECIPE, "")
         write_json(self.root / RECIPE, recipe)
+        return before

@@ -50,8 +50,9 @@ class RunSettings:
     threads: Annotated[int, Range(1, 1_024)] | None = None
     """Threads of the CPU kernels, null for the machine's cores; part of what makes a run repeatable
     to the bit."""
-    watts: Annotated[float, Range(0, 1e9, above=True)] = 65.0
-    """Power of the machine in W, for energy and CO2 (stated, not measured; Source: choice)."""
+    watts: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    """Power of the machine in W, for energy and CO2 (stated, not measured); null for what the run
+    states already, 65 at first (Source: choice)."""
 
 
 class Progress(Protocol):

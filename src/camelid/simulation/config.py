@@ -9,6 +9,7 @@ from camelid.errors import ConfigError
 from camelid.settings import Factor, Range, Seed, Share, bounded
 
 _Texts = Annotated[int, Range(0, 10**7)]
+_SomeTexts = Annotated[int, Range(1, 10**7)]
 _Strength = Annotated[float, Range(0, 10)]
 
 
@@ -25,24 +26,24 @@ class WorldConfig:
     """Invented towns, at most 80."""
     creatures: Annotated[int, Range(12, 70)] = 70
     """Invented animals, at most 70."""
-    documents: _Texts = 24_500
+    documents: _SomeTexts = 24_500
     """Documents of the pretraining corpus, about 90 tokens each."""
     exercises: _Texts = 2_300
     """Of these, reading exercises that come first (about 0.12M tokens): a model that begins with
     them has learned to copy from context by 0.6M tokens, one that meets them mixed in has not."""
-    validation_documents: _Texts = 400
+    validation_documents: _SomeTexts = 400
     """Documents of the validation corpus, drawn like the others from a seed of their own."""
-    demonstrations: _Texts = 5_400
+    demonstrations: _SomeTexts = 5_400
     """Dialogues of supervised fine-tuning."""
-    rm_train: _Texts = 4_000
+    rm_train: _SomeTexts = 4_000
     """Prompts on which preferences for the reward models are collected."""
-    rejection_sampling: _Texts = 4_000
+    rejection_sampling: _SomeTexts = 4_000
     """Prompts of rejection sampling."""
-    ppo: _Texts = 1_500
+    ppo: _SomeTexts = 1_500
     """Prompts of PPO."""
-    red_teaming: _Texts = 600
+    red_teaming: _SomeTexts = 600
     """Adversarial prompts of red teaming, on which nothing is trained."""
-    validation: _Texts = 2_400
+    validation: _SomeTexts = 2_400
     """Prompts for choosing PPO's weights and for the held-out comparisons of reward models."""
     test_helpful: _Texts = 520
     """Test prompts over the five helpfulness categories."""
@@ -50,9 +51,9 @@ class WorldConfig:
     """Test prompts over risk categories, attack vectors and strengths."""
     test_borderline: _Texts = 320
     """Test prompts that look harmful and are not."""
-    ghost_train: _Texts = 650
+    ghost_train: _SomeTexts = 650
     """Dialogues under an instruction, for Ghost Attention."""
-    ghost_test: _Texts = 60
+    ghost_test: _SomeTexts = 60
     """Dialogues of six turns on which the memory of the instruction is measured."""
     open_comparisons: _Texts = 3_000
     """Comparisons of drafted replies that reward models train on beside the sampled ones."""

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from camelid.data.annotation import Judge, JudgedReply
 from camelid.data.records import Prompt
+from camelid.errors import ConfigError
 from camelid.evaluation.gate import RewardModels
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
@@ -49,6 +50,10 @@ class Config:
     greedy."""
     shown: Number = 20
     """Prompts that the report shows with their replies before and after (Source: choice)."""
+
+    def __post_init__(self) -> None:
+        if not (self.helpful or self.adversarial or self.borderline or self.dialogue):
+            raise ConfigError("helpful, adversarial, borderline and dialogue are all 0; set one.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

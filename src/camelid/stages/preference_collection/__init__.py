@@ -27,7 +27,7 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.settings import Count, Share, Temperatures, Tokens, bounded
+from camelid.settings import Number, Share, Temperatures, Tokens, bounded
 from camelid.simulation.config import WorldConfig
 
 
@@ -36,13 +36,13 @@ from camelid.simulation.config import WorldConfig
 class Config:
     """Settings of one round of collection."""
 
-    helpfulness_pairs: Count
+    helpfulness_pairs: Number
     """Training comparisons of helpfulness a round."""
-    safety_pairs: Count
+    safety_pairs: Number
     """Training comparisons of safety a round."""
-    test_pairs: Count
+    test_pairs: Number
     """Held-out comparisons of each kind a round (1000 per batch in the paper)."""
-    guard_pairs: Count
+    guard_pairs: Number
     """Comparisons of each kind a round on other prompts, only for the guard reward model."""
     continued_share: Share = 0.25
     """Share of the comparisons that continue a dialogue with its chosen reply (Source: choice)."""

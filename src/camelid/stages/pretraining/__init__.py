@@ -15,6 +15,7 @@ import numpy as np
 
 from camelid.data.records import MetricsRow
 from camelid.data.rendered import Order
+from camelid.errors import ConfigError
 from camelid.model.config import ModelConfig
 from camelid.report import figure
 from camelid.report.estimates import measure
@@ -56,6 +57,13 @@ class Config:
     """Rows in memory at once; cannot change the result."""
     validate_every: Steps = 200
     """Steps between validation losses."""
+
+    def __post_init__(self) -> None:
+        if self.row_tokens > self.model.context:
+            raise ConfigError(
+                f"row_tokens is {self.row_tokens}, but the model's context (model.context) is "
+                f"{self.model.context}; set shorter rows or a longer context."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

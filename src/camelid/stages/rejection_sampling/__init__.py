@@ -16,6 +16,7 @@ import numpy as np
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
+from camelid.errors import ConfigError
 from camelid.evaluation.gate import RewardModels
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.report import figure
@@ -66,6 +67,13 @@ class Config:
     reward: fine-tuning on all would teach the poor tail again that the picks leave out."""
     fine_tuning: FineTuningConfig
     """Fine-tuning from the base model, with a constant number of steps."""
+
+    def __post_init__(self) -> None:
+        if self.tuning_prompts > self.prompts:
+            raise ConfigError(
+                f"tuning_prompts is {self.tuning_prompts}, but only {self.prompts} prompts are "
+                "answered (prompts); set fewer."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
