@@ -39,7 +39,10 @@ sys.exit(code)
         ("run pocket --redo ppp", 2, "Did you mean 'ppo'?"),
         ("run --recipe none.json", 2, "none.json does not exist"),
         ("evaluate none --suite table33", 2, "no benchmark or suite 'table33'"),
-        ("chat none", 2, "There is no run at none"),
+        ("chat none", 2, "There is no run and no model at none"),
+        ("evaluate none", 2, "There is no run and no model at none"),
+        ("chat none --temperature x", 2, "--temperature is 'x', but must be a number."),
+        ("run pocket --sft.batch-rows 0", 2, "but must be from 1 to"),
         ("report none", 2, "There is no run at none"),
     ],
 )

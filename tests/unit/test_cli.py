@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from camelid.cli import main
 from camelid.cli import run as run_command
+from camelid.cli import show as show_command
 from camelid.cli.parser import make_parsers
 from camelid.errors import ConfigError, TrainingError
 from camelid.plan import Plan
@@ -253,7 +255,7 @@ def test_settings_of_the_run(world):
         ("list stray", "Unknown words: stray"),
         ("show nothing", "neither a recipe nor a run directory"),
         ("show toyy", "Did you mean 'toy'?"),
-        ("chat runs/none", "There is no run at runs/none"),
+        ("chat runs/none", "There is no run and no model at runs/none"),
         ("report runs/none", "There is no run at runs/none"),
         ("", "required: COMMAND"),
     ],
@@ -318,7 +320,7 @@ def test_an_interruption_while_a_text_is_executed_exits_alike(tmp_path):
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     signal.signal(signal.SIGINT, before)
-    assert "goes on from here" in done.stderr
+    assert "camelid: stopped." in done.stderr
     assert done.returncode == 130
 
 
@@ -348,17 +350,22 @@ def test_list_and_show(world, capsys):
 
 
 def test_chat(world, capsys, monkeypatch):
-    def chat(name, folders, tokenizer, runtime):
-        shown = " ".join(f"{model}={path}" for model, path in folders.items())
-        print(f"chat {name} {tokenizer} {shown}")
+    def chat(name, speakers, sampling):
+        shown = " ".join(f"{model}={found.model}" for model, found in speakers.items())
+        print(f"chat {name} {shown} {sampling.temperature}")
 
     monkeypatch.setattr("camelid.inference.chat.chat_loop", chat)
+    monkeypatch.setattr("camelid.tokenization.chat.chat_format_of", lambda tokenizer: tokenizer)
+    load = lambda self, runtime, chat_format: (self.path, chat_format)  # noqa: E731
+    monkeypatch.setattr("camelid.inference.models.NamedModel.load", load)
     assert main(["run", "toy", "--until", "v1/tuning"]) == 0
     capsys.readouterr()
-    tokenizer, sft = "runs/toy/sft/tokenizer", "runs/toy/sft/model"
-    # The last model that there is.
+    sft = "runs/toy/sft/model"
+    # The last model that there is, under its name.
     assert main(["chat", "runs/toy"]) == 0
-    assert capsys.readouterr().out == f"chat toy {tokenizer} final={sft}\n"
+    said = capsys.readouterr()
+    assert said.out == f"chat runs/toy sft={sft} 0.6\n"
+    assert said.err == "runs/toy: no final model yet; this is sft, the newest.\n"
     assert main(["run", "toy"]) == 0
     capsys.readouterr()
     final = "runs/toy/v2/tuning/model"
@@ -367,11 +374,105 @@ def test_chat(world, capsys, monkeypatch):
         ("--model sft", f"sft={sft}"),
         ("--model v2/tuning", f"v2/tuning={final}"),
         ("--compare sft final", f"sft={sft} final={final}"),
+        (f"--compare sft {sft}", f"sft={sft} model={sft}"),
     ):
         assert main(["chat", "runs/toy", *words.split()]) == 0
-        assert capsys.readouterr().out == f"chat toy {tokenizer} {models}\n"
+        assert capsys.readouterr().out == f"chat runs/toy {models} 0.6\n"
+    # Weights of any kind, and a model of a run by its name.
+    for words, models in (
+        (f"{sft} --temperature 0", f"model={sft} 0.0"),
+        ("runs/toy:sft", f"sft={sft} 0.6"),
+    ):
+        assert main(["chat", *words.split()]) == 0
+        assert capsys.readouterr().out == f"chat {words.split()[0]} {models}\n"
     assert main(["chat", "runs/toy", "--model", "stf"]) == 2
     assert "no model 'stf'. Did you mean 'sft'? There are: sft, final." in capsys.readouterr().err
+
+
+def test_case_chat_without_the_final_model_talks_to_no_other(world, capsys):
+    assert main(["run", "toy"]) == 0
+    shutil.rmtree("runs/toy/v2/tuning/model")
+    capsys.readouterr()
+    for words in ("chat runs/toy", "chat runs/toy --model final", "evaluate runs/toy"):
+        assert main(words.split()) == 2
+        said = capsys.readouterr().err
+        assert "v2/tuning/model does not exist; stage v2/tuning makes it" in said
+        assert "--redo v2/tuning" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("chat w --model sft", "w is no run, so it has no model 'sft'. Leave the name out."),
+        ("chat w --temperature hot", "--temperature is 'hot', but must be a number."),
+        ("chat w --temperature -1", "--temperature is -1.0, but must be from 0 to 100."),
+        ("chat w --chat-format x", "invalid choice: 'x'"),
+        ("chat w --model a --model b", "--model is given twice"),
+        ("report w", "There is no run at w: it has no run.json."),
+        ("report w/weights", "There is no run at w/weights: a file."),
+        ("show w", "There is no run at w: it has no run.json."),
+    ],
+)
+def test_case_a_folder_that_is_no_run_is_left_alone(world, capsys, words, message):
+    Path("w").mkdir()
+    Path("w/weights").write_text("precious", encoding="utf-8")
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "emove" not in said
+    assert "elete" not in said
+
+
+@pytest.mark.parametrize(
+    "command", ["chat runs/toy", "report runs/toy", "run toy", "show runs/toy"]
+)
+def test_case_a_damaged_manifest_does_not_advise_to_remove_the_run(world, capsys, command):
+    assert main(["run", "toy"]) == 0
+    Path("runs/toy/run.json").write_text('{"recipe": "to', encoding="utf-8")
+    capsys.readouterr()
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert "runs/toy/run.json is damaged" in said
+    assert "put run.json back from a copy" in said
+    assert "emove" not in said
+
+
+def test_case_a_recipe_file_holds_everything(world, capsys):
+    assert main(["run", "toy"]) == 0
+    capsys.readouterr()
+    whole = json.loads(Path("runs/toy/recipe.json").read_text(encoding="utf-8"))
+    for path in (("settings", "sft", "epochs"), ("run", "seed"), ("options", "rounds")):
+        written = json.loads(json.dumps(whole))
+        *above, last = path
+        part = written
+        for name in above:
+            part = part[name]
+        del part[last]
+        Path("own.json").write_text(json.dumps(written), encoding="utf-8")
+        assert main(["run", "--recipe", "own.json", "--out", "y"]) == 2
+        said = capsys.readouterr().err
+        assert f"own.json: {'.'.join(path)} is missing; the file must hold every setting" in said
+    # A run that an earlier version made is still one to talk to.
+    del whole["settings"]["sft"]["epochs"]
+    Path("runs/toy/recipe.json").write_text(json.dumps(whole), encoding="utf-8")
+    assert main(["show", "runs/toy"]) == 0
+
+
+def test_case_chat_with_a_closed_input(world, capsys, monkeypatch):
+    assert main(["run", "toy"]) == 0
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["chat", "runs/toy"]) == 2
+    assert "standard input is closed" in capsys.readouterr().err
+
+
+def test_case_what_does_not_go_on_is_not_said_to(capsys, monkeypatch):
+    def interrupted(known, rest):
+        raise KeyboardInterrupt
+
+    for command, words in ((show_command, "show pocket"), (run_command, "run pocket")):
+        monkeypatch.setattr(command, "call", interrupted)
+        assert main(words.split()) == 130
+        assert ("goes on from here" in capsys.readouterr().err) == (command is run_command)
 
 
 def test_a_report_is_made_again(world):

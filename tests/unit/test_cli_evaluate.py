@@ -70,7 +70,8 @@ def run(tmp_path) -> Path:
 
 def test_models_are_named_by_run_or_path(tmp_path, run):
     models = {name: place.at(run).path for name, place in pocket().models.items()}
-    assert find_model(str(run)).path == models["v1"]
+    newest = find_model(str(run))
+    assert (newest.name, newest.path) == ("v1", models["v1"])
     named = find_model(f"{run}:sft")
     assert (named.name, named.path, named.run) == ("sft", models["sft"], run)
     assert find_model(f"{run}:v1/rejection_sampling").path == models["v1"]
@@ -81,10 +82,11 @@ def test_models_are_named_by_run_or_path(tmp_path, run):
     file = tmp_path / "weights.gguf"
     file.write_bytes(b"GGUF")
     assert (find_model(str(file)).name, find_model(str(file)).run) == ("weights", None)
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(MissingInputError, match="no model here"):
         find_model(str(tmp_path / "nothing")).load(Runtime())
-    with pytest.raises(MissingInputError, match="does not exist"):
-        find_model(str(tmp_path / "nothing")).digest()
+    with pytest.raises(MissingInputError, match="There is no run and no model at"):
+        find_model(str(tmp_path / "gone"))
 
 
 def test_a_run_without_a_model_says_so(run):

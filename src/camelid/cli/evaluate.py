@@ -6,16 +6,11 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from camelid.benchmarks.report import FOLDER, SCORES, scored
 from camelid.benchmarks.suites import tasks_of
-from camelid.cli import plans
+from camelid.cli.plans import find_model
 from camelid.errors import ConfigError, MissingInputError
-from camelid.run.directory import MANIFEST
-
-if TYPE_CHECKING:
-    from camelid.inference.models import NamedModel
 
 
 def call(known: argparse.Namespace, _: Sequence[str]) -> None:
@@ -38,20 +33,3 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     print()
     print(scored(scores).markdown())
     print(f"\nScores: {out / SCORES}")
-
-
-def find_model(name: str) -> NamedModel:
-    """Find what a user calls RUN, RUN:NAME, or by the path of its weights.
-
-    Raises:
-        MissingInputError: A run has no such model.
-    """
-    from camelid.inference.models import NamedModel
-
-    folder, _, chosen = name.rpartition(":") if not Path(name).exists() else (name, "", "")
-    if (Path(folder) / MANIFEST).is_file():
-        run, chosen = Path(folder), chosen or "final"
-        path = plans.pick_model(plans.plan_of(run), run, chosen)
-        return NamedModel(name=chosen, path=path, run=run)
-    path = Path(name)
-    return NamedModel(name=path.stem if path.is_file() else path.absolute().name, path=path)

@@ -18,6 +18,9 @@ _SETTINGS = (
     "`camelid show RECIPE` lists them."
 )
 
+_MODEL = "run directory RUN, one of its models RUN:NAME, folder of weights or GGUF file"
+_FORMATS = ("llama2", "llama3", "chatml")
+
 
 class _Parser(argparse.ArgumentParser):
     """Reports mistakes as a `ConfigError`, with the nearest word, instead of a usage dump."""
@@ -94,13 +97,16 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         "what", metavar="RECIPE|RUN", help="name of a recipe or study, or a run directory"
     )
 
-    chat = commands.add_parser("chat", help="talk to a model of a run")
-    chat.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    chat.add_argument("--model", metavar="NAME", default="final", help="which model (final)")
+    chat = commands.add_parser("chat", help="talk to a model of a run, or to any weights")
+    chat.add_argument("model_of", metavar="MODEL", help=_MODEL)
+    chat.add_argument("--model", metavar="NAME", default="final", help="which of a run (final)")
     chat.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models side by side")
+    chat.add_argument("--temperature", metavar="T", help="of the replies (0.6)")
+    chat.add_argument("--system", metavar="TEXT", help="system message (none)")
+    chat.add_argument("--chat-format", choices=_FORMATS, help="in place of the template's")
 
     evaluate = commands.add_parser("evaluate", help="benchmarks of the paper, from public files")
-    evaluate.add_argument("model", metavar="MODEL", help="RUN, RUN:NAME, a model folder or file")
+    evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
     suites = "table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)"
     evaluate.add_argument("--suite", metavar="NAME", default="table3", help=suites)
     evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
@@ -131,8 +137,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         "--shards", metavar="N", type=_number("--shards", 1_000), help="files; for meta, processes"
     )
     convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
-    formats = ["llama2", "llama3", "chatml"]
-    convert.add_argument("--chat-format", choices=formats, help="in place of the template's")
+    convert.add_argument("--chat-format", choices=_FORMATS, help="in place of the template's")
     return parser, commands.choices
 
 

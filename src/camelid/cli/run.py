@@ -19,7 +19,9 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
             "`camelid list` shows the names."
         )
     if known.file is not None:
-        described = plans.read_plan(known.file, "Name a recipe.json, as every run holds one.")
+        described = plans.read_plan(
+            known.file, "Name a recipe.json, as every run holds one.", whole=True
+        )
         plan = plans.changed(described, known, rest)
     else:
         recipe = plans.find(known.recipe, RECIPES, "recipe")

@@ -22,3 +22,7 @@ class Sampling:
     """Keeps the smallest set of tokens with at least this mass; 1 keeps all."""
     max_new_tokens: Tokens = 64
     """Longest reply in tokens, end token included."""
+
+
+CHAT = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=256)
+"""Settings of the released reference code."""

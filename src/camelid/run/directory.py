@@ -96,7 +96,7 @@ class RunDirectory:
             if strangers:
                 raise ConfigError(
                     f"{self.root} has no {MANIFEST} but holds {', '.join(strangers[:5])}: it is no "
-                    "run, or a damaged one. Choose another folder (--out) or remove this one."
+                    "run, or a damaged one. Choose another folder with --out."
                 )
         with explain_full_disk(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -132,13 +132,18 @@ class RunDirectory:
             MissingInputError: This is no run directory.
             CheckpointError: The manifest is damaged.
         """
-        if not self.root.is_dir():
-            raise MissingInputError(
-                f"There is no run at {self.root}. "
-                f"Make one with `camelid run RECIPE --out {self.root}`."
-            )
-        advice = "Choose another folder with --out, or remove this one and run again."
         path = self.root / MANIFEST
+        if not path.is_file():
+            found = "a file" if self.root.is_file() else f"it has no {MANIFEST}"
+            found = found if self.root.exists() else "there is nothing"
+            raise MissingInputError(
+                f"There is no run at {self.root}: {found}. Name a run directory, as `camelid run "
+                "RECIPE --out DIR` makes it."
+            )
+        advice = (
+            f"Nothing else of {self.root} is lost: put {MANIFEST} back from a copy, or run into "
+            "another folder with --out; weights can be named by their folder (RUN/STAGE/model)."
+        )
         try:
             return from_json(read_json(path, advice), Manifest, "run.json")
         except ConfigError as error:
