@@ -50,8 +50,17 @@ def group_words(words: Sequence[str]) -> dict[str, list[str]]:
         open_to = None if equals else groups[field]
     for field, values in groups.items():
         if not values:
-            raise ConfigError(f"--{field} needs a value.")
+            raise ConfigError(f"{option_name(field)} needs a value.")
     return groups
+
+
+def option_name(field: str) -> str:
+    """Return the option that sets a field, as it is shown: `--like-this`."""
+    return f"--{_dashed(field)}"
+
+
+def _dashed(field: str) -> str:
+    return field.replace("_", "-")
 
 
 def with_options(config: T, options: Mapping[str, tuple[str, list[str]]]) -> T:
@@ -71,7 +80,7 @@ def with_options(config: T, options: Mapping[str, tuple[str, list[str]]]) -> T:
     for field, (name, words) in options.items():
         kind, current = _declared(config, field, name)
         if dataclasses.is_dataclass(current):
-            names = ", ".join(f"{field}.{inner.name}" for inner in dataclasses.fields(current))
+            names = ", ".join(_dashed(f"{field}.{f.name}") for f in dataclasses.fields(current))
             raise ConfigError(f"{name} is a group; give a field of it: {names or 'it has none'}.")
         values[field] = read_value(json_of(words, kind), kind, name, current=current)
     try:
@@ -102,8 +111,9 @@ def _declared(config: Any, field: str, where: str) -> tuple[Any, Any]:
             raise ConfigError(f"{where}: '{above}' has no fields here; it is {current!r}.")
         known = [inner.name for inner in dataclasses.fields(current)]
         if name not in known:
-            hint = suggestion(field, flatten(config)) or f" Known: {', '.join(known)}."
-            raise ConfigError(f"{where}: there is no field '{field}'.{hint}")
+            hint = suggestion(_dashed(field), map(_dashed, flatten(config)))
+            hint = hint or f" Known: {_dashed(', '.join(known))}."
+            raise ConfigError(f"{where}: there is no field '{_dashed(field)}'.{hint}")
         owner: Any = type(current)
         kind = declared(owner)[name]
         current, above = getattr(current, name), name

@@ -190,7 +190,10 @@ def _check_range(value: Any, kind: Any) -> None:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` (with the leading space), or an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    names = list(known)
+    # What the name begins is likelier meant than what only looks alike: `arc` is no `quac`.
+    longer = sorted((other for other in names if name and other.startswith(name)), key=len)
+    found = longer or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
 
 

@@ -10,18 +10,18 @@ from camelid.cli import main
 
 REFUSED = [
     # The commands of the case.
-    ("--reward-modeling.epochs 0", "--reward_modeling.epochs is 0, but must be from 1 to"),
-    ("--reward-modeling.batch-pairs -1", "--reward_modeling.batch_pairs is -1, but must be"),
-    ("--ppo.minibatch-rows -1", "--ppo.minibatch_rows is -1, but must be"),
+    ("--reward-modeling.epochs 0", "--reward-modeling.epochs is 0, but must be from 1 to"),
+    ("--reward-modeling.batch-pairs -1", "--reward-modeling.batch-pairs is -1, but must be"),
+    ("--ppo.minibatch-rows -1", "--ppo.minibatch-rows is -1, but must be"),
     ("--sft.optimizer.clip -1", "--sft.optimizer.clip is -1.0, but must be above 0 and at most"),
     ("--sft.optimizer.clip 0", "--sft.optimizer.clip is 0.0, but must be above 0"),
-    ("--sft.optimizer.final-fraction -3", "final_fraction is -3.0, but must be from 0 to 1."),
-    ("--rejection-sampling.prompts -1", "--rejection_sampling.prompts is -1, but must be"),
-    ("--reward-modeling.gate-precision nan", "gate_precision is 'nan', but must be a number"),
+    ("--sft.optimizer.final-fraction -3", "final-fraction is -3.0, but must be from 0 to 1."),
+    ("--rejection-sampling.prompts -1", "--rejection-sampling.prompts is -1, but must be"),
+    ("--reward-modeling.gate-precision nan", "gate-precision is 'nan', but must be a number"),
     ("--rejection-sampling.samples 0", "samples is 0, but must be from 1 to 10,000."),
-    ("--sft.batch-rows 0", "--sft.batch_rows is 0, but must be from 1 to 1,000,000."),
-    ("--sft.micro-rows 0", "--sft.micro_rows is 0"),
-    ("--ppo.validate-every 0", "--ppo.validate_every is 0"),
+    ("--sft.batch-rows 0", "--sft.batch-rows is 0, but must be from 1 to 1,000,000."),
+    ("--sft.micro-rows 0", "--sft.micro-rows is 0"),
+    ("--ppo.validate-every 0", "--ppo.validate-every is 0"),
     ("--pretraining.tokens 0", "--pretraining.tokens is 0"),
     ("--threads 0", "--threads is 0, but must be from 1 to 1,024."),
     ("--threads 100000", "--threads is 100000, but must be from 1 to 1,024."),
@@ -35,33 +35,33 @@ REFUSED = [
     ("--rounds 1000000", "--rounds is 1000000, but must be from 1 to 100."),
     ("--seeds 0", "--seeds is 0, but must be from 1 to 1,000."),
     ("--ppo.iterations -1", "--ppo.iterations is -1"),
-    ("--ppo.batch_rows 0", "--ppo.batch_rows is 0"),
-    ("--ppo.critic_warmup 4", "critic_warmup is 4 of 4 iterations"),
-    ("--sft.optimizer.learning_rate NaN", "learning_rate is nan, but must be a finite number"),
-    ("--sft.optimizer.learning_rate 1e999", "learning_rate is inf, but must be a finite number"),
+    ("--ppo.batch_rows 0", "--ppo.batch-rows is 0"),
+    ("--ppo.critic_warmup 4", "critic-warmup is 4 of 4 iterations"),
+    ("--sft.optimizer.learning_rate NaN", "learning-rate is nan, but must be a finite number"),
+    ("--sft.optimizer.learning_rate 1e999", "learning-rate is inf, but must be a finite number"),
     ("--sft.epochs 1000000000000", "--sft.epochs is 1000000000000, but must be from 1 to"),
     ("--rejection_sampling.temperatures []", "has 0 items, but must have from 1 to 100."),
     ("--rejection_sampling.temperatures 1 -2", "temperatures[1] is -2.0, but must be from 0"),
     ("--rejection_sampling.tuning_prompts 21", "tuning_prompts is 21, but only 20 prompts are"),
     (
         "--rejection_sampling.prompts 81",
-        "is 81, but there are 80 (--world_data.rejection_s",
+        "is 81, but there are 80 (--world-data.rejection-s",
     ),
-    ("--evaluating.helpful 99999", "is 99,999, but there are 24 (--world_data.test_helpful)"),
+    ("--evaluating.helpful 99999", "is 99,999, but there are 24 (--world-data.test-helpful)"),
     ("--evaluating.helpful -5", "--evaluating.helpful is -5, but must be from 0"),
     ("--evaluating.dialogue 1", "--evaluating.dialogue is 1, but there are 0"),
-    ("--ghost_attention.dialogues 25", "is 25, but there are 24 (--world_data.ghost_train)"),
-    ("--red_teaming.prompts 49", "is 49, but there are 48 (--world_data.red_teaming)"),
-    ("--v1.red_teaming.prompts 49", "--v1.red_teaming.prompts is 49, but there are 48"),
-    ("--ppo.validation_prompts 81", "is 81, but there are 80 (--world_data.validation)"),
-    ("--world_data.held_out 1.5", "--world_data.held_out is 1.5, but must be from 0 to 1."),
-    ("--world_data.demonstrations 0", "--world_data.demonstrations is 0, but must be from 1"),
+    ("--ghost_attention.dialogues 25", "is 25, but there are 24 (--world-data.ghost-train)"),
+    ("--red_teaming.prompts 49", "is 49, but there are 48 (--world-data.red-teaming)"),
+    ("--v1.red_teaming.prompts 49", "--v1.red-teaming.prompts is 49, but there are 48"),
+    ("--ppo.validation_prompts 81", "is 81, but there are 80 (--world-data.validation)"),
+    ("--world_data.held_out 1.5", "--world-data.held-out is 1.5, but must be from 0 to 1."),
+    ("--world_data.demonstrations 0", "--world-data.demonstrations is 0, but must be from 1"),
     ("--pretraining.row_tokens 1024", "row_tokens is 1024, but the model's context"),
     ("--pretraining.model.context 128", "row_tokens is 256, but the model's context"),
     ("--sft.row_tokens 600", "is 600 tokens, but at most 512 fit the model"),
     ("--reward_modeling.longest 600", "is 600 tokens, but at most 512 fit the model"),
     ("--pretraining.model.layers 100000", "layers is 100000, but must be from 1 to 4,096."),
-    ("--tokenizer_training.vocabulary_size 2000", "vocabulary_size is 1,024, the tokenizer's is"),
+    ("--tokenizer_training.vocabulary_size 2000", "vocabulary-size is 1,024, the tokenizer's is"),
     ("--sft.batch_rows 4 --sft.batch-rows 5", "--sft.batch-rows is given twice"),
     ("--seed 1 --seed 2", "--seed is given twice"),
     ("--seed=1 --seed 2", "--seed is given twice"),
@@ -107,9 +107,32 @@ def test_case_unchecked_settings_of_a_study(words, message, capsys, tmp_path, mo
 def test_case_more_prompts_than_the_public_files_are_asked_for(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, there in (
-        ("--ppo.validation_prompts 65", "64 (--public_data.validation)"),
-        ("--evaluating.adversarial 201", "200 (--public_data.test.attacks)"),
-        ("--evaluating.helpful 1", "0 (--public_data.test)"),
+        ("--ppo.validation_prompts 65", "64 (--public-data.validation)"),
+        ("--evaluating.adversarial 201", "200 (--public-data.test.attacks)"),
+        ("--evaluating.helpful 1", "0 (--public-data.test)"),
     ):
         assert main(["run", "smollm2", *words.split()]) == 2
         assert f"but there are {there}" in capsys.readouterr().err
+
+
+def test_settings_are_shown_with_text_range_and_the_papers_value(capsys):
+    assert main(["show", "pocket"]) == 0
+    shown = capsys.readouterr().out
+    assert "\nppo: Proximal policy optimisation (Section 3.2.3).\n--ppo.optimizer.learn" in shown
+    lines = shown.splitlines()
+    found = next(index for index, line in enumerate(lines) if line.startswith("--ppo.clip "))
+    assert lines[found].split() == ["--ppo.clip", "0.2", "paper", "0.2", "(Section", "3.2.3)"]
+    text = "    Clip of the probability ratio (Section 3.2.3). [above 0 and at most 1]"
+    assert lines[found + 1] == text
+    assert "[from 1 to 100 items, each from 0 to 100]" in " ".join(shown.split())
+    assert "[auto | float32 | bfloat16]" in shown
+
+
+def test_only_what_differs_from_the_paper_is_shown(capsys):
+    assert main(["show", "pocket", "--changed"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "--"]
+    assert "--ppo.batch-rows" in names
+    # 0.2, one of two rates, "5 steps", "small 1, 2/3 ...": as in the paper.
+    for name in ("ppo.clip", "ppo.kl-coefficient", "reward-modeling.margin"):
+        assert f"--{name}" not in names
+    assert "--reward-modeling.optimizer.warmup-minimum" not in names

@@ -229,13 +229,13 @@ def test_settings_of_the_run(world):
         ("run", "Name one recipe"),
         ("run toy --recipe x.json", "Name one recipe"),
         ("run --recipe none.json", "none.json does not exist"),
-        ("run toy --sft.optimizer.learningrate 1", "Did you mean 'optimizer.learning_rate'?"),
-        ("run toy --stf.epochs 1", "no setting of toy. Did you mean 'sft.epochs'?"),
-        ("run toy --v3.tuning.epochs 1", "no setting of toy. Did you mean 'tuning.epochs'?"),
+        ("run toy --sft.optimizer.learningrate 1", "Did you mean 'optimizer.learning-rate'?"),
+        ("run toy --stf.epochs 1", "no setting of toy. Did you mean '--sft.epochs'?"),
+        ("run toy --v3.tuning.epochs 1", "no setting of toy. Did you mean '--tuning.epochs'?"),
         ("run toy --v2.tuning.epoch 1", "--v2.tuning.epoch: there is no field 'epoch'."),
-        ("run toy --sft.optimizer 1", "is a group; give a field of it: optimizer.learning_rate."),
-        ("run toy --redoo sft", "Did you mean 'redo'?"),
-        ("run toy --round 3", "Did you mean 'rounds'?"),
+        ("run toy --sft.optimizer 1", "is a group; give a field of it: optimizer.learning-rate."),
+        ("run toy --redoo sft", "Did you mean '--redo'?"),
+        ("run toy --round 3", "Did you mean '--rounds'?"),
         ("run toy --zzz 3", "`camelid show toy` lists them"),
         ("run toy --rounds two", "--rounds is 'two', but must be a whole number."),
         ("run toy --rounds 1 2", "--rounds is [1, 2], but must be a whole number."),
@@ -331,21 +331,22 @@ def test_list_and_show(world, capsys):
     assert "study attention: Multi-head" in said
     assert main(["show", "toy"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].split() == ["setting", "used", "paper"]
-    assert shown[1].split() == ["rounds", "2"]
-    line = next(line for line in shown if line.startswith("sft.optimizer.learning_rate"))
-    assert line.split(maxsplit=2)[1:] == ["2e-05", "2e-5 (Section 3.1)"]
+    assert shown[1:3] == ["options of toy", "--rounds  2"]
+    line = next(line for line in shown if line.startswith("--sft.optimizer.learning-rate"))
+    assert line.split(maxsplit=2)[1:] == ["2e-05", "paper 2e-5 (Section 3.1)"]
+    assert main(["show", "toy", "--changed"]) == 0
+    assert capsys.readouterr().out == ""
     # Rounds with equal settings are shown once, others each.
     assert [line.split()[:2] for line in shown if "tuning.epochs" in line] == [
-        ["tuning.epochs", "2"]
+        ["--tuning.epochs", "2"]
     ]
     assert main(["run", "toy", "--v2.tuning.epochs", "4"]) == 0
     capsys.readouterr()
     assert main(["show", "runs/toy"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in shown if "tuning.epochs" in line] == [
-        ["v1.tuning.epochs", "2"],
-        ["v2.tuning.epochs", "4"],
+        ["--v1.tuning.epochs", "2"],
+        ["--v2.tuning.epochs", "4"],
     ]
 
 

@@ -20,6 +20,9 @@ from camelid.runtime import Runtime
     ("words", "message"),
     [
         (["x", "--suite", "table33"], "no benchmark or suite 'table33'"),
+        (["x", "--suite", "arc"], "Did you mean 'arc_easy'? Suites: mmlu, bbh, "),
+        (["x", "--suite", "zzz"], "'zzz'. Suites: mmlu, bbh, "),
+        (["nowhere"], "There is no run and no model at nowhere"),
         (["x", "--suite", "gsm8k@many"], "needed a whole number"),
         (["x", "--limit", "0"], "--limit is 0, but must be from 1"),
         (["x", "--data", "nowhere"], "--data: nowhere is no folder"),
@@ -37,7 +40,9 @@ def test_the_extra_is_named_where_it_is_missing(capsys, tmp_path, monkeypatch):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert main(["evaluate", str(tmp_path), "--suite", "piqa", "--data", str(tmp_path)]) == 2
-    assert "pip install 'camelid[eval]'" in capsys.readouterr().err
+    assert (
+        "pip install 'lm-eval>=0.4.13', or pip install '.[eval]' in the" in capsys.readouterr().err
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camelid.cli import plans
 from camelid.data.records import Message
@@ -13,6 +14,9 @@ from camelid.errors import MissingInputError
 from camelid.inference.sampling import CHAT
 from camelid.options import with_options
 from camelid.run.stage import RunSettings
+
+if TYPE_CHECKING:
+    from camelid.inference.models import NamedModel
 
 
 def call(known: argparse.Namespace, _: Sequence[str]) -> None:
@@ -37,7 +41,7 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     chat_loop(str(known.model_of), speakers, sampling)
 
 
-def _find(where: str, name: str) -> plans.NamedModel:
+def _find(where: str, name: str) -> NamedModel:
     """Find one of two models to compare: of the run, or weights by their path."""
     folder = Path(where)
     if Path(name).exists() and not (plans.is_run(folder) and name in plans.plan_of(folder).models):

@@ -26,7 +26,8 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
         from camelid.benchmarks.evaluating import evaluate
     except ImportError as error:
         raise MissingInputError(
-            f"Benchmarks need lm-evaluation-harness ({error}): pip install 'camelid[eval]'."
+            f"Benchmarks need lm-evaluation-harness ({error}): pip install 'lm-eval>=0.4.13', "
+            "or pip install '.[eval]' in the folder of the repository."
         ) from None
     out = known.out or (model.run or Path()) / FOLDER / model.name
     scores = evaluate(model, known.suite, data, out, limit=known.limit)

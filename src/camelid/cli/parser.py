@@ -96,6 +96,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     show.add_argument(
         "what", metavar="RECIPE|RUN", help="name of a recipe or study, or a run directory"
     )
+    show.add_argument("--changed", action="store_true", help="only what differs from the paper")
 
     chat = commands.add_parser("chat", help="talk to a model of a run, or to any weights")
     chat.add_argument("model_of", metavar="MODEL", help=_MODEL)

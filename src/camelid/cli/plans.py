@@ -221,14 +221,20 @@ def _print_end(plan: Plan, root: Path) -> None:
         if rows:
             print()
             print_rows(rows)
+        if plan.remark:
+            print(f"\n{plan.remark}")
         print(f"\nReport: {root / REPORT / stage.outputs.page.name}")
-        if "final" in plan.models:
+        if "final" in plan.models and not plan.remark:
             print(f"Next:   camelid chat {root}")
+
+
+def in_columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines with their cells in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = ([c.ljust(width) for c, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(row).rstrip() for row in cells]
 
 
 def print_rows(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print("\n".join(in_columns(rows)))

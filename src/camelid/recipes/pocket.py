@@ -265,7 +265,12 @@ def smoke(*, rounds: Rounds = 2) -> Plan:
     Args:
         rounds: As in `pocket`.
     """
-    return _plan("smoke", SMOKE, rounds)
+    plan = _plan("smoke", SMOKE, rounds)
+    plan.remark = (
+        "smoke only tests that everything runs: its model learned next to nothing, and its figures "
+        "say nothing about the methods. `camelid run pocket` trains one to talk to."
+    )
+    return plan
 
 
 def _plan(name: str, use: Settings, rounds: int) -> Plan:

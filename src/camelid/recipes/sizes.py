@@ -10,6 +10,7 @@ from typing import Any
 
 from camelid.data.public import PROMPT_USES, PublicDataConfig
 from camelid.errors import ConfigError
+from camelid.options import option_name
 from camelid.plan import Plan
 from camelid.settings import flatten
 from camelid.simulation.config import WorldConfig
@@ -55,21 +56,22 @@ def check_sizes(plan: Plan) -> None:
             shape = config.model
             if vocabulary not in (None, shape.vocabulary_size):
                 raise ConfigError(
-                    f"--pretraining.model.vocabulary_size is {shape.vocabulary_size:,}, the "
+                    f"--pretraining.model.vocabulary-size is {shape.vocabulary_size:,}, the "
                     f"tokenizer's is {vocabulary:,}; set both, "
-                    f"--tokenizer_training.vocabulary_size too, to one number."
+                    "--tokenizer-training.vocabulary-size too, to one number."
                 )
         elif isinstance(config, ppo.Config) and config.critic_warmup >= config.iterations:
             raise ConfigError(
-                f"--ppo.critic_warmup is {config.critic_warmup} of {config.iterations} iterations; "
+                f"--ppo.critic-warmup is {config.critic_warmup} of {config.iterations} iterations; "
                 "with that the policy is never trained. Set fewer, or more --ppo.iterations."
             )
         for field, value in flatten(config).items():
+            asked = f"{stage.dotted}.{field}"
             source, most = there.get(ASKED.get(f"{stage.kind.name}.{field}", ""), ("", 0))
             if source and value is not None and value > most:
                 raise ConfigError(
-                    f"--{stage.dotted}.{field} is {value:,}, but there are {most:,} (--{source}). "
-                    "Ask for fewer, or make more."
+                    f"{option_name(asked)} is {value:,}, but there are {most:,} "
+                    f"({option_name(source)}). Ask for fewer, or make more."
                 )
             name = field.rpartition(".")[2]
             if shape is None or name not in (*WHOLE, *REPLIES):
@@ -77,7 +79,7 @@ def check_sizes(plan: Plan) -> None:
             room = shape.context if name in WHOLE else shape.context // 2
             if value > room:
                 raise ConfigError(
-                    f"--{stage.dotted}.{field} is {value:,} tokens, but at most {room:,} fit the "
+                    f"{option_name(asked)} is {value:,} tokens, but at most {room:,} fit the "
                     f"model (--pretraining.model.context {shape.context:,}; a prompt needs half of "
                     "it). Ask for fewer, or set a longer context."
                 )

@@ -98,8 +98,14 @@ class RunDirectory:
                     f"{self.root} has no {MANIFEST} but holds {', '.join(strangers[:5])}: it is no "
                     "run, or a damaged one. Choose another folder with --out."
                 )
-        with explain_full_disk(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with explain_full_disk(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.root}: no folder can be made there ({error.strerror}). Choose another "
+                "with --out."
+            ) from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

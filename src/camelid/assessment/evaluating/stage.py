@@ -100,7 +100,7 @@ def _answer(
     if not kept:
         raise DataError(
             f"{context.name}: no prompt leaves {name} room for {sampling.max_new_tokens} new "
-            "tokens. Set a smaller --evaluating.sampling.max_new_tokens."
+            "tokens. Set a smaller --evaluating.sampling.max-new-tokens."
         )
     replies = own.answer(kept, sampling, seed=context.seed)
     reference = dict(inputs.references).get(name)

@@ -110,7 +110,7 @@ class Config:
                 f"ppo.sampling: top_p is {self.sampling.top_p} and the temperature "
                 f"{self.sampling.temperature}; top_p must be 1 and the temperature positive, so "
                 "that the sampled distribution is the one whose log-probabilities are trained. "
-                "Set --ppo.sampling.top_p 1, or another temperature."
+                "Set --ppo.sampling.top-p 1, or another temperature."
             )
 
 
