@@ -39,7 +39,9 @@ def group_words(words: Sequence[str]) -> dict[str, list[str]]:
     for word in words:
         if not word.startswith("--"):
             if open_to is None:
-                raise ConfigError(f"'{word}' is neither an option nor the value of one.")
+                raise ConfigError(
+                    f"'{word}' is neither an option nor the value of one; options start with --."
+                )
             open_to.append(word)
             continue
         name, equals, value = word[2:].partition("=")
@@ -50,7 +52,7 @@ def group_words(words: Sequence[str]) -> dict[str, list[str]]:
         open_to = None if equals else groups[field]
     for field, values in groups.items():
         if not values:
-            raise ConfigError(f"{option_name(field)} needs a value.")
+            raise ConfigError(f"{option_name(field)} needs a value; give one after it.")
     return groups
 
 
@@ -108,7 +110,9 @@ def _declared(config: Any, field: str, where: str) -> tuple[Any, Any]:
     kind, current, above = None, config, "the whole"
     for name in field.split("."):
         if not dataclasses.is_dataclass(current):
-            raise ConfigError(f"{where}: '{above}' has no fields here; it is {current!r}.")
+            raise ConfigError(
+                f"{where}: '{above}' has no fields here, it is {current!r}; set {above}."
+            )
         known = [inner.name for inner in dataclasses.fields(current)]
         if name not in known:
             hint = suggestion(_dashed(field), map(_dashed, flatten(config)))

@@ -378,7 +378,7 @@ def _dataclass(data: Any, cls: Any, current: Any) -> Any:
         raise _ReadError(f".{key} is unknown.{hint}")
     if not required <= data.keys():
         key = next(key for key in kinds if key in required and key not in data)
-        raise _ReadError(f".{key} is missing and has no default.")
+        raise _ReadError(f".{key} is missing and has no default; add it.")
     values = _items(data, kinds, current if type(current) is cls else None)
     try:
         return cls(**values)

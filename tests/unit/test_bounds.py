@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from camelid.cli import main
+from camelid.errors import ConfigError
+from camelid.options import with_options
+from camelid.recipes import RECIPES
+from camelid.settings import flatten
+from camelid.studies.known import STUDIES
 
 REFUSED = [
     # The commands of the case.
@@ -136,3 +143,27 @@ def test_only_what_differs_from_the_paper_is_shown(capsys):
     for name in ("ppo.clip", "ppo.kl-coefficient", "reward-modeling.margin"):
         assert f"--{name}" not in names
     assert "--reward-modeling.optimizer.warmup-minimum" not in names
+
+
+def settings_of_all() -> dict[str, tuple[Any, str]]:
+    """Every setting of the stages of all recipes and studies, by kind of stage and field."""
+    return {
+        f"{stage.kind.name}.{field}": (stage.config, field)
+        for make in {**RECIPES, **STUDIES}.values()
+        for stage in make().stages
+        for field in flatten(stage.config)
+        if fields(stage.config)
+    }
+
+
+def test_whatever_is_typed_for_a_setting_is_taken_or_refused():
+    words = ["", "x", "é", "[]", "{}", "[[1]]", "null", "true", "-1", "0", "1.5", "1e400", "NaN"]
+    words += ["9" * 400, "[" * 2000, '{"a": 1}', "-0", "0x10", "1e-320"]
+    refused = 0
+    for config, field in settings_of_all().values():
+        for word in words:
+            try:
+                with_options(config, {field: ("--x", [word])})
+            except ConfigError:
+                refused += 1
+    assert refused > 1000

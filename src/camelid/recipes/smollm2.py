@@ -47,7 +47,7 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
     """
     for option, path in (("data", data), ("weights", weights)):
         if path is not None and not path.exists():
-            raise ConfigError(f"--{option}: {path} does not exist.")
+            raise ConfigError(f"--{option}: {path} does not exist. Name another path.")
     plan = Plan("smollm2")
     public = plan.add(
         public_data.PUBLIC_DATA,

@@ -156,7 +156,7 @@ def hash_path(path: Path, hash_one: Callable[[Path], str] = hash_file) -> str:
     if path.is_file():
         return hash_one(path)
     if not path.is_dir():
-        raise MissingInputError(f"{path} does not exist.")
+        raise MissingInputError(f"{path} does not exist. Name another path.")
     total = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc"):
         total.update(f"{file.relative_to(path).as_posix()}\0{hash_one(file)}\n".encode())
