@@ -102,6 +102,7 @@ def test_case_redo_with_a_bad_setting_deletes_nothing(capsys, tmp_path, monkeypa
         ("--throughput.contexts []", "has 0 items, but must have from 1"),
         ("--throughput.memory_gib 0", "is 0.0, but must be above 0"),
         ("--study_data.questions -1", "is -1, but must be from 1"),
+        ("--tokenizer_training.vocabulary_size 4096", "is 2,048, the tokenizer's is 4,096; set"),
     ],
 )
 def test_case_unchecked_settings_of_a_study(words, message, capsys, tmp_path, monkeypatch):

@@ -459,6 +459,17 @@ def test_case_a_recipe_file_holds_everything(world, capsys):
     assert main(["show", "runs/toy"]) == 0
 
 
+@pytest.mark.parametrize("out", ["file/below", "/proc/x/y", "file", "/dev/null/x"])
+def test_case_no_folder_can_be_made(world, capsys, out):
+    Path("file").write_text("x", encoding="utf-8")
+    assert main(["run", "toy", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"camelid: {out}")
+    assert "Choose another" in said
+    assert said.count("\n") == 1
+    assert Path("file").read_text(encoding="utf-8") == "x"
+
+
 def test_case_chat_with_a_closed_input(world, capsys, monkeypatch):
     assert main(["run", "toy"]) == 0
     monkeypatch.setattr("sys.stdin", None)

@@ -19,6 +19,11 @@ _SETTINGS = (
 )
 
 _MODEL = "run directory RUN, one of its models RUN:NAME, folder of weights or GGUF file"
+_READ = (
+    "Models that are read: architectures Llama (Llama 1 to 3, SmolLM2, TinyLlama and others that "
+    "are built alike) and Qwen2, as a folder of Hugging Face (safetensors), a folder of Meta "
+    "(consolidated.*.pth), a GGUF file, or a model of a run."
+)
 _FORMATS = ("llama2", "llama3", "chatml")
 
 
@@ -98,7 +103,9 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     )
     show.add_argument("--changed", action="store_true", help="only what differs from the paper")
 
-    chat = commands.add_parser("chat", help="talk to a model of a run, or to any weights")
+    chat = commands.add_parser(
+        "chat", help="talk to a model of a run, or to any weights", epilog=_READ
+    )
     chat.add_argument("model_of", metavar="MODEL", help=_MODEL)
     chat.add_argument("--model", metavar="NAME", default="final", help="which of a run (final)")
     chat.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models side by side")
@@ -106,9 +113,14 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     chat.add_argument("--system", metavar="TEXT", help="system message (none)")
     chat.add_argument("--chat-format", choices=_FORMATS, help="in place of the template's")
 
-    evaluate = commands.add_parser("evaluate", help="benchmarks of the paper, from public files")
+    evaluate = commands.add_parser(
+        "evaluate", help="benchmarks of the paper, from public files", epilog=_READ
+    )
     evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
-    suites = "table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)"
+    suites = (
+        "table3, table19 to table25, mmlu and others that `camelid list` shows, or benchmarks such "
+        "as piqa,gsm8k@8 (table3)"
+    )
     evaluate.add_argument("--suite", metavar="NAME", default="table3", help=suites)
     evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
     evaluate.add_argument(
@@ -119,7 +131,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     report = commands.add_parser("report", help="make the report of a run again")
     report.add_argument("run", metavar="RUN", type=Path, help="run directory")
 
-    convert = commands.add_parser("convert", help="write a model in another format")
+    convert = commands.add_parser("convert", help="write a model in another format", epilog=_READ)
     convert.add_argument(
         "source",
         metavar="SRC",

@@ -13,8 +13,8 @@ from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.errors import ConfigError
+from camelid.methods.sizes import check_sizes
 from camelid.plan import Plan
-from camelid.recipes.sizes import check_sizes
 from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
 from camelid.settings import Range
 from camelid.simulation.config import WorldConfig
@@ -282,3 +282,19 @@ def add_end(
     )
     add_report(plan)
     plan.require(check_sizes)
+    plan.require(_policy_is_trained)
+
+
+def _policy_is_trained(plan: Plan) -> None:
+    """Check that PPO's critic does not warm up to the end.
+
+    Raises:
+        ConfigError: It does.
+    """
+    for stage in plan.stages:
+        config = stage.config
+        if isinstance(config, ppo.Config) and config.critic_warmup >= config.iterations:
+            raise ConfigError(
+                f"--ppo.critic-warmup is {config.critic_warmup} of {config.iterations} iterations; "
+                "with that the policy is never trained. Set fewer, or more --ppo.iterations."
+            )

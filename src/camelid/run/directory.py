@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
-from camelid.run.files import explain_full_disk, now, read_json, write_json
+from camelid.run.files import make_folder, now, read_json, write_json
 from camelid.run.fingerprint import Fingerprint
 from camelid.settings import from_json, to_json
 
@@ -98,14 +98,7 @@ class RunDirectory:
                     f"{self.root} has no {MANIFEST} but holds {', '.join(strangers[:5])}: it is no "
                     "run, or a damaged one. Choose another folder with --out."
                 )
-        try:
-            with explain_full_disk(self.root):
-                self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"{self.root}: no folder can be made there ({error.strerror}). Choose another "
-                "with --out."
-            ) from None
+        make_folder(self.root)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -316,7 +316,7 @@ def change_source(run: Runner) -> None:
         ),
         (lambda run: None, Recipe(seed=1), r"Stage data .*seed 0 -> 1.*--redo data"),
         (lambda run: None, Recipe(name="other"), "is a run of recipe 'toy', not of 'other'"),
-        (change_threads, Recipe(), "threads 1 -> 2"),
+        (change_threads, Recipe(), r"threads 1 -> 2 \(--threads 1 undoes it\)"),
         (change_precision, Recipe(), "precision float32 -> bfloat16"),
         (change_device, Recipe(), "device cpu -> cuda"),
         (change_input, Recipe(), r"Stage v1/sft .*input data/rows\.txt has changed"),

@@ -6,16 +6,12 @@ Source: choice.
 
 from __future__ import annotations
 
-from typing import Any
-
 from camelid.data.public import PROMPT_USES, PublicDataConfig
 from camelid.errors import ConfigError
 from camelid.options import option_name
 from camelid.plan import Plan
 from camelid.settings import flatten
 from camelid.simulation.config import WorldConfig
-from camelid.sources import tokenizer_training
-from camelid.stages import ppo, pretraining
 
 ASKED = {
     "rejection_sampling.prompts": "rejection_sampling",
@@ -45,43 +41,36 @@ def check_sizes(plan: Plan) -> None:
         ConfigError: A stage asks for more than there is; names both settings.
     """
     there: dict[str, tuple[str, int]] = {}
-    shape = vocabulary = None
+    context = vocabulary = None
     for stage in plan.stages:
-        config: Any = stage.config
-        if isinstance(config, WorldConfig | PublicDataConfig):
-            there = _available(config, stage.dotted)
-        elif isinstance(config, tokenizer_training.Config):
-            vocabulary = config.vocabulary_size
-        elif isinstance(config, pretraining.Config):
-            shape = config.model
-            if vocabulary not in (None, shape.vocabulary_size):
-                raise ConfigError(
-                    f"--pretraining.model.vocabulary-size is {shape.vocabulary_size:,}, the "
-                    f"tokenizer's is {vocabulary:,}; set both, "
-                    "--tokenizer-training.vocabulary-size too, to one number."
-                )
-        elif isinstance(config, ppo.Config) and config.critic_warmup >= config.iterations:
-            raise ConfigError(
-                f"--ppo.critic-warmup is {config.critic_warmup} of {config.iterations} iterations; "
-                "with that the policy is never trained. Set fewer, or more --ppo.iterations."
-            )
-        for field, value in flatten(config).items():
-            asked = f"{stage.dotted}.{field}"
-            source, most = there.get(ASKED.get(f"{stage.kind.name}.{field}", ""), ("", 0))
+        if isinstance(stage.config, WorldConfig | PublicDataConfig):
+            there = _available(stage.config, stage.dotted)
+        for field, value in flatten(stage.config).items():
+            setting, asked = f"{stage.kind.name}.{field}", option_name(f"{stage.dotted}.{field}")
+            source, most = there.get(ASKED.get(setting, ""), ("", 0))
             if source and value is not None and value > most:
                 raise ConfigError(
-                    f"{option_name(asked)} is {value:,}, but there are {most:,} "
-                    f"({option_name(source)}). Ask for fewer, or make more."
+                    f"{asked} is {value:,}, but there are {most:,} ({option_name(source)}). Ask "
+                    "for fewer, or make more."
+                )
+            if setting == "pretraining.model.context":
+                context = value
+            elif setting == "tokenizer_training.vocabulary_size":
+                vocabulary = value
+            elif setting == "pretraining.model.vocabulary_size" and vocabulary not in (None, value):
+                raise ConfigError(
+                    f"{asked} is {value:,}, the tokenizer's is {vocabulary:,}; set both, "
+                    "--tokenizer-training.vocabulary-size too, to one number."
                 )
             name = field.rpartition(".")[2]
-            if shape is None or name not in (*WHOLE, *REPLIES):
+            if context is None or name not in (*WHOLE, *REPLIES):
                 continue
-            room = shape.context if name in WHOLE else shape.context // 2
+            room = context if name in WHOLE else context // 2
             if value > room:
                 raise ConfigError(
-                    f"{option_name(asked)} is {value:,} tokens, but at most {room:,} fit the "
-                    f"model (--pretraining.model.context {shape.context:,}; a prompt needs half of "
-                    "it). Ask for fewer, or set a longer context."
+                    f"{asked} is {value:,} tokens, but at most {room:,} fit the model "
+                    f"(--pretraining.model.context {context:,}; a prompt needs half of it). Ask "
+                    "for fewer, or set a longer context."
                 )
 
 
