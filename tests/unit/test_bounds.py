@@ -61,7 +61,7 @@ REFUSED = [
     ("--red_teaming.prompts 49", "is 49, but there are 48 (--world-data.red-teaming)"),
     ("--v1.red_teaming.prompts 49", "--v1.red-teaming.prompts is 49, but there are 48"),
     ("--ppo.validation_prompts 81", "is 81, but there are 80 (--world-data.validation)"),
-    ("--world_data.held_out 1.5", "--world-data.held-out is 1.5, but must be from 0 to 1."),
+    ("--world_data.held_out 1.5", "--world-data.held-out is 1.5, but must be from 0 to 0.75"),
     ("--world_data.demonstrations 0", "--world-data.demonstrations is 0, but must be from 1"),
     ("--pretraining.row_tokens 1024", "row_tokens is 1024, but the model's context"),
     ("--pretraining.model.context 128", "row_tokens is 256, but the model's context"),

@@ -376,6 +376,7 @@ def test_chat(world, capsys, monkeypatch):
         ("--model v2/tuning", f"v2/tuning={final}"),
         ("--compare sft final", f"sft={sft} final={final}"),
         (f"--compare sft {sft}", f"sft={sft} model={sft}"),
+        (f"--compare {sft} {final}", f"model={sft} {final}={final}"),
     ):
         assert main(["chat", "runs/toy", *words.split()]) == 0
         assert capsys.readouterr().out == f"chat runs/toy {models} 0.6\n"
@@ -388,6 +389,16 @@ def test_chat(world, capsys, monkeypatch):
         assert capsys.readouterr().out == f"chat {words.split()[0]} {models}\n"
     assert main(["chat", "runs/toy", "--model", "stf"]) == 2
     assert "no model 'stf'. Did you mean 'sft'? There are: sft, final." in capsys.readouterr().err
+
+
+def test_a_folder_of_the_name_of_a_model_is_not_it(world, capsys):
+    assert main(["run", "toy"]) == 0
+    Path("final").mkdir()
+    shutil.rmtree("runs/toy/v2/tuning/model")
+    assert main(["chat", "runs/toy"]) == 2
+    assert "stage v2/tuning makes it" in capsys.readouterr().err
+    assert main(["chat", "runs/toy:sft", "--model", "final2"]) == 2
+    assert "names the model 'sft', --model 'final2'; name one." in capsys.readouterr().err
 
 
 def test_case_chat_without_the_final_model_talks_to_no_other(world, capsys):

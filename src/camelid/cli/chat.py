@@ -25,7 +25,9 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     if known.temperature is not None:
         sampling = with_options(CHAT, {"temperature": ("--temperature", [known.temperature])})
     prepare_input()
-    models = [_find(known.model_of, name) for name in known.compare or [known.model]]
+    where = known.model_of
+    models = [_find(where, name) for name in known.compare or ()]
+    models = models or [plans.find_model(where, known.model)]
     run = models[0].run
     settings = RunSettings() if run is None else plans.plan_of(run).settings
     from camelid.inference.chat import Speaker, chat_loop
@@ -37,8 +39,10 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     speakers = {}
     for model in models:
         weights, tokenizer = model.load(runtime, known.chat_format)
-        speakers[model.name] = Speaker(weights, chat_format_of(tokenizer), system)
-    chat_loop(str(known.model_of), speakers, sampling)
+        # Weights of two folders may share a name.
+        name = str(model.path) if model.name in speakers else model.name
+        speakers[name] = Speaker(weights, chat_format_of(tokenizer), system)
+    chat_loop(where, speakers, sampling)
 
 
 def _find(where: str, name: str) -> NamedModel:

@@ -102,6 +102,8 @@ def find_model(where: str, name: str = "final") -> NamedModel:
     folder, _, chosen = where.rpartition(":") if not Path(where).exists() else (where, "", "")
     run, path = Path(folder), Path(where)
     if is_run(run):
+        if chosen and name != "final":
+            raise ConfigError(f"{where} names the model '{chosen}', --model '{name}'; name one.")
         name, path = pick_model(plan_of(run), run, chosen or name)
     elif not path.exists():
         raise MissingInputError(

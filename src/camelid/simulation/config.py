@@ -60,7 +60,7 @@ class WorldConfig:
     drafted: _Texts = 60
     """Drafts of each category for pairs of a good and a poor reply of known fault, on which reward
     models are tested."""
-    held_out: Share = 0.25
+    held_out: Annotated[float, Range(0, 0.75)] = 0.25
     """Share of terms that only test prompts use."""
     held_out_templates: Share = 0.2
     """Share of prompt templates that only test prompts use."""
