@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from camelid.errors import CamelidError, ConfigError
-from camelid.settings import flatten, read_value, suggestion
+from camelid.settings import declared, flatten, read_value, suggestion
 
 T = TypeVar("T")
 
@@ -39,7 +39,9 @@ def group_words(words: Sequence[str]) -> dict[str, list[str]]:
     for word in words:
         if not word.startswith("--"):
             if open_to is None:
-                raise ConfigError(f"'{word}' is neither an option nor the value of one.")
+                raise ConfigError(
+                    f"'{word}' is neither an option nor the value of one; options start with --."
+                )
             open_to.append(word)
             continue
         name, equals, value = word[2:].partition("=")
@@ -50,8 +52,17 @@ def group_words(words: Sequence[str]) -> dict[str, list[str]]:
         open_to = None if equals else groups[field]
     for field, values in groups.items():
         if not values:
-            raise ConfigError(f"--{field} needs a value.")
+            raise ConfigError(f"{option_name(field)} needs a value; give one after it.")
     return groups
+
+
+def option_name(field: str) -> str:
+    """Return the option that sets a field, as it is shown: `--like-this`."""
+    return f"--{_dashed(field)}"
+
+
+def _dashed(field: str) -> str:
+    return field.replace("_", "-")
 
 
 def with_options(config: T, options: Mapping[str, tuple[str, list[str]]]) -> T:
@@ -71,7 +82,7 @@ def with_options(config: T, options: Mapping[str, tuple[str, list[str]]]) -> T:
     for field, (name, words) in options.items():
         kind, current = _declared(config, field, name)
         if dataclasses.is_dataclass(current):
-            names = ", ".join(f"{field}.{inner.name}" for inner in dataclasses.fields(current))
+            names = ", ".join(_dashed(f"{field}.{f.name}") for f in dataclasses.fields(current))
             raise ConfigError(f"{name} is a group; give a field of it: {names or 'it has none'}.")
         values[field] = read_value(json_of(words, kind), kind, name, current=current)
     try:
@@ -99,12 +110,16 @@ def _declared(config: Any, field: str, where: str) -> tuple[Any, Any]:
     kind, current, above = None, config, "the whole"
     for name in field.split("."):
         if not dataclasses.is_dataclass(current):
-            raise ConfigError(f"{where}: '{above}' has no fields here; it is {current!r}.")
+            raise ConfigError(
+                f"{where}: '{above}' has no fields here, it is {current!r}; set {above}."
+            )
         known = [inner.name for inner in dataclasses.fields(current)]
         if name not in known:
-            hint = suggestion(field, flatten(config)) or f" Known: {', '.join(known)}."
-            raise ConfigError(f"{where}: there is no field '{field}'.{hint}")
-        kind = typing.get_type_hints(type(current))[name]
+            hint = suggestion(_dashed(field), map(_dashed, flatten(config)))
+            hint = hint or f" Known: {_dashed(', '.join(known))}."
+            raise ConfigError(f"{where}: there is no field '{_dashed(field)}'.{hint}")
+        owner: Any = type(current)
+        kind = declared(owner)[name]
         current, above = getattr(current, name), name
     return kind, current
 
@@ -116,6 +131,8 @@ def json_of(words: list[str], kind: Any) -> Any:
     field takes that, else text. Several words, or one that is no list, make the tuple of a tuple
     field.
     """
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
     whole = _word(words[0], kind) if len(words) == 1 else [_json(word) for word in words]
     union = typing.get_origin(kind) in (types.UnionType, typing.Union)
     members = typing.get_args(kind) if union else (kind,)

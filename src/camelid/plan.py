@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from camelid.errors import ConfigError
-from camelid.options import group_words, with_options
+from camelid.options import group_words, option_name, with_options
 from camelid.run.place import ModelFolder, TokenizerFolder
 from camelid.run.stage import C, I, O, PlannedStage, R, RunSettings, StageKind
-from camelid.settings import flatten, from_json, read_value, suggestion, to_json
+from camelid.settings import declared, flatten, from_json, read_value, suggestion, to_json
 
 AnyStage = PlannedStage[Any, Any, Any, Any]
 Recipe = Callable[..., "Plan"]
@@ -39,6 +39,8 @@ class Plan:
         self.models: dict[str, ModelFolder] = {}
         self.tokenizer: TokenizerFolder | None = None
         self.options: dict[str, Any] = {}
+        self.remark = ""
+        """What must be said of its figures, wherever they are shown."""
         self._checks: list[Callable[[Plan], None]] = []
 
     def add(
@@ -98,8 +100,8 @@ class Plan:
     def override(self, words: Sequence[str]) -> None:
         """Apply `--STAGE.field value` options.
 
-        `--ppo.iterations 10` sets it for all stages of that kind, `--v2.rejection_sampling.samples
-        8` for one.
+        `--ppo.iterations 10` sets it for all stages of that kind, `--v2.rejection-sampling.samples
+        8` for one. Underscores do for dashes.
 
         Raises:
             ConfigError: No stage or field has this name (the nearest is named), or a value is
@@ -114,12 +116,13 @@ class Plan:
                 for option in (option for option in groups if option.startswith(prefix)):
                     known.add(option)
                     field = option.removeprefix(prefix)
-                    chosen.setdefault(stage.name, {})[field] = (f"--{option}", groups[option])
+                    chosen.setdefault(stage.name, {})[field] = (option_name(option), groups[option])
         for option in (option for option in groups if option not in known):
             if option in self.options:
+                name = option_name(option)
                 raise ConfigError(
-                    f"--{option} is an option of {self.name} that its file has fixed; name the "
-                    f"recipe to choose it: camelid run {self.name} --{option} ..."
+                    f"{name} is an option of {self.name} that its file has fixed; name the recipe "
+                    f"to choose it: camelid run {self.name} {name} ..."
                 )
             # Those of one round or variant too, so that a hint does not change them all.
             own = any(option.startswith(f"{s.dotted.partition('.')[0]}.") for s in self.stages)
@@ -128,9 +131,10 @@ class Plan:
                 for s in self.stages
                 for f in flatten(s.config)
             ]
-            hint = suggestion(option, [*fields, *self.options, "out", "redo", "until", "seed"])
+            known_names = [*fields, *self.options, "out", "redo", "until", "seed"]
+            hint = suggestion(option_name(option), map(option_name, known_names))
             raise ConfigError(
-                f"--{option} is no option and no setting of {self.name}."
+                f"{option_name(option)} is no option and no setting of {self.name}."
                 f"{hint or f' `camelid show {self.name}` lists them.'}"
             )
         for index, stage in enumerate(self.stages):
@@ -203,7 +207,7 @@ def make_plan(recipe: Recipe, options: Mapping[str, Any], prefix: str) -> Plan:
 
 def option_types(recipe: Recipe) -> dict[str, Any]:
     """Return the options of a recipe with their types."""
-    return {k: kind for k, kind in typing.get_type_hints(recipe).items() if k != "return"}
+    return {k: kind for k, kind in declared(recipe).items() if k != "return"}
 
 
 def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:

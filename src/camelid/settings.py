@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import repeat
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from camelid.errors import CamelidError, ConfigError
 
@@ -30,6 +30,40 @@ class PaperValue(NamedTuple):
 
     value: str
     section: str
+
+
+class Range(NamedTuple):
+    """What a setting may hold: numbers from one end to the other, or so many items of a list."""
+
+    least: float
+    most: float
+    above: bool = False
+    """Whether the least itself is too small."""
+
+    def __str__(self) -> str:
+        least, most = (
+            f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (self.least, self.most)
+        )
+        return f"above {least} and at most {most}" if self.above else f"from {least} to {most}"
+
+
+Count = Annotated[int, Range(0, 10**9)]
+"""A number of things, perhaps none."""
+Number = Annotated[int, Range(1, 10**9)]
+"""A number of things, at least one."""
+BatchSize = Annotated[int, Range(1, 10**6)]
+"""Rows, comparisons or prompts that are handled at once."""
+Steps = Annotated[int, Range(1, 10**6)]
+"""Optimizer steps, iterations or passes."""
+Tokens = Annotated[int, Range(1, 2**24)]
+"""Length of a text in tokens."""
+Share = Annotated[float, Range(0, 1)]
+SomeShare = Annotated[float, Range(0, 1, above=True)]
+Factor = Annotated[float, Range(0, 10_000)]
+"""Weight, coefficient or ratio; 0 switches off."""
+Temperature = Annotated[float, Range(0, 100)]
+Temperatures = Annotated[tuple[Temperature, ...], Range(1, 100)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
 
 
 class _Absent:
@@ -97,14 +131,69 @@ def read_value(
             type is wrong, a number is not finite or a text is no Unicode.
     """
     try:
-        return _read(data, kind, current)
+        value = _read(data, kind, current)
+        _check_range(value, kind)
     except _ReadError as wrong:
         raise error(f"{where}{wrong}") from None
+    return value
+
+
+def bounded(cls: type[T]) -> type[T]:
+    """Refuse instances of a dataclass that hold a number outside the `Range` of its field.
+
+    The decorator stands below `@dataclass`; the class's own `__post_init__` runs after the check.
+    """
+    own = cls.__dict__.get("__post_init__")
+
+    def check(self: Any) -> None:
+        kinds: Any = type(self)
+        for name, kind in declared(kinds).items():
+            try:
+                _check_range(getattr(self, name), kind)
+            except _ReadError as wrong:
+                raise ConfigError(f"{name}{wrong}") from None
+        if own is not None:
+            own(self)
+
+    cls.__post_init__ = check  # type: ignore[attr-defined]
+    return cls
+
+
+@cache
+def declared(cls: Any) -> dict[str, Any]:
+    """Return the types of a class's fields with their ranges."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def _check_range(value: Any, kind: Any) -> None:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        for limit in (found for found in arguments[1:] if isinstance(found, Range)):
+            number = len(value) if isinstance(value, tuple) else value
+            # NaN lies between nothing.
+            if limit.least <= number <= limit.most and not (limit.above and number == limit.least):
+                continue
+            if isinstance(value, tuple):
+                raise _ReadError(f" has {number} items, but must have {limit}.")
+            raise _wrong(value, str(limit))
+        _check_range(value, arguments[0])
+    elif origin in (types.UnionType, typing.Union) and value is not None:
+        for member in arguments:
+            _check_range(value, member)
+    elif origin is tuple and arguments[1:] == (Ellipsis,):
+        for index, item in enumerate(value):
+            try:
+                _check_range(item, arguments[0])
+            except _ReadError as wrong:
+                raise _ReadError(f"[{index}]{wrong}") from None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` (with the leading space), or an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    names = list(known)
+    # What the name begins is likelier meant than what only looks alike: `arc` is no `quac`.
+    longer = sorted((other for other in names if name and other.startswith(name)), key=len)
+    found = longer or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
 
 
@@ -165,6 +254,8 @@ def _read(data: Any, kind: Any, current: Any = ABSENT) -> Any:
     origin, arguments, shape = _parts(kind)
     if origin is Literal:
         return _literal(data, arguments)
+    if origin is Annotated:
+        return _read(data, arguments[0], current)
     if origin is types.UnionType:
         return _union(data, arguments, current)
     if origin is tuple:
@@ -287,7 +378,7 @@ def _dataclass(data: Any, cls: Any, current: Any) -> Any:
         raise _ReadError(f".{key} is unknown.{hint}")
     if not required <= data.keys():
         key = next(key for key in kinds if key in required and key not in data)
-        raise _ReadError(f".{key} is missing and has no default.")
+        raise _ReadError(f".{key} is missing and has no default; add it.")
     values = _items(data, kinds, current if type(current) is cls else None)
     try:
         return cls(**values)

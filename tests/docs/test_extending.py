@@ -11,6 +11,7 @@ from camelid.cli.show import settings
 from camelid.recipes import RECIPES
 from camelid.studies.known import STUDIES
 
+MOST = "Words that are kept."
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
 
@@ -33,7 +34,8 @@ def test_what_the_page_adds_runs_and_shows(tmp_path, monkeypatch, capsys):
     page = (run / "report/index.html").read_text(encoding="utf-8")
     assert "The most frequent words" in page
     assert re.search(r'Table 9</td>.*?<a href="#frequent-words">here</a>', page)
-    assert ("word_counts.most", "10", "") in list(settings(added.words()))
+    shown = {setting.name: setting for setting in settings(added.words())}
+    assert shown["--word-counts.most"][2:] == ("10", "", "from 1 to 1,000,000,000", MOST)
 
     # The stage that joined a recipe stands before its report, which shows it.
     *_, joined, report = added.plan.stages

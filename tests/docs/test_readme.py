@@ -47,7 +47,7 @@ PLACEHOLDERS = {
     "B": ["final"],
     "SRC": ["runs/pocket/ppo/model"],
     "DST": ["out"],
-    "value": ["0"],
+    "value": ["7"],
 }
 """Words of the table that stand for others, and what is tried for them."""
 NAMES = {"chat": ["sft"], "evaluate": ["mmlu", "piqa,gsm8k@8"]}
@@ -176,7 +176,8 @@ def test_list_shows_all_that_the_readme_names(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("name", [*RECIPES, *STUDIES])
 def test_show_lists_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._call(["show", name]) == 0
-    names = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    lines = capsys.readouterr().out.splitlines()
+    names = {line.split()[0][2:].replace("-", "_") for line in lines if line.startswith("--")}
     for stage in {**RECIPES, **STUDIES}[name]().stages:
         shown = f"{stage.kind.name}.", f"{stage.name.replace('/', '.')}."
         has_none = stage.kind.shows or not fields(stage.kind.config)

@@ -223,12 +223,17 @@ def test_the_pipeline_shows_what_it_reads(finished):
     }
 
 
+def shown(plan: Plan) -> list[tuple[str, str, str]]:
+    return [(setting.name, setting.used, setting.paper) for setting in settings(plan)]
+
+
 def test_show_lists_its_settings_beside_the_papers(finished, capsys):
-    assert ("toy.longest", "3", "4,096 (Table 1)") in list(settings(toys()))
+    assert ("--toy.longest", "3", "4,096 (Table 1)") in shown(toys())
     for what in ("toys", str(finished)):
         assert cli._call(["show", what]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert ["toy.longest", "3", "4,096", "(Table", "1)"] in [line.split() for line in lines]
+        line = lines.index("--toy.longest  3  paper 4,096 (Table 1)")
+        assert lines[line + 1].strip() == "Words shown, most (Source: choice)."
 
 
 def test_list_names_it(capsys):
@@ -294,7 +299,7 @@ def test_it_joins_a_recipe_that_is_there(smoke_run, tmp_path, copy_run):
     assert 'id="frequent-words"' not in before
     titles = [re.findall(r"<h3>(.*?) *(?:<span|</h3>)", page) for page in (before, after)]
     assert [title for title in titles[1] if title != "Frequent words"] == titles[0]
-    assert ("toy.longest", "3", "4,096 (Table 1)") in list(settings(plan))
+    assert ("--toy.longest", "3", "4,096 (Table 1)") in shown(plan)
 
 
 def test_a_stage_needs_an_earlier_one_for_what_it_reads():
@@ -312,7 +317,7 @@ def test_a_study_is_one_function(tmp_path, capsys):
         assert len((root / name / "toy/words.jsonl").read_text().splitlines()) == longest
     page = (root / "report/index.html").read_text(encoding="utf-8")
     assert 'id="frequent-words"' in page
-    assert ("few.toy.longest", "1", "4,096 (Table 1)") in list(settings(lengths()))
+    assert ("--few.toy.longest", "1", "4,096 (Table 1)") in shown(lengths())
     assert [
         stage.part for stage in FinishedRun(root, plans.plan_of(root).stages).of(TOY).stages
     ] == ["few", "many"]

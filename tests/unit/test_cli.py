@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from camelid.cli import main
 from camelid.cli import run as run_command
+from camelid.cli import show as show_command
 from camelid.cli.parser import make_parsers
 from camelid.cli.seeds import run_at_once
 from camelid.errors import ConfigError, TrainingError
@@ -228,23 +230,23 @@ def test_settings_of_the_run(world):
         ("run", "Name one recipe"),
         ("run toy --recipe x.json", "Name one recipe"),
         ("run --recipe none.json", "none.json does not exist"),
-        ("run toy --sft.optimizer.learningrate 1", "Did you mean 'optimizer.learning_rate'?"),
-        ("run toy --stf.epochs 1", "no setting of toy. Did you mean 'sft.epochs'?"),
-        ("run toy --v3.tuning.epochs 1", "no setting of toy. Did you mean 'tuning.epochs'?"),
+        ("run toy --sft.optimizer.learningrate 1", "Did you mean 'optimizer.learning-rate'?"),
+        ("run toy --stf.epochs 1", "no setting of toy. Did you mean '--sft.epochs'?"),
+        ("run toy --v3.tuning.epochs 1", "no setting of toy. Did you mean '--tuning.epochs'?"),
         ("run toy --v2.tuning.epoch 1", "--v2.tuning.epoch: there is no field 'epoch'."),
-        ("run toy --sft.optimizer 1", "is a group; give a field of it: optimizer.learning_rate."),
-        ("run toy --redoo sft", "Did you mean 'redo'?"),
-        ("run toy --round 3", "Did you mean 'rounds'?"),
+        ("run toy --sft.optimizer 1", "is a group; give a field of it: optimizer.learning-rate."),
+        ("run toy --redoo sft", "Did you mean '--redo'?"),
+        ("run toy --round 3", "Did you mean '--rounds'?"),
         ("run toy --zzz 3", "`camelid show toy` lists them"),
         ("run toy --rounds two", "--rounds is 'two', but must be a whole number."),
         ("run toy --rounds 1 2", "--rounds is [1, 2], but must be a whole number."),
         ("run toy --redo stf", "no stage 'stf' in this plan. Did you mean 'sft'?"),
         ("run toy --until stf", "no stage 'stf' in this plan. Did you mean 'sft'?"),
         ("run toy --seed x", "--seed is 'x', but must be a whole number."),
-        ("run toy --seeds 0", "--seeds 0: at least 1 needed."),
-        ("run toy --seeds -2", "--seeds -2: at least 1 needed."),
-        ("run toy --seeds x", "invalid int value: 'x'"),
-        ("run toy --seeds 2 --jobs 0", "--jobs 0: at least 1 needed."),
+        ("run toy --seeds 0", "--seeds is 0, but must be from 1 to 1,000."),
+        ("run toy --seeds -2", "--seeds is -2, but must be from 1 to 1,000."),
+        ("run toy --seeds x", "--seeds is 'x', but must be a whole number."),
+        ("run toy --seeds 2 --jobs 0", "--jobs is 0, but must be from 1 to 1,000."),
         (
             "run toy --jobs 2",
             "--jobs is how many of several seeds run at once; it needs --seeds N.",
@@ -259,7 +261,7 @@ def test_settings_of_the_run(world):
         ("list stray", "Unknown words: stray"),
         ("show nothing", "neither a recipe nor a run directory"),
         ("show toyy", "Did you mean 'toy'?"),
-        ("chat runs/none", "There is no run at runs/none"),
+        ("chat runs/none", "There is no run and no model at runs/none"),
         ("report runs/none", "There is no run at runs/none"),
         ("", "required: COMMAND"),
     ],
@@ -324,7 +326,7 @@ def test_an_interruption_while_a_text_is_executed_exits_alike(tmp_path):
     command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     signal.signal(signal.SIGINT, before)
-    assert "goes on from here" in done.stderr
+    assert "camelid: stopped." in done.stderr
     assert done.returncode == 130
 
 
@@ -335,36 +337,42 @@ def test_list_and_show(world, capsys):
     assert "study attention: Multi-head" in said
     assert main(["show", "toy"]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].split() == ["setting", "used", "paper"]
-    assert shown[1].split() == ["rounds", "2"]
-    line = next(line for line in shown if line.startswith("sft.optimizer.learning_rate"))
-    assert line.split(maxsplit=2)[1:] == ["2e-05", "2e-5 (Section 3.1)"]
+    assert shown[1:3] == ["options of toy", "--rounds  2"]
+    line = next(line for line in shown if line.startswith("--sft.optimizer.learning-rate"))
+    assert line.split(maxsplit=2)[1:] == ["2e-05", "paper 2e-5 (Section 3.1)"]
+    assert main(["show", "toy", "--changed"]) == 0
+    assert capsys.readouterr().out == ""
     # Rounds with equal settings are shown once, others each.
     assert [line.split()[:2] for line in shown if "tuning.epochs" in line] == [
-        ["tuning.epochs", "2"]
+        ["--tuning.epochs", "2"]
     ]
     assert main(["run", "toy", "--v2.tuning.epochs", "4"]) == 0
     capsys.readouterr()
     assert main(["show", "runs/toy"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in shown if "tuning.epochs" in line] == [
-        ["v1.tuning.epochs", "2"],
-        ["v2.tuning.epochs", "4"],
+        ["--v1.tuning.epochs", "2"],
+        ["--v2.tuning.epochs", "4"],
     ]
 
 
 def test_chat(world, capsys, monkeypatch):
-    def chat(name, folders, tokenizer, runtime):
-        shown = " ".join(f"{model}={path}" for model, path in folders.items())
-        print(f"chat {name} {tokenizer} {shown}")
+    def chat(name, speakers, sampling):
+        shown = " ".join(f"{model}={found.model}" for model, found in speakers.items())
+        print(f"chat {name} {shown} {sampling.temperature}")
 
     monkeypatch.setattr("camelid.inference.chat.chat_loop", chat)
+    monkeypatch.setattr("camelid.tokenization.chat.chat_format_of", lambda tokenizer: tokenizer)
+    load = lambda self, runtime, chat_format: (self.path, chat_format)  # noqa: E731
+    monkeypatch.setattr("camelid.inference.models.NamedModel.load", load)
     assert main(["run", "toy", "--until", "v1/tuning"]) == 0
     capsys.readouterr()
-    tokenizer, sft = "runs/toy/sft/tokenizer", "runs/toy/sft/model"
-    # The last model that there is.
+    sft = "runs/toy/sft/model"
+    # The last model that there is, under its name.
     assert main(["chat", "runs/toy"]) == 0
-    assert capsys.readouterr().out == f"chat toy {tokenizer} final={sft}\n"
+    said = capsys.readouterr()
+    assert said.out == f"chat runs/toy sft={sft} 0.6\n"
+    assert said.err == "runs/toy: no final model yet; this is sft, the newest.\n"
     assert main(["run", "toy"]) == 0
     capsys.readouterr()
     final = "runs/toy/v2/tuning/model"
@@ -373,11 +381,127 @@ def test_chat(world, capsys, monkeypatch):
         ("--model sft", f"sft={sft}"),
         ("--model v2/tuning", f"v2/tuning={final}"),
         ("--compare sft final", f"sft={sft} final={final}"),
+        (f"--compare sft {sft}", f"sft={sft} model={sft}"),
+        (f"--compare {sft} {final}", f"model={sft} {final}={final}"),
     ):
         assert main(["chat", "runs/toy", *words.split()]) == 0
-        assert capsys.readouterr().out == f"chat toy {tokenizer} {models}\n"
+        assert capsys.readouterr().out == f"chat runs/toy {models} 0.6\n"
+    # Weights of any kind, and a model of a run by its name.
+    for words, models in (
+        (f"{sft} --temperature 0", f"model={sft} 0.0"),
+        ("runs/toy:sft", f"sft={sft} 0.6"),
+    ):
+        assert main(["chat", *words.split()]) == 0
+        assert capsys.readouterr().out == f"chat {words.split()[0]} {models}\n"
     assert main(["chat", "runs/toy", "--model", "stf"]) == 2
     assert "no model 'stf'. Did you mean 'sft'? There are: sft, final." in capsys.readouterr().err
+
+
+def test_a_folder_of_the_name_of_a_model_is_not_it(world, capsys):
+    assert main(["run", "toy"]) == 0
+    Path("final").mkdir()
+    shutil.rmtree("runs/toy/v2/tuning/model")
+    assert main(["chat", "runs/toy"]) == 2
+    assert "stage v2/tuning makes it" in capsys.readouterr().err
+    assert main(["chat", "runs/toy:sft", "--model", "final2"]) == 2
+    assert "names the model 'sft', --model 'final2'; name one." in capsys.readouterr().err
+
+
+def test_case_chat_without_the_final_model_talks_to_no_other(world, capsys):
+    assert main(["run", "toy"]) == 0
+    shutil.rmtree("runs/toy/v2/tuning/model")
+    capsys.readouterr()
+    for words in ("chat runs/toy", "chat runs/toy --model final", "evaluate runs/toy"):
+        assert main(words.split()) == 2
+        said = capsys.readouterr().err
+        assert "v2/tuning/model does not exist; stage v2/tuning makes it" in said
+        assert "--redo v2/tuning" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("chat w --model sft", "w is no run, so it has no model 'sft'. Leave the name out."),
+        ("chat w --temperature hot", "--temperature is 'hot', but must be a number."),
+        ("chat w --temperature -1", "--temperature is -1.0, but must be from 0 to 100."),
+        ("chat w --chat-format x", "invalid choice: 'x'"),
+        ("chat w --model a --model b", "--model is given twice"),
+        ("report w", "There is no run at w: it has no run.json."),
+        ("report w/weights", "There is no run at w/weights: a file."),
+        ("show w", "There is no run at w: it has no run.json."),
+    ],
+)
+def test_case_a_folder_that_is_no_run_is_left_alone(world, capsys, words, message):
+    Path("w").mkdir()
+    Path("w/weights").write_text("precious", encoding="utf-8")
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "emove" not in said
+    assert "elete" not in said
+
+
+@pytest.mark.parametrize(
+    "command", ["chat runs/toy", "report runs/toy", "run toy", "show runs/toy"]
+)
+def test_case_a_damaged_manifest_does_not_advise_to_remove_the_run(world, capsys, command):
+    assert main(["run", "toy"]) == 0
+    Path("runs/toy/run.json").write_text('{"recipe": "to', encoding="utf-8")
+    capsys.readouterr()
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert "runs/toy/run.json is damaged" in said
+    assert "put run.json back from a copy" in said
+    assert "emove" not in said
+
+
+def test_case_a_recipe_file_holds_everything(world, capsys):
+    assert main(["run", "toy"]) == 0
+    capsys.readouterr()
+    whole = json.loads(Path("runs/toy/recipe.json").read_text(encoding="utf-8"))
+    for path in (("settings", "sft", "epochs"), ("run", "seed"), ("options", "rounds")):
+        written = json.loads(json.dumps(whole))
+        *above, last = path
+        part = written
+        for name in above:
+            part = part[name]
+        del part[last]
+        Path("own.json").write_text(json.dumps(written), encoding="utf-8")
+        assert main(["run", "--recipe", "own.json", "--out", "y"]) == 2
+        said = capsys.readouterr().err
+        assert f"own.json: {'.'.join(path)} is missing; the file must hold every setting" in said
+    # A run that an earlier version made is still one to talk to.
+    del whole["settings"]["sft"]["epochs"]
+    Path("runs/toy/recipe.json").write_text(json.dumps(whole), encoding="utf-8")
+    assert main(["show", "runs/toy"]) == 0
+
+
+@pytest.mark.parametrize("out", ["file/below", "/proc/x/y", "file", "/dev/null/x"])
+def test_case_no_folder_can_be_made(world, capsys, out):
+    Path("file").write_text("x", encoding="utf-8")
+    assert main(["run", "toy", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"camelid: {out}")
+    assert "Choose another" in said
+    assert said.count("\n") == 1
+    assert Path("file").read_text(encoding="utf-8") == "x"
+
+
+def test_case_chat_with_a_closed_input(world, capsys, monkeypatch):
+    assert main(["run", "toy"]) == 0
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["chat", "runs/toy"]) == 2
+    assert "standard input is closed" in capsys.readouterr().err
+
+
+def test_case_what_does_not_go_on_is_not_said_to(capsys, monkeypatch):
+    def interrupted(known, rest):
+        raise KeyboardInterrupt
+
+    for command, words in ((show_command, "show pocket"), (run_command, "run pocket")):
+        monkeypatch.setattr(command, "call", interrupted)
+        assert main(words.split()) == 130
+        assert ("goes on from here" in capsys.readouterr().err) == (command is run_command)
 
 
 def test_a_report_is_made_again(world):

@@ -20,8 +20,11 @@ from camelid.runtime import Runtime
     ("words", "message"),
     [
         (["x", "--suite", "table33"], "no benchmark or suite 'table33'"),
+        (["x", "--suite", "arc"], "Did you mean 'arc_easy'? Suites: mmlu, bbh, "),
+        (["x", "--suite", "zzz"], "'zzz'. Suites: mmlu, bbh, "),
+        (["nowhere"], "There is no run and no model at nowhere"),
         (["x", "--suite", "gsm8k@many"], "needed a whole number"),
-        (["x", "--limit", "0"], "--limit 0: at least 1"),
+        (["x", "--limit", "0"], "--limit is 0, but must be from 1"),
         (["x", "--data", "nowhere"], "--data: nowhere is no folder"),
     ],
 )
@@ -37,7 +40,9 @@ def test_the_extra_is_named_where_it_is_missing(capsys, tmp_path, monkeypatch):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert main(["evaluate", str(tmp_path), "--suite", "piqa", "--data", str(tmp_path)]) == 2
-    assert "pip install 'camelid[eval]'" in capsys.readouterr().err
+    assert (
+        "pip install 'lm-eval>=0.4.13', or pip install '.[eval]' in the" in capsys.readouterr().err
+    )
 
 
 @pytest.fixture
@@ -70,7 +75,8 @@ def run(tmp_path) -> Path:
 
 def test_models_are_named_by_run_or_path(tmp_path, run):
     models = {name: place.at(run).path for name, place in pocket().models.items()}
-    assert find_model(str(run)).path == models["v1"]
+    newest = find_model(str(run))
+    assert (newest.name, newest.path) == ("v1", models["v1"])
     named = find_model(f"{run}:sft")
     assert (named.name, named.path, named.run) == ("sft", models["sft"], run)
     assert find_model(f"{run}:v1/rejection_sampling").path == models["v1"]
@@ -81,10 +87,11 @@ def test_models_are_named_by_run_or_path(tmp_path, run):
     file = tmp_path / "weights.gguf"
     file.write_bytes(b"GGUF")
     assert (find_model(str(file)).name, find_model(str(file)).run) == ("weights", None)
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(MissingInputError, match="no model here"):
         find_model(str(tmp_path / "nothing")).load(Runtime())
-    with pytest.raises(MissingInputError, match="does not exist"):
-        find_model(str(tmp_path / "nothing")).digest()
+    with pytest.raises(MissingInputError, match="There is no run and no model at"):
+        find_model(str(tmp_path / "gone"))
 
 
 def test_a_run_without_a_model_says_so(run):

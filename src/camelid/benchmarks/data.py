@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import tarfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -30,6 +33,7 @@ from camelid.data.text_files import (
 from camelid.errors import DataError, MissingInputError
 
 Row = dict[str, Any]
+HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
 _ROW_END = re.compile("(?:,[^,]*){4},[ABCD]$")
@@ -99,7 +103,22 @@ def read(directory: Path, source: Source) -> list[Place]:
     )
 
 
+@cache
+def _hub_answers() -> bool:
+    """Tell, once, whether the hub can be reached; its library retries every file for long."""
+    try:
+        with urllib.request.urlopen(HUB, timeout=5):  # noqa: S310 (the user's own address)
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
 def _from_hub(hub: Hub) -> list[Place]:
+    # Told to stay offline, the library reads what it has kept, at once.
+    if os.environ.get("HF_HUB_OFFLINE") is None and not _hub_answers():
+        raise ConnectionError(f"no connection to {HUB}")
     import datasets
 
     rows = datasets.load_dataset(hub.path, hub.config, split=hub.split)

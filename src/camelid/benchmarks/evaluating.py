@@ -222,13 +222,17 @@ def evaluate(
         score = scoring.score(values, about["items"])
         if score.n < score.items:
             about["note"] = "; ".join(filter(None, [about["note"], "a random part of the items"]))
-        score = score._replace(note=about["note"])
         cut = {"truncated": log(key).truncated, "unfinished": log(key).unfinished}
+        if cut["truncated"]:
+            short = f"{cut['truncated']} prompts lost their start to fit the context"
+            about["note"] = "; ".join(filter(None, [about["note"], short]))
+        score = score._replace(note=about["note"])
         about |= score._asdict() | cut
         table["tasks"][key] = about
         write_json(path, table)
         line = f"{key}: {scoring.shown(score)} {about['metric']}, {score.n} of {score.items} items"
-        say(line + (f", {cut['unfinished']} answers cut" if cut["unfinished"] else ""))
+        what = {"truncated": "prompts", "unfinished": "answers"}
+        say(line + "".join(f", {n} {what[part]} cut" for part, n in cut.items() if n))
     if not table["tasks"]:
         raise MissingInputError(missing[0])
     return scoring.with_groups(scoring.read_scores(table["tasks"]))

@@ -165,6 +165,8 @@ def tasks_of(suite: str) -> list[tuple[str, int]]:
             found.append((name, int(number) if mark else BENCHMARKS[name].shots))
         else:
             known = [*SUITES, *BENCHMARKS]
-            hint = suggestion(name, known) or f" There are: {', '.join(SUITES)}, and benchmarks."
-            raise ConfigError(f"There is no benchmark or suite '{name}'.{hint}")
+            raise ConfigError(
+                f"There is no benchmark or suite '{name}'.{suggestion(name, known)} Suites: "
+                f"{', '.join(SUITES)}; `camelid list` shows what is in them."
+            )
     return list(dict.fromkeys(found))

@@ -30,6 +30,9 @@ REFUSED = {
 }
 """What the system says of a path that the user named; other errors are ours."""
 
+RESUMED = ("run", "study", "evaluate")
+"""Commands that go on where they were stopped."""
+
 
 class _StoppedError(KeyboardInterrupt):
     """Ctrl-C; after a bare one in an `exec`, as dataclasses use it, Python ends by the signal."""
@@ -44,34 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    words = sys.argv[1:] if arguments is None else arguments
     signals: list[int] = []
 
     def stop(number: int, _: object) -> None:
         signals.append(number)
-        raise _StoppedError
+        raise _StoppedError(number)
 
     # A stop signal ends a run as Ctrl-C does: checkpoints stay, nothing half-written is left.
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, stop)
     try:
-        return _call(arguments)
+        return _call(words)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 (the last resort)
         # Native code (safetensors) may turn the interruption into an error of its own.
         if not signals and not isinstance(error, KeyboardInterrupt):
             traceback.print_exc()
             print("camelid: internal error; the run directory is whole.", file=sys.stderr)
             return 1
-        print(
-            "\ncamelid: stopped. The same command (without --redo) goes on from here.",
-            file=sys.stderr,
-        )
+        advice = " The same command (without --redo) goes on from here."
+        resumes = bool(words) and words[0] in RESUMED
+        print(f"\ncamelid: stopped.{advice if resumes else ''}", file=sys.stderr)
         return 130
 
 
-def _call(arguments: Sequence[str] | None) -> int:
+def _call(words: Sequence[str]) -> int:
     try:
-        known, rest = parse(sys.argv[1:] if arguments is None else arguments)
+        known, rest = parse(words)
         if rest and known.command not in ("run", "study"):
             raise ConfigError(f"Unknown words: {' '.join(rest)}. See `camelid --help`.")
         command = importlib.import_module(f"camelid.cli.{known.command}")

@@ -6,23 +6,16 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from camelid.benchmarks.report import FOLDER, SCORES, scored
 from camelid.benchmarks.suites import tasks_of
-from camelid.cli import plans
+from camelid.cli.plans import find_model
 from camelid.errors import ConfigError, MissingInputError
-from camelid.run.directory import MANIFEST
-
-if TYPE_CHECKING:
-    from camelid.inference.models import NamedModel
 
 
 def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     """Score a model on public benchmarks; go on from the logs of an earlier call."""
     tasks_of(known.suite)
-    if known.limit is not None and known.limit < 1:
-        raise ConfigError(f"--limit {known.limit}: at least 1 item needed.")
     data = known.data or Path("data")
     if known.data is not None and not data.is_dir():
         raise ConfigError(f"--data: {data} is no folder. Name the one with the public files.")
@@ -33,27 +26,11 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
         from camelid.benchmarks.evaluating import evaluate
     except ImportError as error:
         raise MissingInputError(
-            f"Benchmarks need lm-evaluation-harness ({error}): pip install 'camelid[eval]'."
+            f"Benchmarks need lm-evaluation-harness ({error}): pip install 'lm-eval>=0.4.13', "
+            "or pip install '.[eval]' in the folder of the repository."
         ) from None
     out = known.out or (model.run or Path()) / FOLDER / model.name
     scores = evaluate(model, known.suite, data, out, limit=known.limit)
     print()
     print(scored(scores).markdown())
     print(f"\nScores: {out / SCORES}")
-
-
-def find_model(name: str) -> NamedModel:
-    """Find what a user calls RUN, RUN:NAME, or by the path of its weights.
-
-    Raises:
-        MissingInputError: A run has no such model.
-    """
-    from camelid.inference.models import NamedModel
-
-    folder, _, chosen = name.rpartition(":") if not Path(name).exists() else (name, "", "")
-    if (Path(folder) / MANIFEST).is_file():
-        run, chosen = Path(folder), chosen or "final"
-        path = plans.pick_model(plans.plan_of(run), run, chosen)
-        return NamedModel(name=chosen, path=path, run=run)
-    path = Path(name)
-    return NamedModel(name=path.stem if path.is_file() else path.absolute().name, path=path)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from camelid import __version__
 from camelid.errors import ConfigError
+from camelid.options import json_of
+from camelid.settings import Range, read_value
 
 _SETTINGS = (
     "Options of the recipe (--rounds 5) and settings of its stages (--ppo.iterations 10 for all "
     "stages of that kind, --v2.rejection_sampling.samples 8 for one) are options too. "
     "`camelid show RECIPE` lists them."
 )
+
+_MODEL = "run directory RUN, one of its models RUN:NAME, folder of weights or GGUF file"
+_READ = (
+    "Models that are read: architectures Llama (Llama 1 to 3, SmolLM2, TinyLlama and others that "
+    "are built alike) and Qwen2, as a folder of Hugging Face (safetensors), a folder of Meta "
+    "(consolidated.*.pth), a GGUF file, or a model of a run."
+)
+_FORMATS = ("llama2", "llama3", "chatml")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,9 +53,14 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     others: list[str] = []
     target = own
     # Set apart by hand: argparse takes the value of an option that it does not know for a name.
+    given: set[str] = set()
     for word in words:
         if word.startswith("--") and words[0] in commands:
             target = own if commands[words[0]].knows(word) else others
+            option = word.partition("=")[0]
+            if target is own and option in given:
+                raise ConfigError(f"{option} is given twice; once is needed.")
+            given.add(option)
         target.append(word)
     known, left = parser.parse_known_args(own)
     return known, [*left, *others]
@@ -67,8 +82,18 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
     run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
     run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
-    run.add_argument("--seeds", metavar="N", type=int, help="train with N seeds, from --seed on")
-    run.add_argument("--jobs", metavar="N", type=int, help="seeds at once, each on its cores (1)")
+    run.add_argument(
+        "--seeds",
+        metavar="N",
+        type=_number("--seeds", 1_000),
+        help="train with N seeds, from --seed on",
+    )
+    run.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_number("--jobs", 1_000),
+        help="seeds at once, each on its share of the cores (1)",
+    )
     _add_run_options(run)
 
     study = commands.add_parser(
@@ -82,24 +107,37 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     show.add_argument(
         "what", metavar="RECIPE|RUN", help="name of a recipe or study, or a run directory"
     )
+    show.add_argument("--changed", action="store_true", help="only what differs from the paper")
 
-    chat = commands.add_parser("chat", help="talk to a model of a run")
-    chat.add_argument("run", metavar="RUN", type=Path, help="run directory")
-    chat.add_argument("--model", metavar="NAME", default="final", help="which model (final)")
+    chat = commands.add_parser(
+        "chat", help="talk to a model of a run, or to any weights", epilog=_READ
+    )
+    chat.add_argument("model_of", metavar="MODEL", help=_MODEL)
+    chat.add_argument("--model", metavar="NAME", default="final", help="which of a run (final)")
     chat.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two models side by side")
+    chat.add_argument("--temperature", metavar="T", help="of the replies (0.6)")
+    chat.add_argument("--system", metavar="TEXT", help="system message (none)")
+    chat.add_argument("--chat-format", choices=_FORMATS, help="in place of the template's")
 
-    evaluate = commands.add_parser("evaluate", help="benchmarks of the paper, from public files")
-    evaluate.add_argument("model", metavar="MODEL", help="RUN, RUN:NAME, a model folder or file")
-    suites = "table3, table19 to table25, mmlu, or benchmarks such as piqa,gsm8k@8 (table3)"
+    evaluate = commands.add_parser(
+        "evaluate", help="benchmarks of the paper, from public files", epilog=_READ
+    )
+    evaluate.add_argument("model", metavar="MODEL", help=_MODEL)
+    suites = (
+        "table3, table19 to table25, mmlu and others that `camelid list` shows, or benchmarks such "
+        "as piqa,gsm8k@8 (table3)"
+    )
     evaluate.add_argument("--suite", metavar="NAME", default="table3", help=suites)
     evaluate.add_argument("--data", metavar="DIR", type=Path, help="folder of public data files")
-    evaluate.add_argument("--limit", metavar="N", type=int, help="most items of each task (all)")
+    evaluate.add_argument(
+        "--limit", metavar="N", type=_number("--limit"), help="most items of each task (all)"
+    )
     evaluate.add_argument("--out", metavar="DIR", type=Path, help="of logs and scores")
 
     report = commands.add_parser("report", help="make the report of a run again")
     report.add_argument("run", metavar="RUN", type=Path, help="run directory")
 
-    convert = commands.add_parser("convert", help="write a model in another format")
+    convert = commands.add_parser("convert", help="write a model in another format", epilog=_READ)
     convert.add_argument(
         "source",
         metavar="SRC",
@@ -114,10 +152,11 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         default="float32",
         help="number type of the weights (float32)",
     )
-    convert.add_argument("--shards", metavar="N", type=int, help="files; for meta, processes")
+    convert.add_argument(
+        "--shards", metavar="N", type=_number("--shards", 1_000), help="files; for meta, processes"
+    )
     convert.add_argument("--tokenizer", metavar="PATH", type=Path, help="if it is not with SRC")
-    formats = ["llama2", "llama3", "chatml"]
-    convert.add_argument("--chat-format", choices=formats, help="in place of the template's")
+    convert.add_argument("--chat-format", choices=_FORMATS, help="in place of the template's")
     return parser, commands.choices
 
 
@@ -125,11 +164,21 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", metavar="N", help="seed of training and sampling (0)")
     command.add_argument("--threads", metavar="N", help="CPU threads (the machine's cores)")
     command.add_argument("--precision", metavar="TYPE", help="float32, bfloat16 or auto (auto)")
-    command.add_argument("--watts", metavar="W", help="stated power of the machine (65)")
+    command.add_argument("--watts", metavar="W", help="stated power of the machine (65 at first)")
     command.add_argument(
         "--redo", metavar="STAGE", type=_stage, help="make it and all after it again"
     )
     command.add_argument("--until", metavar="STAGE", type=_stage, help="stop after this stage")
+
+
+def _number(option: str, most: int = 10**9) -> Callable[[str], int]:
+    """Return the reader of a number of at least 1."""
+
+    def read(word: str) -> int:
+        number: int = read_value(json_of([word], int), Annotated[int, Range(1, most)], option)
+        return number
+
+    return read
 
 
 def _stage(word: str) -> str:

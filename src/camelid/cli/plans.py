@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camelid.errors import ConfigError, MissingInputError
 from camelid.options import group_words, json_of, with_options
 from camelid.plan import Plan, Recipe, described, make_plan, option_types
 from camelid.recipes import RECIPES
-from camelid.run.directory import RECIPE, RunDirectory
+from camelid.run.directory import MANIFEST, RECIPE, RunDirectory
 from camelid.run.files import read_json
 from camelid.run.finished import FinishedRun
 from camelid.run.progress import RunProgress
 from camelid.run.runner import REPORT, Execution, check_stage
 from camelid.run.stage import RunSettings
-from camelid.settings import suggestion
+from camelid.settings import flatten, suggestion
 from camelid.studies.known import STUDIES
+
+if TYPE_CHECKING:
+    from camelid.inference.models import NamedModel
 
 
 def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
@@ -37,10 +42,29 @@ def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
     return known[name]
 
 
-def read_plan(path: Path, advice: str) -> Plan:
-    """Return the plan that a `recipe.json` describes (errors as `described`)."""
+def read_plan(path: Path, advice: str, *, whole: bool = False) -> Plan:
+    """Return the plan that a `recipe.json` describes.
+
+    Args:
+        path: The file.
+        advice: What to do when it is damaged.
+        whole: Whether it must hold everything, so that no default of ours runs unseen.
+
+    Raises:
+        ConfigError: As `described`, or something is missing in a file that must be whole.
+    """
     known = {**RECIPES, **STUDIES}
-    return described(read_json(path, advice), lambda name: find(name, known, "recipe"), str(path))
+    found = read_json(path, advice)
+    plan = described(found, lambda name: find(name, known, "recipe"), str(path))
+    used, given = flatten(plan.description()), flatten(found)
+    missing = [field for field in used if field not in given] if whole else []
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise ConfigError(
+            f"{path}: {missing[0]} is missing{more}; the file must hold every setting. Write it "
+            f"there, such as the default {used[missing[0]]!r}."
+        )
+    return plan
 
 
 def plan_of(run: Path) -> Plan:
@@ -50,30 +74,76 @@ def plan_of(run: Path) -> Plan:
         MissingInputError: There is no run.
         ConfigError: Its recipe does not fit this version of the package.
     """
-    RunDirectory(run).read_manifest()
-    advice = "Start the run again with `camelid run RECIPE`; finished stages are kept."
-    return read_plan(run / RECIPE, advice)
+    name = RunDirectory(run).read_manifest().recipe
+    command = "study" if name in STUDIES else "run"
+    return read_plan(
+        run / RECIPE,
+        f"Write it anew with `camelid {command} {name} --out {run}` and the options of the run; "
+        "finished stages are kept.",
+    )
 
 
-def pick_model(plan: Plan, run: Path, name: str) -> Path:
-    """Return the folder of one model of a run; `final` is the latest there is.
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder is a run directory."""
+    return (folder / MANIFEST).is_file()
+
+
+def find_model(where: str, name: str = "final") -> NamedModel:
+    """Find what a user calls RUN, RUN:NAME, or by the path of its weights.
+
+    Args:
+        where: Those words.
+        name: Which model of a run, where the words name none.
 
     Raises:
-        MissingInputError: The run has no such model yet; the message lists what it has.
+        MissingInputError: There is nothing, or the run has no such model.
+        ConfigError: Weights have no models to choose from.
     """
+    folder, _, chosen = where.rpartition(":") if not Path(where).exists() else (where, "", "")
+    run, path = Path(folder), Path(where)
+    if is_run(run):
+        if chosen and name != "final":
+            raise ConfigError(f"{where} names the model '{chosen}', --model '{name}'; name one.")
+        name, path = pick_model(plan_of(run), run, chosen or name)
+    elif not path.exists():
+        raise MissingInputError(
+            f"There is no run and no model at {where}. Name a run directory (such as runs/pocket, "
+            "or runs/pocket:sft for one of its models), a folder of weights or a GGUF file."
+        )
+    elif name != "final":
+        raise ConfigError(f"{where} is no run, so it has no model '{name}'. Leave the name out.")
+    else:
+        run, name = Path(), path.stem if path.is_file() else path.absolute().name
+    # Only now: it loads torch.
+    from camelid.inference.models import NamedModel
+
+    return NamedModel(name=name, path=path, run=run if is_run(run) else None)
+
+
+def pick_model(plan: Plan, run: Path, name: str) -> tuple[str, Path]:
+    """Return name and folder of one model of a run; `final` is the latest there is, under its name.
+
+    Raises:
+        MissingInputError: The run has no such model yet; the message lists what it has. Or its
+            stage has finished and its folder is gone.
+    """
+    finished = RunDirectory(run).read_manifest().stages
     places = {known: folder.at(run) for known, folder in plan.models.items()}
-    made = {known: folder.path for known, folder in places.items() if folder.exists}
+    made = {n: place for n, place in places.items() if place.exists or place.stage in finished}
+    stages = {place.stage: place for place in made.values()}
     if not made:
-        raise MissingInputError(f"{run}: no model yet. Run `camelid run` first.")
-    if name == "final":
-        return list(made.values())[-1]
-    if name not in made:
-        stages = {folder.stage: folder.path for folder in places.values() if folder.exists}
-        if name in stages:
-            return stages[name]
+        raise MissingInputError(f"{run}: no model yet. Make one with `camelid run`.")
+    newest = list(made)[-1]
+    if name == "final" and name not in made:
+        print(f"{run}: no final model yet; this is {newest}, the newest.", file=sys.stderr)
+        name = newest
+    if name not in made and name not in stages:
         hint = suggestion(name, [*made, *stages])
         raise MissingInputError(f"{run}: no model '{name}'.{hint} There are: {', '.join(made)}.")
-    return made[name]
+    place = made.get(name) or stages[name]
+    if not place.exists:
+        raise place.missing()
+    return name, place.path
 
 
 def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str]) -> Plan:
@@ -153,14 +223,20 @@ def _print_end(plan: Plan, root: Path) -> None:
         if rows:
             print()
             print_rows(rows)
+        if plan.remark:
+            print(f"\n{plan.remark}")
         print(f"\nReport: {root / REPORT / stage.outputs.page.name}")
-        if "final" in plan.models:
+        if "final" in plan.models and not plan.remark:
             print(f"Next:   camelid chat {root}")
+
+
+def in_columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines with their cells in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = ([c.ljust(width) for c, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(row).rstrip() for row in cells]
 
 
 def print_rows(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print("\n".join(in_columns(rows)))

@@ -19,15 +19,14 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
             "`camelid list` shows the names."
         )
     if known.file is not None:
-        described = plans.read_plan(known.file, "Name a recipe.json, as every run holds one.")
+        described = plans.read_plan(
+            known.file, "Name a recipe.json, as every run holds one.", whole=True
+        )
         plan = plans.changed(described, known, rest)
     else:
         recipe = plans.find(known.recipe, RECIPES, "recipe")
         plan = plans.with_choices(recipe, known, rest)
     root = known.out or Path("runs") / plan.name
-    for option, value in (("--seeds", known.seeds), ("--jobs", known.jobs)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{option} {value}: at least 1 needed.")
     if known.seeds is not None:
         jobs = known.jobs or 1
         seeds.run_seeds(plan, root, known.seeds, jobs=jobs, redo=known.redo, until=known.until)

@@ -26,32 +26,31 @@ from camelid.data.sources import (
     read_comparisons,
     read_dolly,
 )
-from camelid.errors import ConfigError, DataError
+from camelid.errors import DataError
+from camelid.settings import Count, Number, bounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Counts:
     """Wanted sizes of one use."""
 
-    helpfulness: int
+    helpfulness: Count
     """Helpfulness rows of HH-RLHF (helpful-*)."""
-    safety: int
+    safety: Count
     """Safety rows of HH-RLHF (harmless-base)."""
-    attacks: int = 0
+    attacks: Count = 0
     """Goals of AdvBench; prompts only."""
-
-    def __post_init__(self) -> None:
-        if min(self.helpfulness, self.safety, self.attacks) < 0:
-            raise ConfigError(f"public data: counts must not be negative, found {self}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class PublicDataConfig:
     """Sizes of the public data. All are Source: choice, for about an hour on two cores."""
 
     directory: str | None = None
     """Folder with the public files (`--data DIR`)."""
-    demonstrations: int = 1000
+    demonstrations: Number = 1000
     """Most dialogues of Dolly (27,540 demonstrations in the paper)."""
     train: Counts = Counts(helpfulness=1000, safety=600)
     """Comparisons for the two reward models (2.9M in the paper)."""
@@ -69,11 +68,11 @@ class PublicDataConfig:
     """Prompts that watch PPO."""
     test: Counts = Counts(helpfulness=220, safety=32, attacks=200)
     """Prompts for the evaluation."""
-    longest_characters: int = 900
+    longest_characters: Number = 900
     """Longest comparison (prompt and longer reply), about 256 tokens; longer are left out."""
-    longest_prompt: int = 500
+    longest_prompt: Number = 500
     """Longest prompt in characters, about 150 tokens; conversations with longer are left out."""
-    longest_demonstration: int = 1800
+    longest_demonstration: Number = 1800
     """Longest demonstration in characters; longer are left out."""
 
 

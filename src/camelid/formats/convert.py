@@ -27,7 +27,13 @@ from camelid.formats.gguf import open_gguf, read_gguf, write_gguf
 from camelid.formats.huggingface import read_huggingface, write_huggingface
 from camelid.formats.meta import PARAMETERS, read_meta, write_meta
 from camelid.run.directory import MANIFEST
-from camelid.run.files import explain_full_disk, fsync_directory, fsync_tree, write_json
+from camelid.run.files import (
+    explain_full_disk,
+    fsync_directory,
+    fsync_tree,
+    make_folder,
+    write_json,
+)
 from camelid.tokenization.chat import ChatFormat, chat_format_of
 from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.huggingface import (
@@ -224,7 +230,7 @@ def _appearing(destination: Path) -> Iterator[Path]:
         raise ConfigError(f"{destination} exists already; choose another destination.")
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     with explain_full_disk(destination):
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
         try:
             yield temporary
             fsync_tree(temporary)

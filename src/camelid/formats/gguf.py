@@ -81,7 +81,7 @@ def library() -> Any:
         import gguf.quants
     except ImportError:
         raise MissingInputError(
-            "GGUF files need the package gguf: pip install 'camelid[gguf]'."
+            "GGUF files need the package gguf: pip install 'gguf>=0.17'."
         ) from None
     return gguf
 

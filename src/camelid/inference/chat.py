@@ -1,65 +1,101 @@
-"""Talk to the models of a run in the terminal, one or two side by side."""
+"""Talk to models in the terminal, one or two side by side."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from camelid.data.records import Message
-from camelid.formats.folder import load_transformer
+from camelid.errors import ConfigError
 from camelid.inference.generation import Request, generate
-from camelid.inference.sampling import Sampling
+from camelid.inference.sampling import CHAT, Sampling
 from camelid.model.transformer import Transformer
-from camelid.runtime import Runtime
-from camelid.tokenization.chat import ChatFormat, load_chat_format
+from camelid.options import with_options
+from camelid.tokenization.chat import ChatFormat
 from camelid.tokenization.tokenizer import StreamingDecoder
 
-SAMPLING = Sampling(temperature=0.6, top_p=0.9, max_new_tokens=256)
-"""Settings of the released reference code."""
-COMMANDS = "Commands: /new starts over, /undo takes the last turn back, /exit ends."
+COMMANDS = (
+    "Commands: /new starts over, /undo takes the last turn back, /system TEXT sets a system "
+    "message (alone, none), /temperature T, /exit ends; Ctrl-C stops a reply."
+)
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(slots=True)
-class _Speaker:
+class Speaker:
     """One model with its own memory of the dialogue."""
 
-    name: str
     model: Transformer
     chat: ChatFormat
-    messages: list[Message]
+    system: tuple[Message, ...] = ()
+    messages: list[Message] = field(default_factory=list)
 
-    def answer(self, text: str, show: Callable[[str], None]) -> None:
-        """Answer one user message, forgetting the oldest turns that do not fit.
+    def _prompt(self) -> list[int]:
+        return self.chat.render_prompt([*self.system, *self.messages])
 
-        `show` receives the reply in pieces of whole characters while it is sampled.
+    def answer(self, text: str, sampling: Sampling, show: Callable[[str], None]) -> None:
+        """Answer one user message, forgetting the oldest turns that do not fit, and say so.
+
+        `show` receives the reply in pieces of whole characters while it is sampled. An interruption
+        (Ctrl-C) stops the reply; what was said of it stays.
         """
         self.messages.append(Message(role="user", content=text))
         context = self.model.config.context
-        longest = min(SAMPLING.max_new_tokens, context // 4)
+        longest = min(sampling.max_new_tokens, context // 4)
         room = context - longest
-        while len(self.chat.render_prompt(self.messages)) > room and len(self.messages) > 2:
+        forgotten = 0
+        while len(prompt := self._prompt()) > room and len(self.messages) > 2:
             del self.messages[:2]
-        prompt = tuple(self.chat.render_prompt(self.messages)[-room:])
+            forgotten += 1
+        if forgotten:
+            kept = (len(self.messages) - 1) // 2
+            show(
+                f"(forgotten to fit the context of {context} tokens: the oldest {_turns(forgotten)}"
+                f"; {_turns(kept)} before this one stay)\n"
+            )
+        if len(prompt) > room:
+            self.messages.pop()
+            show(
+                f"(not sent: with the system message it has {len(prompt)} tokens and at most "
+                f"{room} fit; shorten it)"
+            )
+            return
         # The dialogue itself is the seed: the same words get the same answer.
-        words = "\n".join(message.content for message in self.messages)
+        words = "\n".join(message.content for message in (*self.system, *self.messages))
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "big")
         stream = StreamingDecoder(self.chat.tokenizer)
-        [reply] = generate(
-            self.model,
-            [Request("0/chat", prompt)],
-            replace(SAMPLING, max_new_tokens=longest),
-            end_ids=self.chat.end_ids,
-            never=self.chat.tokenizer.unused_ids,
-            seed=seed,
-            on_token=lambda token: show(stream.add(token)),
-        )
-        show(stream.finish())
-        text = self.chat.tokenizer.decode(reply.words).strip()
-        self.messages.append(Message(role="assistant", content=text))
+        said: list[str] = []
+
+        def hear(piece: str) -> None:
+            said.append(piece)
+            show(piece)
+
+        try:
+            generate(
+                self.model,
+                [Request("0/chat", tuple(prompt))],
+                replace(sampling, max_new_tokens=longest),
+                end_ids=self.chat.end_ids,
+                never=self.chat.tokenizer.unused_ids,
+                seed=seed,
+                on_token=lambda token: hear(stream.add(token)),
+            )
+            hear(stream.finish())
+        except KeyboardInterrupt as stop:
+            # Whoever ends the process does not mean the reply.
+            if signal.SIGTERM in stop.args:
+                raise
+            show(" (stopped)")
+        reply = "".join(said).strip()
+        self.messages.append(Message(role="assistant", content=reply))
+
+
+def _turns(number: int) -> str:
+    return f"{number} turn{'' if number == 1 else 's'}"
 
 
 def _show(text: str) -> None:
@@ -67,51 +103,74 @@ def _show(text: str) -> None:
     sys.stdout.flush()
 
 
+def _read(prompt: str) -> str:
+    """Read a line of the user, prompted on a terminal; an invalid byte becomes U+FFFD."""
+    return input(prompt if sys.stdin.isatty() and os.environ.get("TERM") != "dumb" else "")
+
+
 def chat_loop(
     title: str,
-    folders: Mapping[str, Path],
-    tokenizer: Path,
-    runtime: Runtime,
+    speakers: Mapping[str, Speaker],
+    sampling: Sampling = CHAT,
     *,
-    read: Callable[[str], str] = input,
+    read: Callable[[str], str] = _read,
     write: Callable[[str], None] = _show,
 ) -> None:
     """Talk until the end of input or `/exit`.
 
     Args:
         title: What is talked to.
-        folders: Name and weights of one model, or of several that answer side by side.
-        tokenizer: Folder of their tokenizer.
-        runtime: What to compute with.
-        read: Source of user lines.
+        speakers: One model, or several that answer side by side, by name.
+        sampling: How replies are drawn, at first.
+        read: Source of user lines, given a prompt.
         write: Sink of text, in pieces: replies show while they are sampled.
     """
-    chat = load_chat_format(tokenizer)
-    speakers = [
-        _Speaker(name, load_transformer(folder, runtime), chat, [])
-        for name, folder in folders.items()
-    ]
-    write(f"{title}: {', '.join(folders)}. {COMMANDS}\n")
-    interactive = sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
+    write(f"{title}: {', '.join(speakers)}. {COMMANDS}\n")
     while True:
         try:
-            text = read("you: " if interactive else "").strip()
+            text = read("you: ").strip()
         except EOFError:
             return
+        command, _, rest = text.partition(" ")
+        if _REPLACED in text:
+            write(f"(what was no valid text in your message is read as {_REPLACED})\n")
         if text == "/exit":
             return
-        if text == "/new":
-            for speaker in speakers:
-                speaker.messages.clear()
-            write("(a new dialogue)\n")
-        elif text == "/undo":
-            for speaker in speakers:
-                del speaker.messages[-2:]
-            write("(the last turn is taken back)\n")
-        elif text.startswith("/"):
-            write(f"{COMMANDS}\n")
+        if text.startswith("/"):
+            sampling = _obey(command, rest.strip(), list(speakers.values()), sampling, write)
         elif text:
-            for speaker in speakers:
-                write(f"{speaker.name}: " if len(speakers) > 1 else "")
-                speaker.answer(text, write)
+            for name, speaker in speakers.items():
+                write(f"{name}: " if len(speakers) > 1 else "")
+                speaker.answer(text, sampling, write)
                 write("\n")
+
+
+def _obey(
+    command: str,
+    rest: str,
+    speakers: Sequence[Speaker],
+    sampling: Sampling,
+    write: Callable[[str], None],
+) -> Sampling:
+    """Do what a command says; return how replies are drawn from now on."""
+    said = COMMANDS
+    if command == "/temperature":
+        try:
+            sampling = with_options(sampling, {"temperature": (command, [rest])})
+            said = f"(temperature {sampling.temperature:g})"
+        except ConfigError as error:
+            said = f"({error})"
+    elif command == "/system":
+        for speaker in speakers:
+            speaker.system = (Message(role="system", content=rest),) if rest else ()
+        said = "(the system message is set)" if rest else "(no system message)"
+    elif command == "/new":
+        for speaker in speakers:
+            speaker.messages.clear()
+        said = "(a new dialogue)"
+    elif command == "/undo":
+        for speaker in speakers:
+            del speaker.messages[-2:]
+        said = "(the last turn is taken back)"
+    write(f"{said}\n")
+    return sampling

@@ -15,6 +15,7 @@ from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
 from camelid.runtime import Runtime
 from camelid.tokenization.tokenizer import Tokenizer
+from camelid.tokenization.vocabulary import ChatFormatName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,16 +33,21 @@ class NamedModel:
         """Return a hash of the files."""
         return hash_path(self.path)
 
-    def load(self, runtime: Runtime) -> tuple[Transformer, Tokenizer]:
+    def load(
+        self, runtime: Runtime, chat_format: ChatFormatName | None = "chatml"
+    ) -> tuple[Transformer, Tokenizer]:
         """Read weights and tokenizer.
+
+        Args:
+            runtime: Where to compute.
+            chat_format: Stands in for that of the chat template; None for the template's. Where no
+                dialogue is rendered, one that any vocabulary can have does no harm.
 
         Raises:
             MissingInputError: One of them is missing.
             CheckpointError: They are damaged, or of a reward model.
         """
-        # Benchmarks hold no dialogues: whatever the chat template, a format that any vocabulary can
-        # have does no harm.
-        checkpoint, tokenizer = read_model(self.path, chat_format="chatml")
+        checkpoint, tokenizer = read_model(self.path, chat_format=chat_format)
         model = build(checkpoint)
         if not isinstance(model, Transformer):
             raise CheckpointError(f"{self.path}: found a reward model, needed a language model.")

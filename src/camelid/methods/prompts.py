@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Prompt, Split
+from camelid.errors import DataError
 from camelid.inference.replies import Responder
 from camelid.run.place import Json
 from camelid.seeds import derive_seed
@@ -40,9 +41,17 @@ def choose_prompts(
         new_tokens: Room that must be left in the context.
         seed: With the prompt's id, what decides its place.
         keep: Which of the split.
+
+    Raises:
+        DataError: None of them does.
     """
     of_split = [prompt for prompt in prompts if prompt.split == split and keep(prompt)]
     kept, too_long = responder.fitting(of_split, new_tokens)
+    if of_split and not kept:
+        raise DataError(
+            f"split {split}: none of {too_long} prompts leaves room for {new_tokens} new tokens in "
+            "the model's context. Set a smaller max_new_tokens."
+        )
     return Chosen(sorted(kept, key=lambda prompt: derive_seed(*seed, prompt.id)), too_long)
 
 

@@ -7,54 +7,59 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.errors import ConfigError
+from camelid.settings import Range, Share, Tokens, bounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class RopeScalingConfig:
     """Llama 3's slower rotary frequencies for a context longer than the one of pretraining.
 
     Source: the released reference code of Llama 3.1 (not in the paper).
     """
 
-    factor: float
+    factor: Annotated[float, Range(1, 10_000)]
     """Divides the low frequencies."""
-    low_frequency_factor: float
+    low_frequency_factor: Annotated[float, Range(0, 10_000, above=True)]
     """A frequency with fewer turns than this over the original context is low."""
-    high_frequency_factor: float
+    high_frequency_factor: Annotated[float, Range(0, 10_000, above=True)]
     """One with more turns than this stays; in between the change is gradual."""
-    original_context: int
+    original_context: Tokens
     """Context of pretraining, in tokens."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.low_frequency_factor < self.high_frequency_factor < math.inf:
-            raise ConfigError("model: rope scaling needs 0 < low < high frequency factor.")
-        if not 1 <= self.factor < math.inf or self.original_context < 1:
-            raise ConfigError("model: rope scaling needs a factor and a context of at least 1.")
+        if self.low_frequency_factor >= self.high_frequency_factor:
+            raise ConfigError(
+                f"model: rope scaling has the low frequency factor {self.low_frequency_factor} and "
+                f"the high one {self.high_frequency_factor}; low must be below high."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class ModelConfig:
     """Shape of a transformer. Presets of the paper's sizes are in `camelid.recipes`."""
 
-    dim: int
+    dim: Annotated[int, Range(1, 2**17)]
     """Model width D."""
-    layers: int
+    layers: Annotated[int, Range(1, 2**12)]
     """Number of blocks."""
-    heads: int
+    heads: Annotated[int, Range(1, 2**12)]
     """Query heads H."""
-    kv_heads: int
+    kv_heads: Annotated[int, Range(1, 2**12)]
     """Key-value heads G; H for multi-head attention, 1 for multi-query (A.2.1)."""
-    ffn_dim: int
+    ffn_dim: Annotated[int, Range(1, 2**20)]
     """Feed-forward width F; the paper's rule is `ffn_width`."""
-    vocabulary_size: int
+    vocabulary_size: Annotated[int, Range(1, 2**24)]
     """Number of token ids V."""
-    context: int
+    context: Tokens
     """Longest sequence in tokens."""
-    norm_eps: float = 1e-5
+    norm_eps: Share = 1e-5
     """Added to the mean square in RMSNorm."""
-    rope_theta: float = 10000.0
+    rope_theta: Annotated[float, Range(0, 1e12, above=True)] = 10000.0
     """Base of the rotary frequencies."""
     tied_embeddings: bool = False
     """Whether the output projection is the embedding table (not in Llama 2)."""
@@ -64,11 +69,6 @@ class ModelConfig:
     """Scaled rotary frequencies (Llama 3.1 and later; not in Llama 2)."""
 
     def __post_init__(self) -> None:
-        sizes = (self.dim, self.layers, self.heads, self.kv_heads, self.ffn_dim)
-        if min(*sizes, self.vocabulary_size, self.context) < 1:
-            raise ConfigError("model: every size must be at least 1.")
-        if not (0 < self.rope_theta < math.inf and 0 <= self.norm_eps < math.inf):
-            raise ConfigError("model: rope_theta and norm_eps must be positive and finite.")
         if self.dim % self.heads or (self.dim // self.heads) % 2:
             raise ConfigError(
                 f"model: dim {self.dim} over {self.heads} heads must give an even head size."

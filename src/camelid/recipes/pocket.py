@@ -16,7 +16,7 @@ from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
 from camelid.recipes import rounds as shared
-from camelid.recipes.rounds import Start, add_end, add_rounds
+from camelid.recipes.rounds import Rounds, Start, add_end, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.simulation.annotators import SimulatedAnnotator
 from camelid.simulation.config import AnnotatorConfig, WorldConfig
@@ -250,7 +250,7 @@ SMOKE = Settings(
 )
 
 
-def pocket(*, rounds: int = 2) -> Plan:
+def pocket(*, rounds: Rounds = 2) -> Plan:
     """A 2.9M-parameter model, two rounds, about twenty minutes.
 
     Args:
@@ -259,7 +259,7 @@ def pocket(*, rounds: int = 2) -> Plan:
     return _plan("pocket", POCKET, rounds)
 
 
-def smoke(*, rounds: int = 2) -> Plan:
+def smoke(*, rounds: Rounds = 2) -> Plan:
     """All stages of `pocket` on a tiny world, in about a minute.
 
     What it learns is worth nothing, that it runs is the point.
@@ -267,7 +267,12 @@ def smoke(*, rounds: int = 2) -> Plan:
     Args:
         rounds: As in `pocket`.
     """
-    return _plan("smoke", SMOKE, rounds)
+    plan = _plan("smoke", SMOKE, rounds)
+    plan.remark = (
+        "smoke only tests that everything runs: its model learned next to nothing, and its figures "
+        "say nothing about the methods. `camelid run pocket` trains one to talk to."
+    )
+    return plan
 
 
 def _plan(name: str, use: Settings, rounds: int) -> Plan:

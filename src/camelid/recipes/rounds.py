@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.errors import ConfigError
+from camelid.methods.sizes import check_sizes
 from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
+from camelid.settings import Range
 from camelid.simulation.config import WorldConfig
 from camelid.stages import (
     ppo,
@@ -25,6 +27,8 @@ from camelid.stages import (
 )
 from camelid.stages.reporting import add_report
 from camelid.train.config import FineTuningConfig
+
+Rounds = Annotated[int, Range(1, 100)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,3 +283,20 @@ def add_end(
         ),
     )
     add_report(plan)
+    plan.require(check_sizes)
+    plan.require(_policy_is_trained)
+
+
+def _policy_is_trained(plan: Plan) -> None:
+    """Check that PPO's critic does not warm up to the end.
+
+    Raises:
+        ConfigError: It does.
+    """
+    for stage in plan.stages:
+        config = stage.config
+        if isinstance(config, ppo.Config) and config.critic_warmup >= config.iterations:
+            raise ConfigError(
+                f"--ppo.critic-warmup is {config.critic_warmup} of {config.iterations} iterations; "
+                "with that the policy is never trained. Set fewer, or more --ppo.iterations."
+            )

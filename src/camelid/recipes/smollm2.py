@@ -15,7 +15,7 @@ from camelid.errors import ConfigError
 from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
 from camelid.plan import Plan
-from camelid.recipes.rounds import Settings, Start, add_end, add_rounds
+from camelid.recipes.rounds import Rounds, Settings, Start, add_end, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.sources import public_data
 from camelid.sources import weights as weights_stage
@@ -37,7 +37,7 @@ def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> F
     )
 
 
-def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: int = 1) -> Plan:
+def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Rounds = 1) -> Plan:
     """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, about an hour.
 
     Args:
@@ -47,7 +47,7 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: in
     """
     for option, path in (("data", data), ("weights", weights)):
         if path is not None and not path.exists():
-            raise ConfigError(f"--{option}: {path} does not exist.")
+            raise ConfigError(f"--{option}: {path} does not exist. Name another path.")
     plan = Plan("smollm2")
     public = plan.add(
         public_data.PUBLIC_DATA,
@@ -113,7 +113,7 @@ _PPO = ppo.Config(
     # With the paper's 0.01 the replies grow or shrink without end: a small reward model.
     kl_coefficient=0.1,
     sampling=Sampling(max_new_tokens=96),
-    validation_prompts=96,
+    validation_prompts=64,
     validate_every=4,
     largest_kl=20.0,
 )

@@ -10,18 +10,24 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from camelid.errors import CamelidError, ConfigError, MissingInputError
-from camelid.run.files import explain_full_disk, now, read_json_as, write_json
+from camelid.run.files import make_folder, now, read_json, read_json_as, write_json
 from camelid.run.fingerprint import Fingerprint
 from camelid.settings import to_json
 
 MANIFEST = "run.json"
 RECIPE = "recipe.json"
 LOCK = "run.lock"
+WATTS = 65.0
+"""Power of the machine where none is stated (Source: choice)."""
+POWER_USAGE_EFFECTIVENESS = 1.1
+"""Data-centre energy over device energy. Source: arXiv 2302.13971, Section 6."""
+CARBON_KG_PER_KWH = 0.385
+"""US average that reproduces Table 2. Source: arXiv 2302.13971, Section 6."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +45,11 @@ class StageRecord:
     outputs: dict[str, str] = field(default_factory=dict)
     """Name of each file or folder that it wrote to the hash of its content; empty in runs made
     before this was kept, and of a report, which anybody may write to."""
+
+    def at_power(self, watts: float) -> StageRecord:
+        """Return the record with the costs of another stated power."""
+        energy = self.seconds * watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
+        return replace(self, energy_kwh=energy, co2_kg=energy * CARBON_KG_PER_KWH)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -90,8 +101,7 @@ class RunDirectory:
                     f"{self.root} has no {MANIFEST} but holds {', '.join(strangers[:5])}: it is no "
                     "run, or a damaged one. Choose another folder with --out."
                 )
-        with explain_full_disk(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -124,19 +134,32 @@ class RunDirectory:
             MissingInputError: This is no run directory.
             CheckpointError: The manifest is damaged.
         """
-        if not self.root.is_dir():
+        path = self.root / MANIFEST
+        if not path.is_file():
+            found = "a file" if self.root.is_file() else f"it has no {MANIFEST}"
+            found = found if self.root.exists() else "there is nothing"
             raise MissingInputError(
-                f"There is no run at {self.root}. "
-                f"Make one with `camelid run RECIPE --out {self.root}`."
+                f"There is no run at {self.root}: {found}. Name a run directory, as `camelid run "
+                "RECIPE --out DIR` makes it."
             )
-        # Nothing else says what the stages were made of, so none can be used without it.
-        advice = "Put a copy of it back, or run into another folder with --out."
-        return read_json_as(self.root / MANIFEST, Manifest, advice)
+        advice = (
+            f"Nothing else of {self.root} is lost: put {MANIFEST} back from a copy, or run into "
+            "another folder with --out; weights can be named by their folder (RUN/STAGE/model)."
+        )
+        return read_json_as(path, Manifest, advice)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `run.json` atomically."""
         write_json(self.root / MANIFEST, to_json(manifest))
 
-    def write_recipe(self, recipe: Any) -> None:
-        """Write `recipe.json` atomically; `camelid run --recipe FILE` runs it again."""
+    def write_recipe(self, recipe: Any) -> Any:
+        """Write `recipe.json` atomically; `camelid run --recipe FILE` runs it again.
+
+        Returns:
+            The JSON that was there; None where there was none, or a damaged one.
+        """
+        before = None
+        with contextlib.suppress(CamelidError):
+            before = read_json(self.root / RECIPE, "")
         write_json(self.root / RECIPE, recipe)
+        return before

@@ -59,6 +59,21 @@ def explain_full_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        CamelidError: The disk is full, or the system refuses, as below a file or in `/proc`.
+    """
+    try:
+        with explain_full_disk(path):
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CamelidError(
+            f"{path}: no folder can be made there ({error.strerror}). Choose another place."
+        ) from None
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: temporary file, fsync, rename.
 
@@ -71,7 +86,7 @@ def atomic_write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explain_full_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -128,7 +143,7 @@ def append_jsonl(path: Path, record: dict[str, Any]) -> None:
         CamelidError: The disk is full; the file is cut back to whole lines.
     """
     with explain_full_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         line = json.dumps(record, ensure_ascii=False) + "\n"
         with path.open("ab", buffering=0) as file:
             end = file.tell()
@@ -188,7 +203,7 @@ def hash_path(path: Path, hash_one: Callable[[Path], str] = hash_file) -> str:
     if path.is_file():
         return hash_one(path)
     if not path.is_dir():
-        raise MissingInputError(f"{path} does not exist.")
+        raise MissingInputError(f"{path} does not exist. Name another path.")
     total = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc"):
         total.update(f"{file.relative_to(path).as_posix()}\0{hash_one(file)}\n".encode())

@@ -62,7 +62,8 @@ class Fingerprint:
         for key in ("seed", "precision", "threads", "device"):
             before, after = getattr(self, key), getattr(other, key)
             if before != after:
-                return f"{key} {before} -> {after}"
+                undone = "" if key == "device" else f" (--{key} {before} undoes it)"
+                return f"{key} {before} -> {after}{undone}"
         for path in sorted({*self.inputs, *other.inputs}):
             if path not in other.inputs or path not in self.inputs:
                 when = "now" if path in other.inputs else "by the old one"

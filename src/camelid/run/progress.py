@@ -89,6 +89,11 @@ class RunProgress:
         """Say that a stage was cut off."""
         self._say(f"{name}: stopped")
 
+    def stopped(self, name: str, more: int) -> None:
+        """Say that the run ends here as it was told to, with so many stages left."""
+        if more:
+            self._say(f"{name}: last stage (--until); without --until the run goes on, {more} left")
+
     def update(self, done: float, total: float, **metrics: float) -> None:
         """Move the bar; without one, print a line when the last one is old."""
         # A stage may count several models one after the other, each at its own speed.

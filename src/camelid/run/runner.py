@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from camelid import __version__
 from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
-from camelid.run.directory import MANIFEST, Manifest, RunDirectory, StageRecord
+from camelid.run.directory import (
+    CARBON_KG_PER_KWH,
+    MANIFEST,
+    POWER_USAGE_EFFECTIVENESS,
+    WATTS,
+    Manifest,
+    RunDirectory,
+    StageRecord,
+)
 from camelid.run.files import (
     atomic_write_text,
     explain_full_disk,
@@ -45,10 +53,6 @@ if TYPE_CHECKING:
 AnyStage = PlannedStage[Any, Any, Any, Any]
 REPORT = "report"
 """Link to the folder of the stage that shows the run."""
-POWER_USAGE_EFFECTIVENESS = 1.1
-"""Data-centre energy over device energy. Source: arXiv 2302.13971, Section 6."""
-CARBON_KG_PER_KWH = 0.385
-"""US average that reproduces Table 2. Source: arXiv 2302.13971, Section 6."""
 HASHES = ".hashes.json"
 PARTIAL = ".partial"
 _HEARTBEAT_SECONDS = 15.0
@@ -77,7 +81,8 @@ class Execution:
         """Run what is not done yet.
 
         Args:
-            redo: Delete this stage and all after it first.
+            redo: Make this stage and all after it again. What is there is kept until this stage has
+                been made, and stays if it fails.
             until: Stop after this stage, which is not before `redo`.
 
         Raises:
@@ -99,18 +104,37 @@ class Execution:
             for stage in self.stages:
                 if stage.name not in redone:
                     self._is_done(stage)
+            kept = dict(self._manifest.stages)
+            left = names[names.index(until) + 1 :] if until is not None else []
+            shown = [stage.name for stage in self.stages if stage.kind.shows]
+            if lost := [name for name in left if redo and name in kept and name not in shown]:
+                raise ConfigError(
+                    f"--redo {redo} deletes {', '.join(lost)} too, and --until {until} would make "
+                    "none of that again. Leave --until out, or name a later stage."
+                )
+            recipe = self.directory.write_recipe(self.recipe)
             for name in redone:
-                self._discard(name)
-            self.directory.write_recipe(self.recipe)
-            # Stated, not measured, and no part of a fingerprint: it may be corrected afterwards.
-            self._manifest.watts = self.settings.watts
+                self._manifest.stages.pop(name, None)
+                shutil.rmtree(self._root / PARTIAL / name, ignore_errors=True)
+            self._state_watts()
             self.directory.write_manifest(self._manifest)
             for stage in self.stages:
                 if self._is_done(stage):
                     self.progress.skipped(stage.name, self._manifest.stages[stage.name].seconds)
                 else:
-                    self._perform(stage, self._fingerprint(stage, must_exist=True))
+                    try:
+                        self._perform(stage, self._fingerprint(stage, must_exist=True))
+                    except Exception:
+                        if stage.name == redo and redo in kept:
+                            self._manifest.stages = kept
+                            self.directory.write_manifest(self._manifest)
+                            self.directory.write_recipe(recipe)
+                        raise
+                for name in redone[1:] if stage.name == redo else []:
+                    shutil.rmtree(self._root / name, ignore_errors=True)
                 if stage.name == until:
+                    more = sum(name not in self._manifest.stages for name in left)
+                    self.progress.stopped(until, more)
                     return
 
     def perform_only(self, name: str) -> None:
@@ -132,9 +156,11 @@ class Execution:
         with self.directory.lock():
             self._source = hash_source()
             self._hashes = HashCache(self._root / HASHES)
+            self._watts = self.settings.watts or WATTS
             self._manifest = self._surroundings({})
             if (self._root / MANIFEST).exists():
                 self._manifest = self.directory.read_manifest()
+                self._watts = self.settings.watts or self._manifest.watts
             if self._manifest.recipe != self.name:
                 raise ConfigError(
                     f"{self._root} is a run of recipe '{self._manifest.recipe}', not of "
@@ -155,7 +181,7 @@ class Execution:
             device=self.runtime.device_name,
             threads=self.runtime.threads,
             precision=self.runtime.precision,
-            watts=self.settings.watts,
+            watts=self._watts,
             power_usage_effectiveness=POWER_USAGE_EFFECTIVENESS,
             carbon_kg_per_kwh=CARBON_KG_PER_KWH,
             stages=stages,
@@ -224,6 +250,17 @@ class Execution:
         self._hashes.save()
         return found
 
+    def _state_watts(self) -> None:
+        """Take the stated power: no part of a fingerprint, so it may be corrected afterwards."""
+        if self._manifest.watts == self._watts:
+            return
+        self._manifest.watts = self._watts
+        for name, record in self._manifest.stages.items():
+            self._manifest.stages[name] = record.at_power(self._watts)
+        for stage in self.stages:
+            if stage.kind.shows:
+                self._discard(stage.name)
+
     def _discard(self, name: str) -> None:
         """Forget a stage: its record first, so that a crash leaves no record without a folder."""
         if self._manifest.stages.pop(name, None) is not None:
@@ -257,7 +294,6 @@ class Execution:
             out.rename(final)
             fsync_directory(final.parent)
         seconds = clock.seconds()
-        energy = seconds * self.settings.watts * POWER_USAGE_EFFECTIVENESS / 3.6e6
         if not stage.kind.shows:
             # The report may be made anew elsewhere; the card names where the model was trained.
             self._manifest = self._surroundings(self._manifest.stages)
@@ -267,10 +303,10 @@ class Execution:
             peak_memory_gib=round(_peak_memory_gib(), 4),
             started=started,
             finished=now(),
-            energy_kwh=energy,
-            co2_kg=energy * CARBON_KG_PER_KWH,
+            energy_kwh=0.0,
+            co2_kg=0.0,
             outputs={} if stage.kind.shows else self._hashed(stage),
-        )
+        ).at_power(self._watts)
         self.directory.write_manifest(self._manifest)
         shutil.rmtree(partial, ignore_errors=True)
         if stage.kind.shows:

@@ -9,11 +9,11 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, cast
 
 from camelid.run.item import StageReport
 from camelid.run.place import Json, StageInputs, StageOutputs
-from camelid.settings import PaperValue, Precision
+from camelid.settings import PaperValue, Precision, Range, Seed, bounded
 
 if TYPE_CHECKING:
     from camelid.runtime import Runtime
@@ -38,19 +38,21 @@ class NoInputs(StageInputs):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class RunSettings:
     """What decides a run beside its stages."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all training, sampling and shuffling. The pocket world and its annotators are part of
     the task, not of the run: they keep seeds of their own."""
     precision: Precision = "auto"
     """Compute type: bf16 where the hardware has it, else fp32."""
-    threads: int | None = None
+    threads: Annotated[int, Range(1, 1_024)] | None = None
     """Threads of the CPU kernels, null for the machine's cores; part of what makes a run repeatable
     to the bit."""
-    watts: float = 65.0
-    """Power of the machine in W, for energy and CO2 (stated, not measured; Source: choice)."""
+    watts: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    """Power of the machine in W, for energy and CO2 (stated, not measured); null for what the run
+    states already, 65 at first (Source: choice)."""
 
 
 class Progress(Protocol):

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.run.place import Corpus, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageContext, StageKind
-from camelid.settings import PaperValue
+from camelid.settings import PaperValue, Range, bounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of the tokenizer."""
 
-    vocabulary_size: int = 32000
+    vocabulary_size: Annotated[int, Range(300, 2**20)] = 32000
     """Pieces (Section 2.2)."""
 
 

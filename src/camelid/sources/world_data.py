@@ -19,6 +19,9 @@ from camelid.simulation.annotators import SimulatedAnnotator
 from camelid.simulation.config import AnnotatorConfig, WorldConfig
 from camelid.simulation.judge import ExactJudge
 
+TINY = 5_000
+"""Documents below which a model learns next to nothing (Source: choice)."""
+
 
 class Outputs(StageOutputs):
     """What the stage writes."""
@@ -101,7 +104,12 @@ def _statistics(seen: Seen) -> Table:
 @REPORT.limits
 def _limits(seen: Seen) -> list[str]:
     world = seen.last.config
+    tiny = (
+        f"This run only tests that everything runs: on {world.documents:,} documents the model "
+        "learned next to nothing, and the figures say nothing about the methods."
+    )
     return [
+        *([tiny] if world.documents < TINY else []),
         "A program wrote all texts for this run; they say nothing of the real world.",
         (
             "Planted, so that the methods have something to mend: of the helpful demonstrations "

@@ -6,10 +6,12 @@ Source: choice; the paper's ablations (arXiv 2307.09288, A.2.1) use its own corp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.data.records import Question
 from camelid.run.place import Corpus, Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageContext, StageKind
+from camelid.settings import Range, Share, bounded
 from camelid.simulation.config import WorldConfig
 from camelid.simulation.long_texts import mixed_corpus
 from camelid.simulation.questions import questions
@@ -17,14 +19,15 @@ from camelid.simulation.setting import build_setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of the texts."""
 
     world: WorldConfig
     """The pocket world."""
-    long_share: float = 0.0
+    long_share: Share = 0.0
     """Share of long documents; above 0, questions about what was told long before are asked too."""
-    questions: int = 300
+    questions: Annotated[int, Range(1, 100_000)] = 300
     """Questions of each category."""
 
 

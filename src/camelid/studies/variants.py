@@ -6,6 +6,7 @@ Source: arXiv 2307.09288, A.2.1.
 from __future__ import annotations
 
 from camelid.errors import ConfigError
+from camelid.methods.sizes import check_sizes
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
 from camelid.run.place import ModelFolder
@@ -80,6 +81,7 @@ def add_variants(
             within=name,
         )
         plan.models[name] = learned.model
+    plan.require(check_sizes)
     plan.require(_matched)
     plan.add(
         comparing.COMPARING,

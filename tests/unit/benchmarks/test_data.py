@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from camelid.benchmarks import data
 from camelid.benchmarks import items as readers
 from camelid.benchmarks.data import Hub, Source, few_shot_column, read
 from camelid.benchmarks.scoring import SCORES
@@ -142,9 +143,28 @@ def test_a_missing_file_is_named_with_where_the_public_gets_it(tmp_path, monkeyp
     def offline(*_, **__):
         raise ConnectionError("no network")
 
+    monkeypatch.setattr(data, "_hub_answers", lambda: True)
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=offline))
     with pytest.raises(MissingInputError, match=r"hub did not answer: no network.*example\.org"):
         read(tmp_path, source("a.jsonl", hub=Hub(path="owner/set", config=None, split="test")))
+
+
+def test_case_a_hub_out_of_reach_is_asked_once(tmp_path, monkeypatch):
+    asked = []
+
+    def unreachable(address, timeout):
+        asked.append(address)
+        raise OSError("no network")
+
+    data._hub_answers.cache_clear()
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(data.urllib.request, "urlopen", unreachable)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    for name in ("a.jsonl", "b.jsonl"):
+        with pytest.raises(MissingInputError, match=r"hub did not answer: no connection to http"):
+            read(tmp_path, source(name, hub=Hub(path="owner/set", config=None, split="test")))
+    assert len(asked) == 1
+    data._hub_answers.cache_clear()
 
 
 def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
@@ -160,6 +180,7 @@ def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
         asked.append((path, config, split))
         return [row]
 
+    monkeypatch.setattr(data, "_hub_answers", lambda: True)
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
     [item] = items(tmp_path, "arc_challenge")
     assert asked == [("allenai/ai2_arc", "ARC-Challenge", "test")]

@@ -15,6 +15,7 @@ from lm_eval.api.instance import Instance
 from camelid.benchmarks import data as benchmark_data
 from camelid.benchmarks import evaluating as benchmarking
 from camelid.benchmarks.harness import CamelidLM, Log
+from camelid.benchmarks.scoring import shown
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.inference.models import NamedModel
 from camelid.model.config import ModelConfig
@@ -254,6 +255,23 @@ def test_an_evaluation_from_files_to_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(NamedModel, "digest", lambda _: "e")
     with pytest.raises(ConfigError, match="another model"):
         benchmarking.evaluate(model, "piqa", tmp_path / "data", tmp_path / "out")
+
+
+def test_case_silent_truncation_cut_prompts_are_said_and_marked(tmp_path, monkeypatch):
+    monkeypatch.setattr(NamedModel, "digest", lambda _: "d")
+    monkeypatch.setattr(NamedModel, "load", lambda *_: (tiny(), Letters()))
+    folder = tmp_path / "piqa"
+    folder.mkdir()
+    row = {"goal": "g" * 3000, "sol1": "one way", "sol2": "another", "label": 0}
+    (folder / "valid.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
+    said = []
+    model = NamedModel(name="m", path=tmp_path)
+    scores = benchmarking.evaluate(model, "piqa", tmp_path, tmp_path / "out", say=said.append)
+    cut = json.loads((tmp_path / "out" / "scores.json").read_text())["tasks"]["piqa@0"]["truncated"]
+    assert cut > 0
+    assert said[-1].endswith(f", {cut} prompts cut")
+    assert f"{cut} prompts lost their start to fit the context" in scores["piqa@0"].note
+    assert "†" in shown(scores["piqa@0"])
 
 
 def test_prompts_hold_the_examples(tmp_path, shared_data):

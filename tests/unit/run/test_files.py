@@ -193,7 +193,7 @@ def test_manifest_errors(tmp_path):
     run = RunDirectory(tmp_path)
     for damaged in ("{", "[]", "{}"):
         (tmp_path / "run.json").write_text(damaged, encoding="utf-8")
-        with pytest.raises(CheckpointError, match="--out"):
+        with pytest.raises(CheckpointError, match=r"put run\.json back.*--out"):
             run.read_manifest()
     run.write_manifest(MANIFEST)
     assert run.read_manifest() == MANIFEST

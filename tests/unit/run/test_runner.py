@@ -45,7 +45,7 @@ class Settings:
 class Recipe:
     name: str = "toy"
     seed: int = 0
-    watts: float = 100.0
+    watts: float | None = 100.0
     sft: Settings = field(default_factory=Settings)
 
 
@@ -312,7 +312,7 @@ def change_source(run: Runner) -> None:
         ),
         (lambda run: None, Recipe(seed=1), r"Stage data .*seed 0 -> 1.*--redo data"),
         (lambda run: None, Recipe(name="other"), "is a run of recipe 'toy', not of 'other'"),
-        (change_threads, Recipe(), "threads 1 -> 2"),
+        (change_threads, Recipe(), r"threads 1 -> 2 \(--threads 1 undoes it\)"),
         (change_precision, Recipe(), "precision float32 -> bfloat16"),
         (change_device, Recipe(), "device cpu -> cuda"),
         (change_wiring, Recipe(), "Stage v1/sft .*its wired: 'a' -> 'b'"),
@@ -333,9 +333,16 @@ def test_a_difference_is_named_and_changes_nothing(run, change, recipe, message)
     assert run.toy.calls == []
 
 
-def test_watts_are_no_difference(run):
+def test_case_watts_of_a_finished_run_change_what_it_cost(run):
     run()
-    assert run(Recipe(watts=5.0)) == []
+    before = run.manifest()["stages"]["v1/sft"]
+    # Only the report is made again, which shows them.
+    assert run(Recipe(watts=5.0)) == ["reporting"]
+    assert run.manifest()["watts"] == 5.0
+    after = run.manifest()["stages"]["v1/sft"]
+    for cost in ("energy_kwh", "co2_kg"):
+        assert after[cost] == pytest.approx(before[cost] / 20)
+    assert run(Recipe(watts=None)) == []
     assert run.manifest()["watts"] == 5.0
 
 
@@ -420,6 +427,40 @@ def test_what_would_be_deleted_and_not_made_is_refused(run):
     with pytest.raises(ConfigError, match="--until data comes before --redo v1/sft"):
         run(redo="v1/sft", until="data")
     assert snapshot(run.root) == before
+
+
+def test_case_redo_that_until_would_not_make_again_deletes_nothing(run):
+    run()
+    before = snapshot(run.root)
+    with pytest.raises(ConfigError, match=r"--redo data deletes v1/sft too, and --until data"):
+        run(redo="data", until="data")
+    assert snapshot(run.root) == before
+    # Only the report is left, which shows the run.
+    assert run(redo="v1/sft", until="v1/sft") == ["v1/sft"]
+    assert run() == ["reporting"]
+
+
+@pytest.mark.parametrize("error", [DataError("rows: bad"), ZeroDivisionError("x")])
+def test_case_redo_that_fails_deletes_nothing(run, error):
+    run()
+    run.toy.stop = error
+    before = snapshot(run.root)
+    with pytest.raises(type(error)):
+        run(Recipe(sft=Settings(steps=4)), redo="v1/sft")
+    after = snapshot(run.root)
+    assert {path: after[path] for path in before} == before
+    run.toy.stop = None
+    assert run() == []
+    assert run(Recipe(sft=Settings(steps=4)), redo="v1/sft") == ["v1/sft", "reporting"]
+
+
+def test_a_redo_that_is_interrupted_goes_on(run):
+    run()
+    run.toy.stop = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(Recipe(sft=Settings(steps=4)), redo="v1/sft")
+    run.toy.stop = None
+    assert run(Recipe(sft=Settings(steps=4))) == ["v1/sft", "reporting"]
 
 
 def test_a_report_made_elsewhere_keeps_where_the_model_was_trained(run):

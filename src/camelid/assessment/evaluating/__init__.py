@@ -8,6 +8,7 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.data.annotation import Judge, JudgedReply
 from camelid.data.records import Prompt
@@ -24,33 +25,35 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
+from camelid.settings import Count, Number, Range, Temperature, bounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of the evaluation."""
 
     sampling: Sampling
     """Temperature, top-p and length of the replies; the reference code's are 0.6 and 0.9."""
-    helpful: int = 0
+    helpful: Count = 0
     """Most prompts that an exact judge can score for helpfulness."""
-    adversarial: int = 0
+    adversarial: Count = 0
     """Most attack prompts."""
-    borderline: int = 0
+    borderline: Count = 0
     """Most benign prompts that look harmful (A.4.2 has 210)."""
-    dialogue: int = 0
+    dialogue: Count = 0
     """Most prompts without an exact answer, judged by reward models only."""
     judge: Judge
     """Who says what the replies are worth."""
-    other_temperatures: tuple[float, ...] = ()
+    other_temperatures: Annotated[tuple[Temperature, ...], Range(0, 100)] = ()
     """At these too the models answer whose sampling could explain what a method seems to gain; 0 is
     greedy."""
-    shown: int = 20
+    shown: Number = 20
     """Prompts that the report shows with their replies before and after (Source: choice)."""
 
     def __post_init__(self) -> None:
-        if self.shown < 1:
-            raise ConfigError(f"evaluating.shown is {self.shown}, needed at least 1.")
+        if not (self.helpful or self.adversarial or self.borderline or self.dialogue):
+            raise ConfigError("helpful, adversarial, borderline and dialogue are all 0; set one.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -97,6 +97,11 @@ def _answer(
     folders = dict(inputs.models + inputs.controls)
     own = ModelResponder.load(folders[name].path, inputs.tokenizer.path, context.runtime)
     kept, _ = own.fitting(selected, sampling.max_new_tokens)
+    if not kept:
+        raise DataError(
+            f"{context.name}: no prompt leaves {name} room for {sampling.max_new_tokens} new "
+            "tokens. Set a smaller --evaluating.sampling.max-new-tokens."
+        )
     replies = own.answer(kept, sampling, seed=context.seed)
     reference = dict(inputs.references).get(name)
     if reference is None:

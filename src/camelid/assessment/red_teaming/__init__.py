@@ -22,13 +22,15 @@ from camelid.run.finished import Finished, Found
 from camelid.run.item import Cell, StageReport, Table
 from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
+from camelid.settings import Number, bounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of one exercise."""
 
-    prompts: int
+    prompts: Number
     """New attack prompts a round."""
     sampling: Sampling
     """Temperature and length of the replies."""

@@ -28,7 +28,7 @@ def find_weights(path: str | None) -> Path:
     """
     if path is not None:
         if not Path(path).exists():
-            raise MissingInputError(f"{path}: no such weights file (option --weights).")
+            raise MissingInputError(f"{path}: no such weights file. Name another with --weights.")
         return Path(path)
     # Importing the package would need its dependencies, which compile llama.cpp.
     found = importlib.util.find_spec(PACKAGE)

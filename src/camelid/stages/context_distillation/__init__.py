@@ -33,18 +33,20 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
+from camelid.settings import Factor, Number, bounded
 from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of the distillation."""
 
-    prompts: int
+    prompts: Number
     """Adversarial prompts (not specified in the paper)."""
     sampling: Sampling
     """Temperature and length of the answers."""
-    helpful_share: float = 1.0
+    helpful_share: Factor = 1.0
     """Helpful bests mixed in per kept answer, against false refusals (Source: choice)."""
     fine_tuning: FineTuningConfig
     """Fine-tuning from the latest model."""

@@ -30,20 +30,22 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
+from camelid.settings import Factor, Number, bounded
 from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of Ghost Attention."""
 
-    dialogues: int
+    dialogues: Number
     """Training dialogues (not specified in the paper)."""
-    test_dialogues: int
+    test_dialogues: Number
     """Dialogues on which recall is measured."""
     sampling: Sampling
     """Temperature and length of the answers."""
-    bests_per_dialogue: float = 1.0
+    bests_per_dialogue: Factor = 1.0
     """Bests of rejection sampling mixed in per dialogue, against forgetting (Source: choice)."""
     require_expected: bool = True
     """Keep only answers to a probe that state the instruction (Source: choice)."""

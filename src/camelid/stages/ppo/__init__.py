@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.data.annotation import Judge
 from camelid.data.records import Dialogue, MetricsRow, Prompt, RolloutSummary
@@ -34,7 +35,18 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.settings import PaperValue
+from camelid.settings import (
+    BatchSize,
+    Count,
+    Factor,
+    Number,
+    PaperValue,
+    Range,
+    Share,
+    SomeShare,
+    Steps,
+    bounded,
+)
 from camelid.train.config import OptimizerConfig, paper_optimizer
 
 LARGEST_SAMPLER_GAP = 0.05
@@ -43,52 +55,53 @@ Source: choice (rounding makes 1e-6 in fp32, 1e-2 in bf16)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of PPO."""
 
     optimizer: OptimizerConfig
     """AdamW; the paper's rate is constant at 1e-6."""
-    iterations: int = 200
+    iterations: Steps = 200
     """Rollout batches (the paper runs 200 to 400)."""
-    batch_rows: int = 512
+    batch_rows: BatchSize = 512
     """Prompts per iteration (Section 3.2.3)."""
-    minibatch_rows: int = 64
+    minibatch_rows: BatchSize = 64
     """Rows per optimizer step (Section 3.2.3)."""
-    micro_rows: int = 16
+    micro_rows: BatchSize = 16
     """Rows in memory at once; cannot change the result."""
-    clip: float = 0.2
+    clip: SomeShare = 0.2
     """Clip of the probability ratio (Section 3.2.3)."""
-    value_clip: float = 0.2
+    value_clip: Annotated[float, Range(0, 10_000, above=True)] = 0.2
     """Clip of the value (Source: choice)."""
-    value_coefficient: float = 1.0
+    value_coefficient: Factor = 1.0
     """Factor on the value loss; the critic shares no weights (Source: choice)."""
-    critic_rate_factor: float = 5.0
+    critic_rate_factor: Factor = 5.0
     """Learning rate of the critic over the policy's (Source: choice)."""
-    critic_warmup: int = 2
+    critic_warmup: Count = 2
     """First iterations in which only the critic learns (Source: choice)."""
-    kl_coefficient: float = 0.01
+    kl_coefficient: Factor = 0.01
     """Beta (Section 3.2.3: 0.01 for 7B and 13B, 0.005 for 34B and 70B)."""
-    gamma: float = 1.0
+    gamma: Share = 1.0
     """Discount (Source: choice)."""
-    lam: float = 0.95
+    lam: Share = 0.95
     """Lambda of GAE (Source: choice)."""
-    missing_end_penalty: float = 0.0
+    missing_end_penalty: Factor = 0.0
     """Taken off the whitened reward of a reply cut by the length limit (Source: choice)."""
     sampling: Sampling
     """Temperature and length of rollouts; top-p must be 1."""
-    ghost_share: float = 0.1
+    ghost_share: Share = 0.1
     """Share of Ghost dialogues among the prompts where there are any (Source: choice)."""
-    validation_prompts: int = 64
+    validation_prompts: Number = 64
     """Held-out prompts on which weights are compared."""
-    validate_every: int = 5
+    validate_every: Steps = 5
     """Iterations between validations."""
     judge: Judge | None = None
     """Judges the replies to the validation prompts, to show what the rewards miss; it chooses and
     trains nothing."""
-    kept_kl: float | None = None
+    kept_kl: Factor | None = None
     """Largest divergence from the start, in nats a reply to the validation prompts, of weights that
     may be kept; None for any. Beyond it training goes on to show what the reward model misses."""
-    largest_kl: float = 40.0
+    largest_kl: Annotated[float, Range(0, 10_000, above=True)] = 40.0
     """Stop when the mean sequence divergence exceeds this many nats."""
 
     def __post_init__(self) -> None:
@@ -97,7 +110,7 @@ class Config:
                 f"ppo.sampling: top_p is {self.sampling.top_p} and the temperature "
                 f"{self.sampling.temperature}; top_p must be 1 and the temperature positive, so "
                 "that the sampled distribution is the one whose log-probabilities are trained. "
-                "Set --ppo.sampling.top_p 1, or another temperature."
+                "Set --ppo.sampling.top-p 1, or another temperature."
             )
 
 

@@ -27,26 +27,28 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
+from camelid.settings import Number, Share, Temperatures, Tokens, bounded
 from camelid.simulation.config import WorldConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of one round of collection."""
 
-    helpfulness_pairs: int
+    helpfulness_pairs: Number
     """Training comparisons of helpfulness a round."""
-    safety_pairs: int
+    safety_pairs: Number
     """Training comparisons of safety a round."""
-    test_pairs: int
+    test_pairs: Number
     """Held-out comparisons of each kind a round (1000 per batch in the paper)."""
-    guard_pairs: int
+    guard_pairs: Number
     """Comparisons of each kind a round on other prompts, only for the guard reward model."""
-    continued_share: float = 0.25
+    continued_share: Share = 0.25
     """Share of the comparisons that continue a dialogue with its chosen reply (Source: choice)."""
-    temperatures: tuple[float, ...] = (0.7, 1.0, 1.3)
+    temperatures: Temperatures = (0.7, 1.0, 1.3)
     """Sampling temperatures; the paper varies them without naming values."""
-    max_new_tokens: int = 64
+    max_new_tokens: Tokens = 64
     """Longest reply in tokens."""
     annotator: Annotator
     """Who compares."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -30,11 +31,12 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.settings import PaperValue
+from camelid.settings import BatchSize, PaperValue, Range, Steps, Tokens, bounded
 from camelid.train.config import OptimizerConfig, paper_optimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of pretraining."""
 
@@ -42,17 +44,17 @@ class Config:
     """Shape of the transformer."""
     optimizer: OptimizerConfig
     """AdamW and schedule; the paper's peak is 3e-4 (7B, 13B) or 1.5e-4 (34B, 70B)."""
-    batch_rows: int
+    batch_rows: BatchSize
     """Rows per optimizer step; the paper's batch is 4M tokens."""
-    row_tokens: int
+    row_tokens: Tokens
     """Tokens a row; the paper's context is 4096."""
-    tokens: int
+    tokens: Annotated[int, Range(1, 10**14)]
     """Tokens to train on, rounded up to whole steps; the paper's models saw 2.0T."""
     order: Order = "shuffled"
     """Order of the documents; `as_written` follows the corpus file (Source: choice)."""
-    micro_rows: int = 8
+    micro_rows: BatchSize = 8
     """Rows in memory at once; cannot change the result."""
-    validate_every: int = 200
+    validate_every: Steps = 200
     """Steps between validation losses."""
 
     def __post_init__(self) -> None:

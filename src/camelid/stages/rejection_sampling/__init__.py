@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -31,37 +32,47 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.settings import PaperValue
+from camelid.settings import (
+    Count,
+    Number,
+    PaperValue,
+    Range,
+    SomeShare,
+    Temperatures,
+    Tokens,
+    bounded,
+)
 from camelid.train.config import FineTuned, FineTuningConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of one round of rejection sampling."""
 
-    prompts: int
+    prompts: Number
     """Prompts answered a round (not specified in the paper)."""
-    samples: int
+    samples: Annotated[int, Range(1, 10_000)]
     """Answers K a prompt (the paper plots 10 to 100)."""
-    temperatures: tuple[float, ...] = (0.8, 1.0, 1.2)
+    temperatures: Temperatures = (0.8, 1.0, 1.2)
     """Candidates; the paper's best lie in [1.2, 1.3] for its models."""
-    tuning_prompts: int = 24
+    tuning_prompts: Number = 24
     """Prompts on which the temperature is tuned."""
-    max_new_tokens: int = 64
+    max_new_tokens: Tokens = 64
     """Longest answer in tokens."""
-    demonstrations: int | None = None
+    demonstrations: Count | None = None
     """Demonstrations mixed in, drawn anew each round; null for all (not specified in the paper)."""
-    demonstrations_kept: float = 1.0
+    demonstrations_kept: SomeShare = 1.0
     """Share of the demonstrations of each category among which they are drawn, those with the best
     reward: fine-tuning on all would teach the poor tail again that the picks leave out."""
     fine_tuning: FineTuningConfig
     """Fine-tuning from the base model, with a constant number of steps."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.demonstrations_kept <= 1:
+        if self.tuning_prompts > self.prompts:
             raise ConfigError(
-                f"rejection_sampling.demonstrations_kept is {self.demonstrations_kept}; it must be "
-                "above 0 and at most 1."
+                f"tuning_prompts is {self.tuning_prompts}, but only {self.prompts} prompts are "
+                "answered (prompts); set fewer."
             )
 
 

@@ -11,9 +11,9 @@ for over-optimisation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.data.records import MetricsRow, Preference, Strength, TestScore
-from camelid.errors import ConfigError
 from camelid.evaluation.gate import Gate, RewardModels
 from camelid.run.place import (
     Json,
@@ -26,25 +26,36 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.settings import PaperValue
+from camelid.settings import (
+    BatchSize,
+    Factor,
+    PaperValue,
+    Range,
+    Share,
+    SomeShare,
+    Steps,
+    Tokens,
+    bounded,
+)
 from camelid.train.config import Margin, OptimizerConfig, paper_optimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of the reward models."""
 
     optimizer: OptimizerConfig
     """AdamW and schedule; the paper's peak is 1e-5 (5e-6 at 70B)."""
-    batch_pairs: int = 512
+    batch_pairs: BatchSize = 512
     """Comparisons per optimizer step (Section 3.2.2)."""
-    micro_pairs: int = 32
+    micro_pairs: BatchSize = 32
     """Comparisons in memory at once; cannot change the result."""
-    epochs: int = 1
+    epochs: Steps = 1
     """Passes over the comparisons (Section 3.2.2: more overfits)."""
     margin: Margin = "small"
     """Margins of Table 27; which one the final models use is not specified."""
-    safety_auxiliary: float = 1.0
+    safety_auxiliary: Factor = 1.0
     """Weight of the auxiliary loss of the safety model (A.3.4; value: Source: choice)."""
     weakest: Strength | None = None
     """Weakest strength that is trained on; None for all, as in the paper. Most comparisons called
@@ -53,25 +64,17 @@ class Config:
     """Whether the safety model's auxiliary loss takes both replies of a helpfulness comparison for
     safe (Source: choice). Else its score says nothing about replies to ordinary prompts, on which
     the gate decides."""
-    newest_factor: int = 2
+    newest_factor: Annotated[int, Range(1, 100)] = 2
     """How often the newest round's comparisons are repeated (Source: choice)."""
-    helpfulness_share: float = 0.5
+    helpfulness_share: SomeShare = 0.5
     """Share of helpfulness comparisons in the helpfulness model's mix (Section 3.2.2); more of them
     where there are not enough others."""
-    safety_share: float = 0.9
+    safety_share: SomeShare = 0.9
     """Share of safety comparisons in the safety model's mix (Section 3.2.2)."""
-    gate_precision: float = 0.89
+    gate_precision: Share = 0.89
     """Precision wanted of the gate on unsafe replies (Section 3.2.3)."""
-    longest: int = 512
+    longest: Tokens = 512
     """Most tokens of prompt and reply; longer comparisons are dropped and counted."""
-
-    def __post_init__(self) -> None:
-        for name in ("helpfulness_share", "safety_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"reward_modeling.{name} is {getattr(self, name)}; it must be above 0 and at "
-                    "most 1."
-                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ too, throughput = batch / (128 x latency).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from camelid.report import figure
 from camelid.report.texts import table_of
@@ -20,20 +21,22 @@ from camelid.run.finished import Found
 from camelid.run.item import Drawing, StageReport, Table
 from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, place
 from camelid.run.stage import StageKind
+from camelid.settings import Range, Tokens, bounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+@bounded
 class Config:
     """Settings of the measurement."""
 
-    contexts: tuple[int, ...] = (256, 2048)
+    contexts: Annotated[tuple[Tokens, ...], Range(1, 100)] = (256, 2048)
     """Prompt lengths in tokens (Figure 24)."""
-    new_tokens: int = 128
+    new_tokens: Tokens = 128
     """Tokens of each reply (Figure 24)."""
-    memory_gib: float = 0.25
+    memory_gib: Annotated[float, Range(0, 100_000, above=True)] = 0.25
     """Memory for weights and cache. The paper's is that of eight A100 of 80 GB; this much ends the
     batches of a pocket model after as many doublings, in seconds (Source: choice)."""
-    rounds: int = 3
+    rounds: Annotated[int, Range(1, 1_000)] = 3
     """Measurements of each point."""
 
 
