@@ -45,7 +45,7 @@ class Speaker:
         """
         self.messages.append(Message(role="user", content=text))
         context = self.model.config.context
-        longest = min(sampling.max_new_tokens, context // 4)
+        longest = min(sampling.max_new_tokens, max(1, context // 4))
         room = context - longest
         forgotten = 0
         while len(prompt := self._prompt()) > room and len(self.messages) > 2:

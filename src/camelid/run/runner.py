@@ -104,19 +104,20 @@ class Execution:
             for stage in self.stages:
                 if stage.name not in redone:
                     self._is_done(stage)
-            kept = dict(self._manifest.stages)
             left = names[names.index(until) + 1 :] if until is not None else []
             shown = [stage.name for stage in self.stages if stage.kind.shows]
-            if lost := [name for name in left if redo and name in kept and name not in shown]:
+            lost = [n for n in left if redo and n in self._manifest.stages and n not in shown]
+            if lost:
                 raise ConfigError(
                     f"--redo {redo} deletes {', '.join(lost)} too, and --until {until} would make "
                     "none of that again. Leave --until out, or name a later stage."
                 )
             recipe = self.directory.write_recipe(self.recipe)
+            self._state_watts()
+            kept = dict(self._manifest.stages)
             for name in redone:
                 self._manifest.stages.pop(name, None)
                 shutil.rmtree(self._root / PARTIAL / name, ignore_errors=True)
-            self._state_watts()
             self.directory.write_manifest(self._manifest)
             for stage in self.stages:
                 if self._is_done(stage):
@@ -128,7 +129,7 @@ class Execution:
                         if stage.name == redo and redo in kept:
                             self._manifest.stages = kept
                             self.directory.write_manifest(self._manifest)
-                            self.directory.write_recipe(recipe)
+                            self.directory.write_recipe(recipe or self.recipe)
                         raise
                 for name in redone[1:] if stage.name == redo else []:
                     shutil.rmtree(self._root / name, ignore_errors=True)
