@@ -11,17 +11,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
-import resource
 import shutil
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camelid import __version__
-from camelid.errors import CamelidError, CheckpointError, ConfigError, MissingInputError
+from camelid.errors import CheckpointError, ConfigError, MissingInputError
+from camelid.run.costs import Clock, peak_memory_gib, reset_peak_memory
 from camelid.run.directory import (
     CARBON_KG_PER_KWH,
     MANIFEST,
@@ -32,7 +30,6 @@ from camelid.run.directory import (
     StageRecord,
 )
 from camelid.run.files import (
-    atomic_write_text,
     explain_full_disk,
     fsync_directory,
     fsync_tree,
@@ -55,7 +52,6 @@ REPORT = "report"
 """Link to the folder of the stage that shows the run."""
 HASHES = ".hashes.json"
 PARTIAL = ".partial"
-_HEARTBEAT_SECONDS = 15.0
 
 
 @dataclass(kw_only=True)
@@ -277,10 +273,10 @@ class Execution:
             self._open_partial(stage.name, partial, fingerprint)
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)
-            clock = _Clock(partial / "seconds.json", self.progress)
+            clock = Clock(partial / "seconds.json", self.progress)
             started = now()
             self.progress.started(stage.name)
-            _reset_peak_memory()
+            reset_peak_memory()
             try:
                 self._make(stage, out, partial / "work", clock)
             except BaseException:
@@ -301,7 +297,7 @@ class Execution:
         self._manifest.stages[stage.name] = StageRecord(
             fingerprint=fingerprint,
             seconds=round(seconds, 3),
-            peak_memory_gib=round(_peak_memory_gib(), 4),
+            peak_memory_gib=round(peak_memory_gib(), 4),
             started=started,
             finished=now(),
             energy_kwh=0.0,
@@ -314,7 +310,7 @@ class Execution:
             _link(self._root / REPORT, stage.name)
         self.progress.finished(stage.name, seconds)
 
-    def _make(self, stage: AnyStage, out: Path, work: Path, clock: _Clock) -> None:
+    def _make(self, stage: AnyStage, out: Path, work: Path, clock: Clock) -> None:
         """Let a stage write its folder, and check that it wrote what it declares."""
         work.mkdir(exist_ok=True)
         context = StageContext(
@@ -370,55 +366,8 @@ def check_stage(name: str | None, names: Sequence[str]) -> None:
         raise ConfigError(f"There is no stage '{name}' in this plan.{hint}")
 
 
-class _Clock:
-    """Passes progress on and keeps the seconds of a stage across interruptions."""
-
-    def __init__(self, path: Path, progress: RunProgress) -> None:
-        self._path = path
-        self._progress = progress
-        self._before = 0.0
-        with contextlib.suppress(CamelidError):
-            self._before = max(0.0, read_json_as(path, float, ""))
-        self._start = time.monotonic()
-        self._saved = self._start
-
-    def seconds(self) -> float:
-        return self._before + time.monotonic() - self._start
-
-    def save(self) -> None:
-        atomic_write_text(self._path, f"{self.seconds():.3f}\n")
-
-    def update(self, done: float, total: float, **metrics: float) -> None:
-        self._progress.update(done, total, **metrics)
-        # Also on the way, so that a killed process loses seconds, not the whole count.
-        if time.monotonic() - self._saved > _HEARTBEAT_SECONDS:
-            self._saved = time.monotonic()
-            self.save()
-
-    def note(self, text: str) -> None:
-        self._progress.note(text)
-
-
 def _link(path: Path, target: str) -> None:
     temporary = path.with_name(f".{path.name}.link")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(path)
-
-
-def _reset_peak_memory() -> None:
-    """Start a new peak for this stage; where the system cannot, the peak is that of the process."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_memory_gib() -> float:
-    """Return the largest resident memory since the last reset, children included, in GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                own = int(line.split()[1]) * 1024
-    return max(own, children) / 2**30
