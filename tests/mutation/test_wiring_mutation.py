@@ -257,7 +257,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_stages_stand_once_and_in_order",
         ),
         "settings of a description ignored": (
-            "read_value(settings[stage.name], kind, field, current=stage.config)",
+            "read_value(settings[stage.name], kind, stage.name, current=stage.config)",
             "stage.config",
             "test_a_description_makes_the_plan_again",
         ),
@@ -1347,8 +1347,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_b10_resuming_gives_the_same_bits",
         ),
         "B10: a damaged checkpoint is loaded": (
-            'if hash_file(file) != description["sha256"]:',
-            'if not description["sha256"]:',
+            "if hash_file(file) != found.sha256:",
+            "if not found.sha256:",
             "test_b10_resuming_gives_the_same_bits",
         ),
     },

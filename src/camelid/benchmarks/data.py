@@ -208,7 +208,10 @@ def _turns(paragraph: Any) -> Iterator[Row]:
 
 def _cells(lines: Iterable[str], name: Path, path: str) -> Iterator[Place]:
     """AGI Eval's table of examples, or MMLU's five columns and letter without a header."""
-    for number, cells in iterate_cells(lines, path):
+    rows = list(iterate_cells(lines, path))
+    if not rows:
+        raise DataError(f"{path}: holds no row, so no column and no question.")
+    for number, cells in rows:
         where = f"{path}, line {number}"
         if name.stem == "few_shot_prompts":
             yield Place({"cells": cells}, where)
@@ -226,9 +229,9 @@ def _cells(lines: Iterable[str], name: Path, path: str) -> Iterator[Place]:
 
 def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
     """Rows of one task in AGIEval's table of examples, whose cells are Python literals."""
-    header = places[0].row["cells"] if places else []
+    header = places[0].row["cells"]
     if column not in header:
-        raise DataError(f"{places[0].where if places else 'examples'}: no column {column!r}.")
+        raise DataError(f"{places[0].where}: no column {column!r}.")
     found = []
     for place in places[1:]:
         cells = place.row["cells"]
