@@ -114,7 +114,7 @@ def check(words: list[str]) -> None:
 
 def test_the_readme_was_read() -> None:
     assert len(FENCES) >= 3
-    assert len(TABLE) == 8
+    assert len(TABLE) == 10
     commands = {usage.split()[1] for usage in TABLE}
     assert commands == set(make_parsers()[1])
     assert sum(command.startswith("camelid ") for command in COMMANDS) >= 4
@@ -226,6 +226,12 @@ def test_make_knows_the_target(make: str, command: str) -> None:
         assert re.search(rf"^{word.partition('=')[0]} \?=", makefile, re.MULTILINE), word
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_no_line_is_wide(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if len(line) > 120]
+
+
 # Paths
 
 
@@ -262,6 +268,7 @@ def test_the_tree_shows_every_room() -> None:
 
 def test_other_files_that_are_named_exist() -> None:
     named = [code for code in PROSE if re.fullmatch(r"(docs|src|tests|benchmarks)/[\w/.]+", code)]
+    named += re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert named
     for path in named:
         assert (ROOT / path).exists(), path

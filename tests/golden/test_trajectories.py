@@ -85,6 +85,7 @@ def settings() -> Settings:
             ghost_test=4,
             drafted=2,
             open_comparisons=6,
+            guard_comparisons=4,
         ),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=512),
         pretraining=replace(

@@ -19,7 +19,7 @@ import pytest
 from camelid import allocator, cli
 from camelid.cli import plans
 from camelid.cli.show import settings
-from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.plan import Plan
 from camelid.recipes import RECIPES
 from camelid.recipes.pocket import SMOKE
@@ -257,7 +257,7 @@ def test_a_renamed_field_of_it_names_file_and_line(finished, tmp_path, copy_run)
     path = root / "toy/words.jsonl"
     first, *others = path.read_text().splitlines()
     path.write_text("\n".join([first, *(line.replace("count", "number") for line in others)]))
-    with pytest.raises(DataError, match=r"words\.jsonl, line 2: Word\.number is unknown"):
+    with pytest.raises(CheckpointError, match=r"line 2: Word\.number is unknown.*--redo toy"):
         make_report(FinishedRun(root, toys().stages))
 
 

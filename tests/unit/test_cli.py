@@ -450,7 +450,7 @@ def test_case_a_damaged_manifest_does_not_advise_to_remove_the_run(world, capsys
     capsys.readouterr()
     assert main(command.split()) == 2
     said = capsys.readouterr().err
-    assert "runs/toy/run.json is damaged" in said
+    assert "runs/toy/run.json: not valid JSON" in said
     assert "put run.json back from a copy" in said
     assert "emove" not in said
 
@@ -684,8 +684,10 @@ while not there.exists():
 
 def test_ctrl_c_reaches_seeds_that_run_at_once_and_starts_no_more(tmp_path):
     code = f"""
-import sys
+import signal, sys
 from camelid.cli.seeds import run_at_once
+# Started in the background, a process would ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 child = '''
 import pathlib, signal, sys, time
 def stop(*_):
@@ -715,13 +717,13 @@ except KeyboardInterrupt:
 
 def test_jobs_of_one_recipe_are_runs_of_its_settings(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    words = ["--jobs", "2", "--until", "world_data", "--world_data.demonstrations", "30"]
+    words = ["--jobs", "2", "--until", "world_data", "--world_data.demonstrations", "120"]
     assert main(["run", "smoke", "--seeds", "2", "--seed", "4", "--threads", "1", *words]) == 0
     for seed in (4, 5):
         folder = Path(f"runs/smoke/seed{seed}")
         saved = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         assert (saved["run"]["seed"], saved["run"]["threads"]) == (seed, 1)
-        assert len((folder / "world_data/demonstrations.jsonl").read_bytes().splitlines()) == 30
+        assert len((folder / "world_data/demonstrations.jsonl").read_bytes().splitlines()) == 120
     capfd.readouterr()
     # A setting that does not fit is an error of each seed, named by it.
     assert main(["run", "smoke", "--seeds", "2", "--jobs", "2", "--redo", "nosuch"]) == 1

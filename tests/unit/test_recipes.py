@@ -194,8 +194,8 @@ def test_settings_of_all_stages_of_a_kind_or_of_one(words, changed):
     [
         ("--sft.step 1", "--sft.step: there is no field 'step'. Did you mean 'steps'?"),
         ("--v2.sft.step 1", "--v2.sft.step: there is no field 'step'. Did you mean 'steps'?"),
-        ("--stf.steps 1", "--stf.steps is no option and no setting of toy.*'sft.steps'"),
-        ("--v3.sft.steps 1", "--v3.sft.steps is no option and no setting of toy.*'sft.steps'"),
+        ("--stf.steps 1", "--stf.steps is no option and no setting of toy.*'--sft.steps'"),
+        ("--v3.sft.steps 1", "--v3.sft.steps is no option and no setting of toy.*'--sft.steps'"),
         ("--sft 1", "--sft is no option"),
         ("--sft.steps x", "--sft.steps is 'x', but must be a whole number"),
         ("--sft.shape 1", "--sft.shape is a group; give a field of it: shape.width, shape.heads"),

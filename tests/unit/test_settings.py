@@ -368,7 +368,7 @@ def test_words_become_the_value_of_a_field(field, words, value):
         ("rates", ["1", "hot"], r"^--x\[1\] is 'hot', but must be a number"),
         ("rates", ["[" * 100_000], "must be a number"),
         ("pair", ["a", "1", "2"], "a list of 2 items"),
-        ("table.a", ["1"], "'table' has no fields here; it is None"),
+        ("table.a", ["1"], "'table' has no fields here, it is None; set table"),
         ("rats", ["1"], "no field 'rats'. Did you mean 'rates'"),
         ("zzzzz", ["1"], "no field 'zzzzz'. Known: text, count"),
     ],

@@ -239,7 +239,8 @@ class Transformer(nn.Module):
         if positions_BL is None:
             if length > self.config.context:
                 raise DataError(
-                    f"rows of {length} tokens for a model with a context of {self.config.context}."
+                    f"rows of {length} tokens for a model with a context of {self.config.context}; "
+                    "shorten the rows."
                 )
             positions_BL = torch.arange(length, device=tokens_BL.device).expand(batch, length)
         rotary = (self.rotary_cosines[positions_BL], self.rotary_sines[positions_BL])

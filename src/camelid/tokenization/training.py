@@ -76,9 +76,17 @@ def train_sentencepiece(
     Source: arXiv 2307.09288, Section 2.2; flags as stored in the released `tokenizer.model`.
     """
     counts = {"lines": 0, "cut": 0}
+    damaged: list[DataError] = []
+
+    def lines() -> Iterator[str]:
+        try:
+            yield from iterate_lines(corpus_path)
+        except DataError as error:
+            damaged.append(error)
+            raise
 
     def sentences() -> Iterator[str]:
-        for line in iterate_lines(corpus_path):
+        for line in lines():
             text = line.strip()
             if not text:
                 continue
@@ -118,6 +126,9 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as error:
+        # What is raised in the iterator comes out of the library as an error of its own.
+        if damaged:
+            raise damaged[0] from None
         reason = str(error).rsplit("] ", 1)[-1].strip()
         raise DataError(
             f"{corpus_path}: the corpus does not fit a vocabulary of {vocabulary_size} pieces "

@@ -18,6 +18,7 @@ class Letters:
     """A tokenizer of bytes."""
 
     opens_with_space = False
+    unused_ids = ()
 
     def token_bytes(self, token: int) -> bytes:
         return b"" if token == END else bytes([token])
@@ -26,7 +27,7 @@ class Letters:
 class Marked:
     """A chat format that opens each message with one byte."""
 
-    end_id = END
+    end_ids = (END,)
     tokenizer = Letters()
 
     def render_prompt(self, messages):

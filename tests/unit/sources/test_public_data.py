@@ -144,7 +144,7 @@ def test_errors(run, tmp_path):
     data = write_public_files(tmp_path / "data")
     with pytest.raises(DataError, match=r"no row is left for train\.helpfulness"):
         run(configured(data, longest_characters=3), "c")
-    with pytest.raises(ConfigError, match="negative"):
+    with pytest.raises(ConfigError, match="must be from 0"):
         Counts(helpfulness=-1, safety=0)
 
 

@@ -45,6 +45,7 @@ def settings() -> Settings:
             ghost_test=3,
             drafted=2,
             open_comparisons=4,
+            guard_comparisons=4,
         ),
         tokenizer_training=tokenizer_training.Config(vocabulary_size=512),
         pretraining=replace(SMOKE.pretraining, model=shape, tokens=7_000, validate_every=2),

@@ -189,7 +189,7 @@ def test_drafted_pairs_are_scored_with_their_fault_and_change_nothing_else(tiny_
     pairs = {pair.id: pair for pair in tiny_run.outputs("world_data").drafted_pairs.read()}
     rows = ours.drafted_scores.read()
     assert {row.id for row in rows} <= pairs.keys()
-    assert len({row.fault for row in rows}) == 6
+    assert len({row.fault for row in rows}) == 7
     for row in rows:
         pair = pairs[row.id]
         assert (row.fault, row.kind, row.strength) == (pair.fault, pair.kind, None)
