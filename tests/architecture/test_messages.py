@@ -58,7 +58,8 @@ ADVISES = re.compile(
     r"|[Cc]hoose|[Gg]ive|[Mm]ake|[Rr]un|[Uu]se|[Rr]emove|[Rr]epair|[Rr]eplace|[Gg]et|[Ww]rite"
     r"|[Ll]eave|[Aa]sk|[Ss]horten|[Rr]aise|[Ll]ower|[Tt]ake|[Cc]hange|[Dd]rop|[Ii]nstall|[Ff]ree"
     r"|[Aa]dd|[Cc]heck|[Ww]ait|[Ss]tart|[Ss]ave|[Ss]ee|[Rr]edo|pip install|There are|Known|--redo"
-    r"|lists them|shorten|keep the one|state one|goes on|[Pp]ublic gets|once is|[Ii]t is a)\b|\{(advice|hint|error|where|reason)\}"
+    r"|lists them|shorten|keep the one|state one|goes on|[Pp]ublic gets|once is|[Ii]t is a)\b"
+    r"|\{(advice|hint|error|where|reason)\}"
 )
 """What is needed, or what to do about it."""
 BARE = {

@@ -143,7 +143,7 @@ def test_refusals_leave_nothing_behind(run_folder, tmp_path, capsys):
     cases = [
         ([source, str(tmp_path / "there"), "--to", "hf"], "exists already"),
         ([source, str(tmp_path / "x"), "--to", "meta", "--shards", "3"], "3 shards"),
-        ([source, str(tmp_path / "x"), "--to", "hf", "--shards", "0"], "--shards is 0, but must be from 1"),
+        ([source, str(tmp_path / "x"), "--to", "hf", "--shards", "0"], "--shards is 0, but must"),
         ([source, str(tmp_path / "x"), "--to", "onnx"], "invalid choice"),
         ([str(tmp_path), str(tmp_path / "x"), "--to", "hf"], "no model here"),
         (

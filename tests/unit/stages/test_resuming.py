@@ -99,14 +99,14 @@ def test_a_reward_model_that_is_done_is_not_trained_again(tiny_run, workshop):
     assert [
         getattr(tiny_run.results["v1/reward_modeling"], f"{name}_rm").steps
         for name in ("helpfulness", "safety", "guard")
-    ] == [6, 4, 2]
+    ] == [6, 4, 3]
     # In the second step of the safety model.
     workshop.stop_after = 8
     with pytest.raises(KeyboardInterrupt):
         tiny_run.again(workshop, "v1/reward_modeling")
     workshop.stop_after = None
     tiny_run.again(workshop, "v1/reward_modeling")
-    assert workshop.updates == [(2, 4), (3, 4), (4, 4), (1, 2), (2, 2)]
+    assert workshop.updates == [(2, 4), (3, 4), (4, 4), (1, 3), (2, 3), (3, 3)]
 
 
 def test_a_half_sampled_round_is_sampled_again(tiny_run, given_replies, workshop, monkeypatch):

@@ -350,7 +350,7 @@ def test_corpus_does_not_fit_the_vocabulary(tmp_path, size):
 
 def test_corpus_that_is_not_utf8_or_missing(tmp_path):
     (tmp_path / "corpus.txt").write_bytes(b"good line\n\xff\xfe bad\n")
-    with pytest.raises(DataError, match="corpus.txt, line 2: .* UTF-8"):
+    with pytest.raises(DataError, match=r"corpus\.txt, line 2: .* UTF-8"):
         train_sentencepiece(tmp_path / "corpus.txt", tmp_path / "out", vocabulary_size=300)
     with pytest.raises(MissingInputError):
         train_sentencepiece(tmp_path / "none.txt", tmp_path / "out", vocabulary_size=300)
