@@ -116,19 +116,19 @@ def test_the_table_by_hand():
     exact, broken = "exactly right %", "violations %"
     assert found.rows == [
         (
-            "the whole, v1", exact, 25.0, 100.0, "50.0 (sft_at_0.6)",
+            "the whole, v1", exact, 25.0, 100.0, "50.0 (at 0.6)",
             100.0, points([0, 0, 0, 0, 1, 1, 1]), None, 100,
         ),
         (
-            "the whole, v1", broken, 100.0, 25.0, "50.0 (sft_greedy)",
+            "the whole, v1", broken, 100.0, 25.0, "50.0 (greedy)",
             0.0, points([0, -1, 0, 0]), None, 50,
         ),
         (
-            "picking", exact, 25.0, 100.0, "37.5 (random_pick)", 100.0,
+            "picking", exact, 25.0, 100.0, "37.5 (random pick)", 100.0,
             points([0, 0, 0, 1, 1, 1, 1]), None, 100,
         ),
         (
-            "picking", broken, 100.0, 25.0, "75.0 (random_pick)", 0.0,
+            "picking", broken, 100.0, 25.0, "75.0 (random pick)", 0.0,
             points([0, -1, -1, 0]), None, 67,
         ),
         # v1 is right wherever it is judged: nothing is left to gain, and final loses.

@@ -763,7 +763,8 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
             rates[column] = sum(found) / len(found)
             text = str(round(100 * sum(found) / len(found), 1))
             at = ("before", "after", "control", "ceiling").index(column)
-            assert cells[at] == (f"{text} ({control})" if column == "control" else text)
+            where = control.removeprefix(f"{controls[0]}_").replace("_", " ")
+            assert cells[at] == (f"{text} ({where})" if column == "control" else text)
         both = pairs(
             answers[after, name], answers[control, name],
             lambda row, v=verdict: row["judgement"][v],

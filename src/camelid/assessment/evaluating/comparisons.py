@@ -141,6 +141,7 @@ def methods(stage: Stage, rows: Sequence[JudgedReply]) -> Table:
                 cells = {name: _cell(name, value) for name, value in found.items()}
                 if cells["control"] is not None:
                     name = at_its_best(stage, rows, comparison.control, goal)
+                    name = name.removeprefix(f"{comparison.control}_").replace("_", " ")
                     cells["control"] = f"{cells['control']} ({name})"
                 shown = (cells.get(name) for name in COLUMNS)
                 body.append((comparison.method, goal.name, *shown))
