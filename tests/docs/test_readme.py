@@ -226,9 +226,11 @@ def test_make_knows_the_target(make: str, command: str) -> None:
         assert re.search(rf"^{word.partition('=')[0]} \?=", makefile, re.MULTILINE), word
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_no_line_is_wide(name: str) -> None:
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: path.name
+)
+def test_no_line_is_wide(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if len(line) > 120]
 
 
