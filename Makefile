@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: venv ## the whole pocket recipe: raw text to safety report (about 20 minutes)
+run: venv ## the whole pocket recipe: raw text to safety report (twenty minutes or more)
 	$(BIN)/camelid run pocket
 
 smoke: venv ## the same stages, tiny (about a minute)
