@@ -373,7 +373,14 @@ GGUF_NAMES = (
 )
 GGUF_IDLE = (
     *("general.name", "general.type", "general.alignment", "llama.vocab_size"),
-    *("general.file_type", "general.quantization_version", "tokenizer.ggml.unknown_token_id"),
+    *(
+        "tokenizer.huggingface.json",
+        "split.count",
+        "split.no",
+        "general.file_type",
+        "general.quantization_version",
+        "tokenizer.ggml.unknown_token_id",
+    ),
     *("tokenizer.ggml.padding_token_id", "tokenizer.ggml.add_eos_token"),
 )
 """Fields without effect on replies."""

@@ -187,6 +187,8 @@ def convert(
         vocabulary = dataclasses.replace(whole.vocabulary, end_ids=tuple(ends))
         if chat_format is not None:
             note(f"the chat template is that of {chat_format}, whatever the source's was")
+        if others := ", ".join(vocabulary.other_templates):
+            note(f"the chat templates {others} beside the default one are left out")
         if to != "hf" and checkpoint.generation:
             note(f"{to} has no place for {', '.join(sorted(checkpoint.generation))}: left out")
         if to == "gguf":

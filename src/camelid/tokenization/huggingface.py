@@ -40,6 +40,12 @@ from camelid.tokenization.vocabulary import (
 CONFIG_FILE = "tokenizer_config.json"
 MODEL_FILE = "tokenizer.model"
 TOKENIZER_FILE = "tokenizer.json"
+_REFUSED = (
+    *("do_lower_case", "sp_model_kwargs", "do_normalize"),
+    "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+)
+"""Settings that act on texts. `clean_up_tokenization_spaces` alone does not on those of BPE, as in
+transformers 5; ids are compared with the library."""
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -55,14 +61,20 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_template(directory: Path, config: dict[str, Any]) -> str | None:
-    file = directory / "chat_template.jinja"
-    found = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
+def _read_templates(directory: Path, config: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the chat template, and the names of those for other purposes."""
+    found = config.get("chat_template")
     if isinstance(found, list):
-        found = {entry["name"]: entry["template"] for entry in found}.get("default")
-    if not isinstance(found, str | None):
+        found = {entry["name"]: entry["template"] for entry in found}
+    named = dict(found) if isinstance(found, dict) else {"default": found}
+    file = directory / "chat_template.jinja"
+    if file.is_file():
+        named["default"] = file.read_text(encoding="utf-8")
+    others = {f.stem for f in (directory / "additional_chat_templates").glob("*.jinja")}
+    template = named.pop("default", None)
+    if not isinstance(template, str | None):
         raise TypeError("the chat template is no text")
-    return found
+    return template, tuple(sorted(others | named.keys()))
 
 
 def _token_name(config: dict[str, Any], key: str) -> str | None:
@@ -222,6 +234,9 @@ def read_huggingface_tokenizer(
         )
     names = _read_object(directory / "special_tokens_map.json") | config
     try:
+        for name in _REFUSED:
+            if config.get(name):
+                raise CheckpointError(f"not supported: {name} {config[name]!r} in {CONFIG_FILE}.")
         bos, eos = _token_name(names, "bos_token"), _token_name(names, "eos_token")
         by_name = _read_object(directory / "added_tokens.json")
         added = _added_tokens(data, config, by_name, _special_names(names))
@@ -234,6 +249,14 @@ def read_huggingface_tokenizer(
         else:
             vocabulary = _from_json(data, added, eos, reference)
         tokens = vocabulary.tokens
+        # What fills rows is never looked for.
+        named = _special_names({key: name for key, name in names.items() if key != "pad_token"})
+        ordinary = {t for t, kind in zip(tokens, vocabulary.types, strict=True) if kind == NORMAL}
+        if named & ordinary:
+            raise CheckpointError(
+                f"{min(named & ordinary)!r} is named as a special token and an ordinary one of the "
+                "vocabulary; needed a token that text cannot be made of."
+            )
         # Of byte-level BPE `true` would put a space in front, of the other kind `false` none.
         if config.get("add_prefix_space", vocabulary.scores) is (vocabulary.scores is None):
             raise CheckpointError(f"add_prefix_space in {CONFIG_FILE} is not supported.")
@@ -246,12 +269,14 @@ def read_huggingface_tokenizer(
             eos_id=vocabulary.eos_id if eos is None else _id_of(tokens, eos),
             end_ids=tuple(config.get("end_token_ids", ())),
         ).settled()
-        template = None
+        template, others = _read_templates(directory, config) if chat_format is None else (None, ())
         if chat_format is None:
-            template = _read_template(directory, config)
-            chat_format = detect_chat_format(template, vocabulary.special_ids)
+            end = tokens[vocabulary.eos_id]
+            chat_format = detect_chat_format(template, vocabulary.special_ids, end)
             template = None if template == chat_template(chat_format) else template
-        vocabulary = replace(vocabulary, chat_format=chat_format, template=template)
+        vocabulary = replace(
+            vocabulary, chat_format=chat_format, template=template, other_templates=others
+        )
         size = config.get("vocabulary_size", len(tokens))
         if not len(tokens) <= size <= 2 * len(tokens):
             raise CheckpointError(f"vocabulary_size is {size}, there are {len(tokens)} tokens.")
