@@ -210,6 +210,8 @@ def _rendered(template: str, eos: str) -> str:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
+    # A text times a number takes any memory.
+    environment.intercepted_binops, environment.binop_table = frozenset({"*", "**"}), {}
     # Marks of transformers around what carries loss.
     template = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", template)
     roles = {"S0": "system", "Q1": "user", "A2": "assistant", "Q3": "user"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -43,6 +45,14 @@ def rate(monkeypatch, threshold, rows, watching=None):
     # One pass over the rows for all models.
     assert seen == [(["helpful", "safe", *([watching] if watching else [])], sequences)]
     return rated
+
+
+def test_case_several_end_ids_reward_models_read_the_end_that_they_know():
+    """Another stated end ended the reply: comparisons end with the chat format's own."""
+    other = replace(reply("a", is_safety=False), tokens=(4, END + 1), end_id=END)
+    assert (other.sequence, other.scored) == ([2, 3, 4, END + 1], [2, 3, 4, END])
+    cut = replace(other, stop_reason="length")
+    assert cut.scored == cut.sequence
 
 
 def float32(value):

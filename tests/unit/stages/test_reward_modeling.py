@@ -53,7 +53,7 @@ class Letters:
     """A chat format of one id a letter; 2 opens a message, 1 ends a reply."""
 
     end_id = 1
-    tokenizer = SimpleNamespace(pad_id=0)
+    tokenizer = SimpleNamespace(pad_id=0, vocabulary_size=128)
 
     def encode_reply(self, text):
         return [ord(letter) for letter in text]
