@@ -17,8 +17,8 @@ import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.formats.folder import (
-    DOWNLOAD_AGAIN,
     Checkpoint,
+    advice_of,
     check_shapes,
     read_folder,
     read_object,
@@ -71,7 +71,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _is_ours(path: Path) -> bool:
     """Tell a folder of a run from one of Hugging Face; both have a `config.json`."""
     file = path / "config.json"
-    return file.is_file() and "kind" in read_object(file, DOWNLOAD_AGAIN)
+    return file.is_file() and "kind" in read_object(file, advice_of(path))
 
 
 def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tokenizer:

@@ -22,7 +22,7 @@ import camelid
 from camelid.cli import main
 from camelid.cli.evaluate import find_model
 from camelid.data.records import Message
-from camelid.errors import CamelidError
+from camelid.errors import CamelidError, CheckpointError
 from camelid.formats.convert import convert, read_checkpoint, read_model, read_tokenizer
 from camelid.formats.folder import build, load_transformer, save_model
 from camelid.formats.huggingface import write_huggingface
@@ -537,6 +537,22 @@ def test_case_limits_of_what_is_said_are_not_passed_over(name, tmp_path):
     source = given(tmp_path / "hf", rows=320, generation_config={name: [5]})
     with pytest.raises(CamelidError, match=f"generation_config.json: not supported: {name}"):
         read_checkpoint(source)
+
+
+def test_case_report_damaged_a_model_names_its_stage(tmp_path):
+    """Also where no run is in progress: `chat`, `evaluate` and `convert` read models too."""
+    folder = tmp_path / "run" / "v1" / "sft" / "model"
+    save_model(make_model(vocabulary_size=40), folder)
+    weights = folder / "model.safetensors"
+    raw = weights.read_bytes()
+    weights.write_bytes(raw[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=r"checksum .* Get the directory again"):
+        read_checkpoint(folder)
+    (tmp_path / "run" / "run.json").write_text("{}", encoding="utf-8")
+    for damage in (weights, folder / "config.json"):
+        damage.write_bytes(raw[:-1])
+        with pytest.raises(CheckpointError, match=r"--redo v1/sft$"):
+            read_checkpoint(folder)
 
 
 def test_case_named_chat_templates_are_not_dropped_in_silence(tmp_path, capsys):
