@@ -179,7 +179,9 @@ def convert(
         CheckpointError: The model is damaged, or the format has no place for something of it.
     """
     if shards is not None and (shards < 1 or to == "gguf"):
-        raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
+        raise ConfigError(
+            f"--shards {shards}: needed a number above 0, for the formats hf and meta."
+        )
     with _appearing(destination) as folder:
         checkpoint, whole = read_model(source, tokenizer=tokenizer, chat_format=chat_format)
         chat = chat_format_of(whole)
@@ -219,7 +221,9 @@ def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
             if kind in (CONTROL, UNKNOWN) and index not in ends
         ]
         if not free:
-            raise CheckpointError("the vocabulary has no special token that could be padding.")
+            raise CheckpointError(
+                "a reward model's vocabulary needs a special token that ends no text, for padding."
+            )
         pad = min(free)[1]
     eos = ends if len(ends) > 1 else ends[0]
     return {"bos_token_id": vocabulary.bos_id, "eos_token_id": eos, "pad_token_id": pad}

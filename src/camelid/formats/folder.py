@@ -125,7 +125,9 @@ def read_folder(directory: Path) -> Checkpoint:
     """
     path = directory / "config.json"
     if not path.is_file():
-        raise MissingInputError(f"{directory}: no model here (config.json is missing).")
+        raise MissingInputError(
+            f"{directory}: no model here (config.json is missing). Name another."
+        )
     advice = advice_of(directory)
     description = read_object(path, advice)
     if description.get("kind") not in list(_KINDS):

@@ -141,7 +141,7 @@ def open_gguf(path: Path) -> GGUFFile:
     """
     library()
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such file.")
+        raise MissingInputError(f"{path}: no such file. Name another path.")
     try:
         with path.open("rb") as file:
             return _read_header(file, path)

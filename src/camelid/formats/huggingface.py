@@ -128,7 +128,9 @@ def read_huggingface(directory: Path) -> Checkpoint:
     limits = [
         f"not supported: {name} {value!r} (it changes what is said, or is not known)"
         for name, value in generation.items()
-        if name not in (*_NO_GENERATION, *_DRAWN) and value not in (None, False, [], {})
+        # 0 is a token's id.
+        if name not in (*_NO_GENERATION, *_DRAWN)
+        and not (value is None or value is False or value in ([], {}))
     ]
     raise_problems(file, limits)
     # Old conversions hold the rotary frequencies too, which are computed here.
@@ -158,8 +160,8 @@ def _read_files(directory: Path) -> dict[str, StoredTensor]:
         return read_safetensors(single)
     if not (directory / INDEX).is_file():
         raise CheckpointError(
-            f"{directory}: neither model.safetensors nor {INDEX} is here (pickled weights are "
-            "not read: convert them to safetensors)."
+            f"{directory}: needed model.safetensors or {INDEX}, neither is here (pickled "
+            "weights are not read: convert them to safetensors)."
         )
     places = read_object(directory / INDEX, DOWNLOAD_AGAIN).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):

@@ -122,7 +122,9 @@ def read_meta(directory: Path) -> Checkpoint:
     """
     files = sorted(directory.glob("consolidated.*.pth"))
     if [f.name for f in files] != [f"consolidated.{n:02}.pth" for n in range(len(files))]:
-        raise CheckpointError(f"{directory}: the numbers of consolidated.NN.pth have gaps.")
+        raise CheckpointError(
+            f"{directory}: the numbers of consolidated.NN.pth have gaps; needed 00, 01 and so on."
+        )
     if len(files) not in SHARDS:
         raise CheckpointError(f"{directory}: {len(files)} shards; needed one of {SHARDS}.")
     shards = [_Shard(file) for file in files]
@@ -214,7 +216,8 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
         raise CheckpointError(f"{path}: {error}") from None
     if params.get("vocab_size", -1) not in (-1, vocabulary_size):
         raise CheckpointError(
-            f"{path}: vocab_size {params['vocab_size']}, but the table has {vocabulary_size} rows."
+            f"{path}: vocab_size {params['vocab_size']}, but the table has {vocabulary_size} rows; "
+            "needed the same number, or -1."
         )
     return config
 

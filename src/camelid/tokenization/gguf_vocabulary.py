@@ -93,7 +93,9 @@ def read_gguf_vocabulary(
     pieces = kind == "sentencepiece"
     tokens, types = need("tokens", list, str), need("token_type", list, int)
     if pieces and fields.get(_GGUF_PREFIX + "add_space_prefix") is False:
-        raise CheckpointError("a SentencePiece tokenizer without a space in front.")
+        raise CheckpointError(
+            "a SentencePiece tokenizer without a space in front is not supported."
+        )
     special = {
         token
         for token, type_ in zip(tokens, types, strict=False)

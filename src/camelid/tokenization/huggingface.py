@@ -114,7 +114,9 @@ def _added_tokens(
     for index, entry in ((int(index), entry) for index, entry in listed):
         token = str(entry["content"])
         if found.get(index, (token,))[0] != token:
-            raise CheckpointError(f"id {index} is {found[index][0]!r} and {token!r} at once.")
+            raise CheckpointError(
+                f"id {index} is {found[index][0]!r} and {token!r} at once; needed one of them."
+            )
         found[index] = (token, bool(entry.get("special")) or token in special)
         flags = [flag for flag in ("lstrip", "rstrip", "single_word") if entry.get(flag)]
         if flags and not found[index][1]:
@@ -130,12 +132,13 @@ def _from_model_file(
     size = len(base.tokens)
     more = [added[index][0] for index in sorted(added) if index >= size]
     if sorted(index for index in added if index >= size) != list(range(size, size + len(more))):
-        raise CheckpointError("the ids of the added tokens do not follow those of the model.")
+        raise CheckpointError("the ids of the added tokens must follow those of the model.")
     types = [*base.types, *[NORMAL] * len(more)]
     for index, (token, is_special) in added.items():
         if index < size and base.tokens[index] != token:
             raise CheckpointError(
-                f"the added token {token!r} has the id {index} of {base.tokens[index]!r}."
+                f"the added token {token!r} has the id {index} of {base.tokens[index]!r}; each "
+                "needs one of its own."
             )
         if types[index] == NORMAL:
             types[index] = CONTROL if is_special else USER_DEFINED
@@ -160,9 +163,13 @@ def _from_json(
     names = {index: token for token, index in model["vocab"].items()}
     for index, (token, _) in added.items():
         if names.setdefault(index, token) != token:
-            raise CheckpointError(f"the added token {token!r} has the id of {names[index]!r}.")
+            raise CheckpointError(
+                f"the added token {token!r} has the id of {names[index]!r}; each needs one."
+            )
     if sorted(names) != list(range(len(names))):
-        raise CheckpointError(f"the ids of {len(names)} tokens are not 0 to {len(names) - 1}.")
+        raise CheckpointError(
+            f"the ids of {len(names)} tokens must be 0 to {len(names) - 1}, each once."
+        )
     tokens = tuple(names[index] for index in range(len(names)))
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     types = [NORMAL] * len(tokens)
@@ -202,6 +209,12 @@ def _from_json(
     )
 
 
+def _opening(reference: Any) -> str | None:
+    """Return the token that the library puts in front of a text."""
+    with_it, without = (reference.encode("a", add_special_tokens=add) for add in (True, False))
+    return with_it.tokens[0] if with_it.ids[:1] != without.ids[:1] else None
+
+
 def _opens_with_bos(config: dict[str, Any], data: dict[str, Any], bos: str) -> bool:
     """Return whether the tokenizer puts its BOS in front of texts (SmolLM2 names one in vain)."""
     if isinstance(config.get("add_bos_token"), bool):
@@ -230,7 +243,7 @@ def read_huggingface_tokenizer(
     model_file = directory / MODEL_FILE
     if not data and not model_file.is_file():
         raise MissingInputError(
-            f"{directory}: no tokenizer here ({MODEL_FILE} and {TOKENIZER_FILE} are missing)."
+            f"{directory}: no tokenizer here; needed {MODEL_FILE} or {TOKENIZER_FILE}."
         )
     names = _read_object(directory / "special_tokens_map.json") | config
     try:
@@ -261,6 +274,11 @@ def read_huggingface_tokenizer(
         if config.get("add_prefix_space", vocabulary.scores) is (vocabulary.scores is None):
             raise CheckpointError(f"add_prefix_space in {CONFIG_FILE} is not supported.")
         bos_id = vocabulary.bos_id if bos is None else _id_of(tokens, bos)
+        if bos_id is None and reference is not None and _opening(reference):
+            raise CheckpointError(
+                f"{TOKENIZER_FILE} opens texts with {_opening(reference)!r}, and {CONFIG_FILE} names "
+                "no bos_token; name that token."
+            )
         if bos_id is not None and not _opens_with_bos(config, data, tokens[bos_id]):
             bos_id = None
         vocabulary = replace(
@@ -279,7 +297,10 @@ def read_huggingface_tokenizer(
         )
         size = config.get("vocabulary_size", len(tokens))
         if not len(tokens) <= size <= 2 * len(tokens):
-            raise CheckpointError(f"vocabulary_size is {size}, there are {len(tokens)} tokens.")
+            raise CheckpointError(
+                f"vocabulary_size is {size} and must be from {len(tokens)}, the number of tokens, "
+                "to twice as many."
+            )
         found = tokenizer_from_vocabulary(vocabulary.padded(size))
         if reference is not None:
             usual = vocabulary.pre_tokenizer == "llama-bpe"

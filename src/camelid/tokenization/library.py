@@ -40,7 +40,7 @@ def _rule(reference: Any, known: Mapping[T, tuple[Any, Any]]) -> T:
             return name
     raise CheckpointError(
         f"its pre-tokenizer or normalizer is not one of {', '.join(map(str, known))} (found "
-        f"{json.dumps(found)[:200]})."
+        f"{json.dumps(found)[:200]}); others are not supported."
     )
 
 
@@ -85,7 +85,7 @@ def library_tokenizer(data: dict[str, Any], added: dict[int, tuple[str, bool]]) 
         if reference.token_to_id(token) != index:
             raise CheckpointError(
                 f"the added token {token!r} states id {index}, which the library `tokenizers` "
-                f"gives to {reference.id_to_token(index)!r}."
+                f"gives to {reference.id_to_token(index)!r}; needed one id for each."
             )
         plain = normalised is None or (normalised == {"type": "NFC"} and token.isascii())
         if entry.get("normalized") and not added[index][1] and not plain:

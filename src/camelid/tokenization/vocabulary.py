@@ -95,7 +95,7 @@ class Vocabulary:
             if index is not None and not 0 <= index < size:
                 raise CheckpointError(f"vocabulary: {name} has id {index} of {size} tokens.")
         if not all(NORMAL <= kind <= BYTE for kind in self.types):
-            raise CheckpointError("vocabulary: a token type is not one of 1 to 6.")
+            raise CheckpointError("vocabulary: each token type must be one of 1 to 6.")
         try:
             "".join(self.tokens).encode()
         except UnicodeEncodeError as error:
@@ -136,7 +136,9 @@ class Vocabulary:
         for merge in self.merges:
             left, space, right = merge.partition(" ")
             if not space or not {left, right, left + right} <= known:
-                raise CheckpointError(f"vocabulary: the merge {merge!r} names an unknown token.")
+                raise CheckpointError(
+                    f"vocabulary: the merge {merge!r} names an unknown token; add it."
+                )
 
     @property
     def special_ids(self) -> dict[str, int]:

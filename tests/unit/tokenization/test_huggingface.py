@@ -387,6 +387,16 @@ def test_case_an_ordinary_token_named_as_a_special_one(tmp_path):
     read_huggingface_tokenizer(library_folder(tmp_path / "pad", data, pad_token="a"))
 
 
+def test_case_a_text_is_opened_by_a_token_that_no_setting_names(tmp_path):
+    write_huggingface_tokenizer(byte_level("llama3"), tmp_path / "a")
+
+    def nameless(config):
+        config.update(bos_token=None, add_bos_token=False)
+
+    with pytest.raises(CheckpointError, match=r"opens texts with '<\|begin_of_text\|>'"):
+        read_huggingface_tokenizer(edited(tmp_path / "a", tmp_path / "b", config=nameless))
+
+
 def test_case_clean_up_of_spaces_is_that_of_transformers(tmp_path):
     transformers = pytest.importorskip("transformers")
     forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
@@ -445,7 +455,7 @@ def test_tokens_behind_a_sentencepiece_model(tmp_path):
             {"390": {"content": "x", "special": True}}
         ),
     )
-    with pytest.raises(CheckpointError, match="do not follow"):
+    with pytest.raises(CheckpointError, match="must follow"):
         load_chat_format(gap)
 
 
