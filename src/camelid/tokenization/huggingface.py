@@ -276,8 +276,8 @@ def read_huggingface_tokenizer(
         bos_id = vocabulary.bos_id if bos is None else _id_of(tokens, bos)
         if bos_id is None and reference is not None and _opening(reference):
             raise CheckpointError(
-                f"{TOKENIZER_FILE} opens texts with {_opening(reference)!r}, and {CONFIG_FILE} names "
-                "no bos_token; name that token."
+                f"{TOKENIZER_FILE} opens texts with {_opening(reference)!r}, and {CONFIG_FILE} has "
+                "no bos_token; name that token there."
             )
         if bos_id is not None and not _opens_with_bos(config, data, tokens[bos_id]):
             bos_id = None
