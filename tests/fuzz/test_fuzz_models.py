@@ -156,9 +156,10 @@ def changed(chance: random.Random, raw: bytes, known: dict[str, list[Any]]) -> t
 
     `known` are fields that the format knows, with values that mean something.
     """
-    if chance.random() < 0.6:
-        data, name = json.loads(raw), chance.choice(list(known))
-        data[name] = chance.choice(known[name] if chance.random() < 0.7 else JUNK)
+    if chance.random() < 0.8:
+        name, value = chance.choice([(name, v) for name, values in known.items() for v in values])
+        data = json.loads(raw)
+        data[name] = value if chance.random() < 0.7 else chance.choice(JUNK)
         return json.dumps(data).encode(), data
     raw = damaged(chance, "x.json", raw)
     try:

@@ -47,12 +47,20 @@ def rate(monkeypatch, threshold, rows, watching=None):
     return rated
 
 
-def test_case_several_end_ids_reward_models_read_the_end_that_they_know():
+def test_case_several_end_ids_reward_models_read_the_end_that_they_know(monkeypatch):
     """Another stated end ended the reply: comparisons end with the chat format's own."""
+    seen = []
+
+    def fake_score_all(models, sequences):
+        seen.extend(sequences)
+        return [[0.0] for _ in models]
+
+    monkeypatch.setattr(rewards_module, "score_all", fake_score_all)
     other = replace(reply("a", is_safety=False), tokens=(4, END + 1), end_id=END)
-    assert (other.sequence, other.scored) == ([2, 3, 4, END + 1], [2, 3, 4, END])
     cut = replace(other, stop_reason="length")
-    assert cut.scored == cut.sequence
+    for each in (other, cut):
+        RewardPair("helpful", "safe", 0.15).rate([each])
+    assert seen == [[2, 3, 4, END], [2, 3, 4, END + 1]]
 
 
 def float32(value):
