@@ -255,9 +255,9 @@ def detect_chat_format(
     """
     found = special_tokens if template is None else template
     for name, mark in _MARKS.items():
-        if mark not in found:
-            continue
         lacking = [token for token in _NEEDED[name] if token not in special_tokens]
+        if mark not in found or (lacking and template is None):
+            continue
         if lacking:
             raise CheckpointError(
                 f"the chat format {name} needs the special tokens {', '.join(_NEEDED[name])}; "

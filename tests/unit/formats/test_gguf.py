@@ -314,12 +314,13 @@ def test_chat_tokens_that_a_file_calls_words_are_not_found_in_text(tmp_path):
     """Old converters mark chat tokens so; SentencePiece would find them in what a user writes."""
     fields = dict(open_gguf(write(make_model(vocabulary_size=262), tmp_path / "m.gguf",
                                   vocabulary=PIECES)).fields)  # fmt: skip
-    fields["tokenizer.ggml.tokens"] = [*PIECES.tokens[:-1], "<|im_start|>"]
-    fields["tokenizer.ggml.token_type"] = [*PIECES.types[:-1], 4]
+    fields["tokenizer.ggml.tokens"] = [*PIECES.tokens[:-2], "<|im_end|>", "<|im_start|>"]
+    fields["tokenizer.ggml.token_type"] = [*PIECES.types[:-2], 4, 4]
     del fields["tokenizer.chat_template"]
     vocabulary = read_gguf_vocabulary(fields)
     assert vocabulary.chat_format == "chatml"
-    assert 261 not in tokenizer_from_vocabulary(vocabulary).encode("a <|im_start|> a")
+    text = "a <|im_start|> a<|im_end|>"
+    assert not {260, 261} & set(tokenizer_from_vocabulary(vocabulary).encode(text))
     fields["tokenizer.ggml.add_space_prefix"] = False
     with pytest.raises(CheckpointError, match="without a space in front"):
         read_gguf_vocabulary(fields)

@@ -343,7 +343,7 @@ def test_case_chat_template_that_renders_otherwise(kind, template, message, tmp_
     folder = library_folder(tmp_path / "x", data, chat_template=template)
     if kind == "llama3":
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        changed = json.dumps(config | {"eos_token": "<|eot_id|>"})
+        changed = json.dumps(config | {"eos_token": "<|eot_id|>", "bos_token": LLAMA3[0]})
         (folder / "tokenizer_config.json").write_text(changed, encoding="utf-8")
     if message is None:
         assert read_huggingface_tokenizer(folder).vocabulary.template == template
