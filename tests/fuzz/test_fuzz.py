@@ -1,150 +1,23 @@
-"""Damaged files of every kind: a `CamelidError` or a result, never a traceback, hang or flood.
-
-`pytest tests/fuzz --fuzz 5000` tries that many in all, the suite a tenth. A try is known by its
-target and number, which seed it: `pytest tests/fuzz --fuzz 5000 -k records` tries one target.
-
-A target is one function: it gets a seeded source of chances and a folder of its own, writes what it
-has damaged and calls what reads it. `@target(share)` adds it, `share` in proportion to the others.
-"""
+"""Damaged records, public files, benchmarks and runs (see `tests/helpers/fuzzing.py`)."""
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import functools
-import gzip
-import io
 import json
-import lzma
-import math
 import os
 import random
-import resource
 import shutil
-import signal
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzzing import Targets, damaged, damaged_bytes, lines_of, said, try_all, write_damaged
 
-from camelid.errors import CamelidError
 from camelid.run.item import AbsentError
 
-SECONDS = 10
-"""Processor time of one try: on a busy machine it may take longer by the clock."""
-MEMORY = 2 << 30
-"""Address space of one try, beside what the process has."""
-Target = Callable[[random.Random, Path], None]
-TARGETS: dict[str, tuple[float, Target]] = {}
-
-
-def target(share: float) -> Callable[[Target], Target]:
-    """Add the decorated function to what is tried."""
-
-    def add(function: Target) -> Target:
-        TARGETS[function.__name__] = share, function
-        return function
-
-    return add
-
-
-# What is done to a file.
-
-JUNK: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2**31, 2**63, -(10**30), 10**400, 0.5, -0.0, 1e308, 1e-320),
-    *(math.nan, math.inf, [], [[]], {}, {"": {}}, [None] * 50),
-    *("", " ", "\0", "7", "null", "{}", "../..", "é", "e\u0301", "\ud83d", "\u202e\ufeff", "\r\n"),
-    "x" * 70_000,
-]
-PACK: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
-}  # fmt: skip
-BYTES = [b"\xef\xbb\xbf", b"\xed\xa0\x80", *(bytes([b]) for b in b'\0\xff\r\n\t"\\{],')]
-
-
-def damaged_value(chance: random.Random, value: Any) -> Any:
-    """Return a JSON value with one thing in it changed."""
-    if isinstance(value, dict) and value and chance.random() < 0.85:
-        key = chance.choice(list(value))
-        rest = {name: entry for name, entry in value.items() if name != key}
-        others = [rest, rest | {f"{key}x": value[key]}, value | {"unknown": 1}]
-        inner = value | {key: damaged_value(chance, value[key])}
-        return inner if chance.random() < 0.65 else chance.choice(others)
-    if isinstance(value, list) and value and chance.random() < 0.85:
-        place = chance.randrange(len(value))
-        inner = [*value[:place], damaged_value(chance, value[place]), *value[place + 1 :]]
-        others = [value[:place], [*value, value[place]]]
-        return inner if chance.random() < 0.7 else chance.choice(others)
-    if isinstance(value, str) and chance.random() < 0.4:
-        place = chance.randrange(len(value) + 1)
-        return value[:place] + str(chance.choice(JUNK)) + value[place:]
-    if type(value) in (int, float) and chance.random() < 0.4:
-        return chance.choice([-value, value + 1, value * 1e6, value / 3, str(value), [value]])
-    if chance.random() < 0.02:
-        return functools.reduce(lambda inner, _: [inner], range(900), value)
-    return chance.choice(JUNK)
-
-
-def damaged_bytes(chance: random.Random, raw: bytes) -> bytes:
-    """Return a file with some of its bytes changed."""
-    start = chance.randrange(len(raw) + 1)
-    end = min(len(raw), start + chance.choice([1, 2, 8, 100, 10_000]))
-    kind = chance.randrange(8)
-    if kind == 0:
-        return raw[:start]
-    if kind == 1:
-        return raw[:start] + raw[end:]
-    if kind == 2:
-        return raw[:end] + raw[start:]
-    if kind == 3:
-        return raw[:start] + chance.randbytes(end - start) + raw[end:]
-    if kind == 4:
-        return chance.choice([b"", b"\n", b"[" * 100_000, b"9" * 6_000, b"\xef\xbb\xbf" + raw])
-    if kind == 5:
-        return (
-            raw.replace(b"\n", b"\r\n")
-            .decode(errors="replace")
-            .encode(chance.choice(["utf-8", "utf-16", "utf-16-le", "utf-8-sig"]))
-        )
-    return raw[:start] + chance.choice(BYTES) * chance.choice([1, 1, 3]) + raw[start:]
-
-
-def damaged(chance: random.Random, name: str, raw: bytes) -> bytes:
-    """Return a file with one thing in it changed, mostly such that it still can be decoded."""
-    if chance.random() < 0.7:
-        if name.endswith(".jsonl"):
-            lines = raw.decode().splitlines()
-            place = chance.randrange(len(lines)) if lines else 0
-            if lines and chance.random() < 0.9:
-                lines[place] = json.dumps(damaged_value(chance, json.loads(lines[place])))
-            else:
-                lines = lines[:place]
-            return "".join(f"{line}\n" for line in lines).encode()
-        if name.endswith(".json"):
-            return json.dumps(damaged_value(chance, json.loads(raw))).encode()
-    return damaged_bytes(chance, raw)
-
-
-def write_damaged(chance: random.Random, path: Path, raw: bytes, *, packed: bool = False) -> Path:
-    """Write a damaged file, perhaps packed and then damaged again; return where."""
-    packing = chance.choice(list(PACK)) if packed else ""
-    path = path.with_name(path.name + packing)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw = PACK[packing](damaged(chance, path.name.removesuffix(packing), raw))
-    if packing and chance.random() < 0.2:
-        raw = damaged_bytes(chance, raw)
-    path.write_bytes(raw)
-    return path
-
-
-def lines_of(*rows: Any) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-# What is tried.
+target = Targets()
 
 MESSAGE = {"role": "user", "content": "hi", "train": False}
 RECORDS: dict[str, dict[str, Any]] = {
@@ -170,7 +43,7 @@ RECORDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@target(3)
+@target(10)
 def records(chance: random.Random, folder: Path) -> None:
     """Files of records: what comes out can be written and read again."""
     from camelid.data import records as schemas
@@ -195,7 +68,7 @@ PUBLIC = {
 }
 
 
-@target(3)
+@target(10)
 def public_files(chance: random.Random, folder: Path) -> None:
     """Demonstrations, comparisons and attacks: every row is used or excluded with its reason."""
     from camelid.data import sources
@@ -264,7 +137,7 @@ BENCHMARKS: dict[str, bytes] = {
 REPLIES = ("", "x", "The answer is $\\boxed 42$.", "#### 1,001", "\\fbox{\\frac{1}{2}", "{" * 50)
 
 
-@target(4)
+@target(13)
 def benchmark_files(chance: random.Random, folder: Path) -> None:
     """Benchmarks: each row becomes an item whose answers can be scored, or is named."""
     from camelid.benchmarks.data import few_shot_column, read
@@ -299,7 +172,7 @@ SCORES = {
 }  # fmt: skip
 
 
-@target(1)
+@target(3)
 def scores(chance: random.Random, folder: Path) -> None:
     """Scores of benchmarks, as the tables of a report read them."""
     from camelid.benchmarks import report
@@ -356,7 +229,7 @@ def files_of_run(run: Path) -> list[Path]:
     return sorted(path for path in found if "/model" not in str(path.relative_to(run)))
 
 
-@target(3)
+@target(10)
 def run_files(chance: random.Random, folder: Path) -> None:
     """Files of a finished run: everything that a stage wrote is read with its types or named."""
     from camelid.cli import plans
@@ -379,7 +252,7 @@ def run_files(chance: random.Random, folder: Path) -> None:
                         place.read()
 
 
-@target(0.15)
+@target(0.5)
 def reports(chance: random.Random, folder: Path) -> None:
     """`camelid report` of a run with a damaged file: made of what is whole, or the stage named."""
     from camelid.cli import _call
@@ -389,11 +262,10 @@ def reports(chance: random.Random, folder: Path) -> None:
         damage_in_place(chance, path, raw)
         code = _call(["report", str(RUN[-1])])
         stage = str(path.relative_to(RUN[-1]).parent)
-        said = _said()
-        assert code == 0 or stage == "." or f"--redo {stage}" in said, said
+        assert code == 0 or stage == "." or f"--redo {stage}" in said(), said()
 
 
-@target(1)
+@target(3)
 def chats(chance: random.Random, folder: Path) -> None:
     """`camelid chat` of a run whose description is damaged, without a word to answer."""
     from camelid.cli import _call
@@ -404,64 +276,8 @@ def chats(chance: random.Random, folder: Path) -> None:
         _call(["chat", str(RUN[-1])])
 
 
-# How it is tried.
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """Stop what takes too long, and what takes too much memory."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"longer than {SECONDS} s")
-
-    with Path("/proc/self/statm").open(encoding="ascii") as file:
-        size = int(file.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
-ERRORS = io.StringIO()
-
-
-def _said() -> str:
-    """What the command of this try printed as its error."""
-    return ERRORS.getvalue()
-
-
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", target)
 @pytest.mark.filterwarnings("ignore")
-def test_nothing_but_a_camelid_error(name, finished_run, tmp_path, request, monkeypatch):
-    share, function = TARGETS[name]
-    total = sum(share for share, _ in TARGETS.values())
-    count = max(3, round(request.config.getoption("fuzz") * share / total))
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    failures = []
-    for number in range(count):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        ERRORS.seek(0)
-        ERRORS.truncate()
-        with monkeypatch.context() as patch, limited():
-            patch.setattr("sys.stderr", ERRORS)
-            patch.setattr("sys.stdout", io.StringIO())
-            try:
-                function(random.Random(f"{name}/{number}"), folder)
-            except CamelidError as error:
-                # A damaged file is named.
-                if not (str(folder) in str(error) or str(finished_run) in str(error)):
-                    failures.append(f"{name}/{number}: no file in {error!r}")
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    raise
-                last = traceback.extract_tb(error.__traceback__)[-1]
-                failures.append(f"{name}/{number}: {error!r} at {last.filename}:{last.lineno}")
-        shutil.rmtree(folder)
-    assert not failures, f"{len(failures)} of {count}:\n" + "\n".join(failures[:20])
+def test_nothing_but_a_camelid_error(name, finished_run, tmp_path, request):
+    tries = request.config.getoption("fuzz")
+    try_all(name, target, tmp_path, tries, lambda folder: [str(folder), str(finished_run)])

@@ -142,7 +142,9 @@ def _with_labels(places: list[Place], path: Path) -> list[Place]:
         return places
     found = read_text(labels).split()
     if len(found) != len(places):
-        raise DataError(f"{labels}: {len(found)} labels for {len(places)} items of {path}.")
+        raise DataError(
+            f"{labels}: {len(found)} labels for {len(places)} items of {path}; needed one each."
+        )
     return [
         Place({**p.row, "label": label}, p.where) for p, label in zip(places, found, strict=True)
     ]
@@ -184,7 +186,7 @@ def _json_rows(content: Any, path: str) -> Iterator[Row]:
     if isinstance(content, dict):
         content = next((content[k] for k in ("examples", "Data", "data") if k in content), None)
     if not isinstance(content, list):
-        raise DataError(f"{path}: found neither a list nor 'examples', 'Data' or 'data'.")
+        raise DataError(f"{path}: needed a list, or an object with 'examples', 'Data' or 'data'.")
     for number, entry in enumerate(content, 1):
         where = f"{path}, entry {number}"
         if "paragraphs" not in _object(entry, where):
@@ -210,7 +212,7 @@ def _cells(lines: Iterable[str], name: Path, path: str) -> Iterator[Place]:
     """AGI Eval's table of examples, or MMLU's five columns and letter without a header."""
     rows = list(iterate_cells(lines, path))
     if not rows:
-        raise DataError(f"{path}: holds no row, so no column and no question.")
+        raise DataError(f"{path}: holds no row; needed a header and questions.")
     for number, cells in rows:
         where = f"{path}, line {number}"
         if name.stem == "few_shot_prompts":
@@ -231,7 +233,7 @@ def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
     """Rows of one task in AGIEval's table of examples, whose cells are Python literals."""
     header = places[0].row["cells"]
     if column not in header:
-        raise DataError(f"{places[0].where}: no column {column!r}.")
+        raise DataError(f"{places[0].where}: no column {column!r}; needed in the header.")
     found = []
     for place in places[1:]:
         cells = place.row["cells"]

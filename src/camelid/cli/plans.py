@@ -158,6 +158,8 @@ def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str])
         if name not in kinds:
             words += [f"--{name}", *given] if len(given) > 1 else [f"--{name}={given[0]}"]
         elif Path in typing.get_args(kinds[name]) and len(given) == 1:
+            if not Path(given[0]).exists():
+                raise ConfigError(f"--{name}: {given[0]} does not exist. Name another path.")
             # Absolute, as the recipe of the run may be read from another folder.
             options[name] = str(Path(given[0]).resolve())
         else:

@@ -78,7 +78,7 @@ def find_public_files(directory: Path) -> dict[str, Path]:
             missing.append(f"  {entry['places'][0]}: {entry['source']}")
     if missing:
         raise MissingInputError(
-            f"{directory}: these public files are missing (each may be packed: .gz, .bz2, .xz):\n"
+            f"{directory}: these public files are needed and missing (.gz, .bz2 or .xz will do):\n"
             + "\n".join(missing)
         )
     return found
@@ -145,7 +145,7 @@ def _read(
         shown = [f"{n} x {r} (first in line {lines[r]})" for r, n in reasons.most_common(3)]
         raise DataError(
             f"{path}: no usable row; {len(rows.excluded)} read and excluded"
-            f"{': ' if shown else ''}{', '.join(shown)}. Needed: {layout}."
+            f"{': ' if shown else ''}{', '.join(shown)}. needed: {layout}."
         )
     return rows
 

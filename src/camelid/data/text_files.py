@@ -46,7 +46,7 @@ def iterate_lines(path: Path) -> Iterator[str]:
         MissingInputError: There is no such file.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such file.")
+        raise MissingInputError(f"{path}: no such file. Name another path.")
     yield from lines_of(partial(open_unpacked, path), str(path))
 
 

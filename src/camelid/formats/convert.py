@@ -17,8 +17,8 @@ import torch
 
 from camelid.errors import CheckpointError, ConfigError, MissingInputError
 from camelid.formats.folder import (
-    DOWNLOAD_AGAIN,
     Checkpoint,
+    advice_of,
     check_shapes,
     read_folder,
     read_object,
@@ -71,7 +71,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _is_ours(path: Path) -> bool:
     """Tell a folder of a run from one of Hugging Face; both have a `config.json`."""
     file = path / "config.json"
-    return file.is_file() and "kind" in read_object(file, DOWNLOAD_AGAIN)
+    return file.is_file() and "kind" in read_object(file, advice_of(path))
 
 
 def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tokenizer:
@@ -179,7 +179,9 @@ def convert(
         CheckpointError: The model is damaged, or the format has no place for something of it.
     """
     if shards is not None and (shards < 1 or to == "gguf"):
-        raise ConfigError(f"--shards {shards}: a number above 0, for the formats hf and meta.")
+        raise ConfigError(
+            f"--shards {shards}: needed a number above 0, for the formats hf and meta."
+        )
     with _appearing(destination) as folder:
         checkpoint, whole = read_model(source, tokenizer=tokenizer, chat_format=chat_format)
         chat = chat_format_of(whole)
@@ -187,6 +189,8 @@ def convert(
         vocabulary = dataclasses.replace(whole.vocabulary, end_ids=tuple(ends))
         if chat_format is not None:
             note(f"the chat template is that of {chat_format}, whatever the source's was")
+        if others := ", ".join(vocabulary.other_templates):
+            note(f"the chat templates {others} beside the default one are left out")
         if to != "hf" and checkpoint.generation:
             note(f"{to} has no place for {', '.join(sorted(checkpoint.generation))}: left out")
         if to == "gguf":
@@ -217,7 +221,9 @@ def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
             if kind in (CONTROL, UNKNOWN) and index not in ends
         ]
         if not free:
-            raise CheckpointError("the vocabulary has no special token that could be padding.")
+            raise CheckpointError(
+                "a reward model's vocabulary needs a special token that ends no text, for padding."
+            )
         pad = min(free)[1]
     eos = ends if len(ends) > 1 else ends[0]
     return {"bos_token_id": vocabulary.bos_id, "eos_token_id": eos, "pad_token_id": pad}

@@ -23,6 +23,7 @@ from camelid.errors import CheckpointError, MissingInputError
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
+from camelid.run.directory import MANIFEST
 from camelid.run.files import hash_file, read_json, write_json
 from camelid.runtime import Runtime
 from camelid.settings import from_json
@@ -101,8 +102,18 @@ def read_object(path: Path, advice: str) -> dict[str, Any]:
     """Read a JSON file that must hold an object (else CheckpointError; errors as `read_json`)."""
     data = read_json(path, advice)
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: must hold an object.")
+        raise CheckpointError(f"{path}: must hold an object. {advice}")
     return data
+
+
+def advice_of(directory: Path) -> str:
+    """Say how to get one of our model folders again: by its stage where it lies in a run."""
+    here = directory.absolute()
+    for up in here.parents:
+        if (up / MANIFEST).is_file():
+            stage = here.relative_to(up).parent
+            return f"Make that stage and all after it again with --redo {stage}"
+    return DOWNLOAD_AGAIN
 
 
 def read_folder(directory: Path) -> Checkpoint:
@@ -114,15 +125,17 @@ def read_folder(directory: Path) -> Checkpoint:
     """
     path = directory / "config.json"
     if not path.is_file():
-        raise MissingInputError(f"{directory}: no model here (config.json is missing).")
-    description = read_object(path, "Redo the stage that wrote it.")
+        raise MissingInputError(
+            f"{directory}: no model here (config.json is missing). Name another."
+        )
+    advice = advice_of(directory)
+    description = read_object(path, advice)
     if description.get("kind") not in list(_KINDS):
-        raise CheckpointError(f"{path}: 'kind' must be one of {sorted(_KINDS)}.")
+        raise CheckpointError(f"{path}: 'kind' must be one of {sorted(_KINDS)}. {advice}")
     weights = directory / "model.safetensors"
     if not weights.is_file() or hash_file(weights) != description.get("sha256"):
         raise CheckpointError(
-            f"{weights}: missing or its checksum differs from config.json. "
-            "Redo the stage that wrote it."
+            f"{weights}: missing or its checksum differs from config.json. {advice}"
         )
     config = from_json(description.get("model"), ModelConfig, str(path))
     return Checkpoint(
@@ -160,7 +173,7 @@ def _open(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}).") from None
+        raise CheckpointError(f"{path}: damaged ({error}). {DOWNLOAD_AGAIN}") from None
 
 
 def empty_model(checkpoint: Checkpoint) -> Transformer | RewardModel:

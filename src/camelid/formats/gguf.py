@@ -141,7 +141,7 @@ def open_gguf(path: Path) -> GGUFFile:
     """
     library()
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such file.")
+        raise MissingInputError(f"{path}: no such file. Name another path.")
     try:
         with path.open("rb") as file:
             return _read_header(file, path)
@@ -243,6 +243,10 @@ def _read_config(file: GGUFFile, architecture: str, factors: StoredTensor | None
         and any(get(key, 0) not in (0, 1) for key in ("rope.scaling.factor", "rope.scale_linear")),
         "a mixture of experts": get("expert_count"),
         "a sliding window": get("attention.sliding_window"),
+        "an adapter of another model": any(name.startswith("adapter.") for name in file.fields),
+        "one part of several (join them with `llama-gguf-split --merge`)": (
+            file.fields.get("split.count", 1) not in (0, 1)
+        ),
     }
     known = (*_SIZES.values(), *_READ, *_WITHOUT_EFFECT)
     unsupported |= {

@@ -93,6 +93,26 @@ _NO_GENERATION = (
     *("pad_token_id", "use_cache", "output_attentions", "output_hidden_states"),
 )
 """Fields of `generation_config.json` that are no settings of generation."""
+_DRAWN = (
+    *("do_sample", "temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "eta_cutoff"),
+    *("epsilon_cutoff", "repetition_penalty", "encoder_repetition_penalty", "diversity_penalty"),
+    *("length_penalty", "penalty_alpha", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
+    *("num_beams", "num_beam_groups", "early_stopping", "num_return_sequences", "max_length"),
+    *("max_new_tokens", "min_length", "min_new_tokens", "max_time", "renormalize_logits"),
+    *("remove_invalid_values", "cache_implementation", "cache_config", "max_cache_len"),
+    *("return_dict_in_generate", "output_scores", "output_logits", "low_memory", "is_assistant"),
+    *("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold"),
+    *(
+        "prompt_lookup_num_tokens",
+        "max_matching_ngram_size",
+        "assistant_early_exit",
+        "_commit_hash",
+    ),
+    *("assistant_lookbehind", "target_lookbehind", "disable_compile", "compile_config"),
+    *("prefill_chunk_size", "chat_format", "max_window_size", "use_mtp", "speculation_type"),
+)
+"""Fields that say how replies are drawn, and at what cost: here the user's choice. What limits the
+words themselves (`stop_strings`, `suppress_tokens`, ...) would be passed over: it is refused."""
 
 
 def read_huggingface(directory: Path) -> Checkpoint:
@@ -105,6 +125,14 @@ def read_huggingface(directory: Path) -> Checkpoint:
     file = directory / "generation_config.json"
     generation = read_object(file, DOWNLOAD_AGAIN) if file.is_file() else {}
     ends = (*ends, *_ends(generation, file))
+    limits = [
+        f"not supported: {name} {value!r} (it changes what is said, or is not known)"
+        for name, value in generation.items()
+        # 0 is a token's id.
+        if name not in (*_NO_GENERATION, *_DRAWN)
+        and not (value is None or value is False or value in ([], {}))
+    ]
+    raise_problems(file, limits)
     # Old conversions hold the rotary frequencies too, which are computed here.
     stored = {
         name: tensor
@@ -132,8 +160,8 @@ def _read_files(directory: Path) -> dict[str, StoredTensor]:
         return read_safetensors(single)
     if not (directory / INDEX).is_file():
         raise CheckpointError(
-            f"{directory}: neither model.safetensors nor {INDEX} is here (pickled weights are "
-            "not read: convert them to safetensors)."
+            f"{directory}: needed model.safetensors or {INDEX}, neither is here (pickled "
+            "weights are not read: convert them to safetensors)."
         )
     places = read_object(directory / INDEX, DOWNLOAD_AGAIN).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(f, str) for f in places.values()):

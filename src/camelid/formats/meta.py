@@ -122,7 +122,9 @@ def read_meta(directory: Path) -> Checkpoint:
     """
     files = sorted(directory.glob("consolidated.*.pth"))
     if [f.name for f in files] != [f"consolidated.{n:02}.pth" for n in range(len(files))]:
-        raise CheckpointError(f"{directory}: the numbers of consolidated.NN.pth have gaps.")
+        raise CheckpointError(
+            f"{directory}: the numbers of consolidated.NN.pth have gaps; needed 00, 01 and so on."
+        )
     if len(files) not in SHARDS:
         raise CheckpointError(f"{directory}: {len(files)} shards; needed one of {SHARDS}.")
     shards = [_Shard(file) for file in files]
@@ -172,21 +174,27 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
     raise_problems(path, [f"not supported: {name}" for name in strange])
     dim: Any = params.get("dim")
     multiple = params.get("multiple_of", 256)
-    multiplier = params.get("ffn_dim_multiplier")
+    multiplier, kv_heads = params.get("ffn_dim_multiplier"), params.get("n_kv_heads")
     theta = params.get("rope_theta", _LLAMA_2_THETA)
     numbers = type(dim) is int and type(multiple) is int and multiple > 0
     if not numbers or not isinstance(multiplier, int | float | None):
         raise CheckpointError(f"{path}: dim, multiple_of, ffn_dim_multiplier must be numbers.")
+    scaled = params.get("use_scaled_rope", False)
+    given = [name for name in ("rope_scaling_factor", "rope_high_freq_factor") if name in params]
+    if type(scaled) is not bool or (given and not scaled):
+        raise CheckpointError(
+            f"{path}: use_scaled_rope is {scaled!r}, with {given}; needed true or false, and these "
+            "only with true."
+        )
     scaling, context = None, 4096
-    if params.get("use_scaled_rope"):
+    if scaled:
         small = (dim, params.get("n_layers")) in _LLAMA_3_2
         scaling, context = dict(_SCALED_ROPE), 131_072
         for ours, theirs, usual in (
             ("factor", "rope_scaling_factor", 32.0 if small else 8.0),
             ("high_frequency_factor", "rope_high_freq_factor", 4.0),
         ):
-            given = params.get(theirs)
-            scaling[ours] = usual if given is None else given
+            scaling[ours] = usual if (number := params.get(theirs)) is None else number
     elif isinstance(theta, int | float) and theta >= _LLAMA_3_THETA:
         context = 8192
     try:
@@ -194,7 +202,7 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
             "dim": dim,
             "layers": params.get("n_layers"),
             "heads": params.get("n_heads"),
-            "kv_heads": params.get("n_kv_heads") or params.get("n_heads"),
+            "kv_heads": params.get("n_heads") if kv_heads is None else kv_heads,
             "ffn_dim": ffn_width(dim, multiplier=multiplier, multiple_of=multiple),
             "vocabulary_size": vocabulary_size,
             "context": context,
@@ -208,7 +216,8 @@ def _config(params: dict[str, Any], path: Path, *, vocabulary_size: int, tied: b
         raise CheckpointError(f"{path}: {error}") from None
     if params.get("vocab_size", -1) not in (-1, vocabulary_size):
         raise CheckpointError(
-            f"{path}: vocab_size {params['vocab_size']}, but the table has {vocabulary_size} rows."
+            f"{path}: vocab_size {params['vocab_size']}, but the table has {vocabulary_size} rows; "
+            "needed the same number, or -1."
         )
     return config
 

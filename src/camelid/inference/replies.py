@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from camelid.data.records import Prompt, StopReason
-from camelid.errors import CheckpointError, ConfigError
+from camelid.errors import ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import Sampling
@@ -35,11 +35,20 @@ class Reply:
     """Tokens that the prompt lost on its left to fit."""
     logp: tuple[float, ...] = ()
     """The sampler's log-probability of each token; watched only, never trained on."""
+    end_id: int | None = None
+    """The chat format's own end token."""
 
     @property
     def sequence(self) -> list[int]:
         """Prompt and reply ids."""
         return [*self.prompt_tokens, *self.tokens]
+
+    @property
+    def scored(self) -> list[int]:
+        """Ids as reward models read them: they have learned from one end token, whichever ended."""
+        if self.stop_reason != "stop" or self.end_id is None:
+            return self.sequence
+        return [*self.sequence[:-1], self.end_id]
 
 
 class Responder(Protocol):
@@ -78,13 +87,8 @@ class ModelResponder:
             CheckpointError: They are not each other's.
         """
         found = cls(load_transformer(model, runtime), load_chat_format(tokenizer))
-        rows = found.model.config.vocabulary_size
         ids = found.chat.tokenizer.vocabulary_size
-        if rows != ids:
-            raise CheckpointError(
-                f"{tokenizer}: a tokenizer of {ids} ids for the {rows} rows of {model}; use the "
-                "one that the model was trained with."
-            )
+        found.model.config.require_vocabulary(ids, str(tokenizer))
         return found
 
     def fitting(self, prompts: Sequence[Prompt], new_tokens: int) -> tuple[list[Prompt], int]:
@@ -149,6 +153,7 @@ class ModelResponder:
                     completion.stop_reason,
                     len(whole[index]) - len(rendered[index]),
                     completion.logp,
+                    self.chat.end_id,
                 )
             )
         return replies

@@ -42,7 +42,7 @@ class RewardPair:
     def rate(self, replies: Sequence[Reply], *, watching: RewardModel | None = None) -> Rewards:
         """Score replies with both models, and with one that only watches, and combine."""
         models = [self.helpfulness, self.safety] + ([watching] if watching else [])
-        sequences = [reply.sequence for reply in replies]
+        sequences = [reply.scored for reply in replies]
         helpfulness, safety, *watched = score_all(models, sequences)
         tagged = [reply.prompt.is_safety for reply in replies]
         combined = gated_reward(

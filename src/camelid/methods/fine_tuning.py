@@ -56,9 +56,11 @@ def fine_tune(
 
     Raises:
         ConfigError: A row is longer than the model's context.
+        CheckpointError: Chat format and model differ in their number of ids.
         DataError: No dialogue fits a row.
     """
     model.config.require_context(config.row_tokens, f"{context.name}: row_tokens")
+    model.config.require_vocabulary(chat.tokenizer.vocabulary_size, context.name)
     rendered: list[Rendered] = []
     too_long = 0
     for dialogue in dialogues:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from camelid.errors import ConfigError
+from camelid.errors import CheckpointError, ConfigError
 from camelid.settings import Range, Share, Tokens, bounded
 
 
@@ -88,6 +88,18 @@ class ModelConfig:
             raise ConfigError(
                 f"{setting} is {tokens}, but the model's context is {self.context} tokens; set it "
                 f"to at most {self.context}."
+            )
+
+    def require_vocabulary(self, ids: int, tokenizer: str) -> None:
+        """Check that each id has a row of the embedding table, and each row an id.
+
+        Raises:
+            CheckpointError: They are not as many; names the tokenizer.
+        """
+        if ids != self.vocabulary_size:
+            raise CheckpointError(
+                f"{tokenizer}: a tokenizer of {ids} ids for a model of {self.vocabulary_size} "
+                "rows; use the one that the model was trained with."
             )
 
     @property

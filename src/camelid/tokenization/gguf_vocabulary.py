@@ -5,6 +5,7 @@ Source: the GGUF specification of the ggml project.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -24,6 +25,8 @@ from camelid.tokenization.vocabulary import (
 
 _GGUF_PREFIX = "tokenizer.ggml."
 _GGUF_TEMPLATE = "tokenizer.chat_template"
+_OTHERS = re.compile(r"tokenizer\.(chat_template(s|\..*)?|huggingface\.json)")
+"""The template, further ones, and the same tokenizer in another format."""
 _READ = (
     *("model", "pre", "tokens", "token_type", "scores", "merges", "add_space_prefix"),
     *("add_bos_token", "bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id"),
@@ -67,9 +70,10 @@ def read_gguf_vocabulary(
     unread = [
         name
         for name, value in fields.items()
-        if name.startswith(_GGUF_PREFIX)
+        if name.startswith("tokenizer.")
         and name.removeprefix(_GGUF_PREFIX) not in (*_READ, *_WITHOUT_EFFECT)
         and value is not False
+        and not _OTHERS.fullmatch(name)
     ]
     if unread:
         raise CheckpointError(
@@ -82,10 +86,16 @@ def read_gguf_vocabulary(
             f"tokenizer {model!r} with pre-tokenizer {split!r}; needed 'llama' (SentencePiece), or "
             f"'gpt2' (byte-level BPE) with one of {', '.join(get_args(PreTokenizer))}."
         )
+    switches = [f"{_GGUF_PREFIX}{name}" for name in ("add_bos_token", "add_space_prefix")]
+    for name in switches:
+        if type(fields.get(name, False)) is not bool:
+            raise CheckpointError(f"{name} is {fields[name]!r}; needed true or false.")
     pieces = kind == "sentencepiece"
     tokens, types = need("tokens", list, str), need("token_type", list, int)
     if pieces and fields.get(_GGUF_PREFIX + "add_space_prefix") is False:
-        raise CheckpointError("a SentencePiece tokenizer without a space in front.")
+        raise CheckpointError(
+            "a SentencePiece tokenizer without a space in front is not supported."
+        )
     special = {
         token
         for token, type_ in zip(tokens, types, strict=False)
@@ -94,8 +104,10 @@ def read_gguf_vocabulary(
     template = fields.get(_GGUF_TEMPLATE)
     if not isinstance(template, str | None):
         raise CheckpointError(f"{_GGUF_TEMPLATE} must be a text.")
+    eos = need("eos_token_id", int)
     if template is not None and chat_format is None:
-        chat_format = detect_chat_format(template, special)
+        end = tokens[eos] if 0 <= eos < len(tokens) else ""
+        chat_format = detect_chat_format(template, special, end)
         template = None if template == chat_template(chat_format) else template
     elif chat_format is not None:
         template = None
@@ -103,7 +115,6 @@ def read_gguf_vocabulary(
     if space not in get_args(SpaceInFront):
         raise CheckpointError(f"{_SPACE} is {space!r}; needed one of {get_args(SpaceInFront)}.")
     opened = fields.get(_GGUF_PREFIX + "add_bos_token", pieces or split == "llama-bpe")
-    eos = need("eos_token_id", int)
     ends = fields.get(_ENDS, [])
     ends = [*(ends if isinstance(ends, list) else [ends])]
     for key in ("eot_token_id", "eom_token_id"):
@@ -123,6 +134,11 @@ def read_gguf_vocabulary(
         end_ids=tuple(index for index in dict.fromkeys(ends) if index != eos),
         space_in_front=space,
         template=template,
+        other_templates=tuple(
+            name.removeprefix(f"{_GGUF_TEMPLATE}.")
+            for name in sorted(fields)
+            if name.startswith(f"{_GGUF_TEMPLATE}.")
+        ),
     ).settled()
 
 

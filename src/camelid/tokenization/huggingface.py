@@ -40,6 +40,12 @@ from camelid.tokenization.vocabulary import (
 CONFIG_FILE = "tokenizer_config.json"
 MODEL_FILE = "tokenizer.model"
 TOKENIZER_FILE = "tokenizer.json"
+_REFUSED = (
+    *("do_lower_case", "sp_model_kwargs", "do_normalize"),
+    "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+)
+"""Settings that act on texts. `clean_up_tokenization_spaces` alone does not on those of BPE, as in
+transformers 5; ids are compared with the library."""
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -55,14 +61,20 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_template(directory: Path, config: dict[str, Any]) -> str | None:
-    file = directory / "chat_template.jinja"
-    found = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
+def _read_templates(directory: Path, config: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the chat template, and the names of those for other purposes."""
+    found = config.get("chat_template")
     if isinstance(found, list):
-        found = {entry["name"]: entry["template"] for entry in found}.get("default")
-    if not isinstance(found, str | None):
+        found = {entry["name"]: entry["template"] for entry in found}
+    named = dict(found) if isinstance(found, dict) else {"default": found}
+    file = directory / "chat_template.jinja"
+    if file.is_file():
+        named["default"] = file.read_text(encoding="utf-8")
+    others = {f.stem for f in (directory / "additional_chat_templates").glob("*.jinja")}
+    template = named.pop("default", None)
+    if not isinstance(template, str | None):
         raise TypeError("the chat template is no text")
-    return found
+    return template, tuple(sorted(others | named.keys()))
 
 
 def _token_name(config: dict[str, Any], key: str) -> str | None:
@@ -102,7 +114,9 @@ def _added_tokens(
     for index, entry in ((int(index), entry) for index, entry in listed):
         token = str(entry["content"])
         if found.get(index, (token,))[0] != token:
-            raise CheckpointError(f"id {index} is {found[index][0]!r} and {token!r} at once.")
+            raise CheckpointError(
+                f"id {index} is {found[index][0]!r} and {token!r} at once; needed one of them."
+            )
         found[index] = (token, bool(entry.get("special")) or token in special)
         flags = [flag for flag in ("lstrip", "rstrip", "single_word") if entry.get(flag)]
         if flags and not found[index][1]:
@@ -118,12 +132,13 @@ def _from_model_file(
     size = len(base.tokens)
     more = [added[index][0] for index in sorted(added) if index >= size]
     if sorted(index for index in added if index >= size) != list(range(size, size + len(more))):
-        raise CheckpointError("the ids of the added tokens do not follow those of the model.")
+        raise CheckpointError("the ids of the added tokens must follow those of the model.")
     types = [*base.types, *[NORMAL] * len(more)]
     for index, (token, is_special) in added.items():
         if index < size and base.tokens[index] != token:
             raise CheckpointError(
-                f"the added token {token!r} has the id {index} of {base.tokens[index]!r}."
+                f"the added token {token!r} has the id {index} of {base.tokens[index]!r}; each "
+                "needs one of its own."
             )
         if types[index] == NORMAL:
             types[index] = CONTROL if is_special else USER_DEFINED
@@ -148,9 +163,13 @@ def _from_json(
     names = {index: token for token, index in model["vocab"].items()}
     for index, (token, _) in added.items():
         if names.setdefault(index, token) != token:
-            raise CheckpointError(f"the added token {token!r} has the id of {names[index]!r}.")
+            raise CheckpointError(
+                f"the added token {token!r} has the id of {names[index]!r}; each needs one."
+            )
     if sorted(names) != list(range(len(names))):
-        raise CheckpointError(f"the ids of {len(names)} tokens are not 0 to {len(names) - 1}.")
+        raise CheckpointError(
+            f"the ids of {len(names)} tokens must be 0 to {len(names) - 1}, each once."
+        )
     tokens = tuple(names[index] for index in range(len(names)))
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     types = [NORMAL] * len(tokens)
@@ -190,6 +209,12 @@ def _from_json(
     )
 
 
+def _opening(reference: Any) -> str | None:
+    """Return the token that the library puts in front of a text."""
+    with_it, without = (reference.encode("a", add_special_tokens=add) for add in (True, False))
+    return with_it.tokens[0] if with_it.ids[:1] != without.ids[:1] else None
+
+
 def _opens_with_bos(config: dict[str, Any], data: dict[str, Any], bos: str) -> bool:
     """Return whether the tokenizer puts its BOS in front of texts (SmolLM2 names one in vain)."""
     if isinstance(config.get("add_bos_token"), bool):
@@ -218,10 +243,13 @@ def read_huggingface_tokenizer(
     model_file = directory / MODEL_FILE
     if not data and not model_file.is_file():
         raise MissingInputError(
-            f"{directory}: no tokenizer here ({MODEL_FILE} and {TOKENIZER_FILE} are missing)."
+            f"{directory}: no tokenizer here; needed {MODEL_FILE} or {TOKENIZER_FILE}."
         )
     names = _read_object(directory / "special_tokens_map.json") | config
     try:
+        for name in _REFUSED:
+            if config.get(name):
+                raise CheckpointError(f"not supported: {name} {config[name]!r} in {CONFIG_FILE}.")
         bos, eos = _token_name(names, "bos_token"), _token_name(names, "eos_token")
         by_name = _read_object(directory / "added_tokens.json")
         added = _added_tokens(data, config, by_name, _special_names(names))
@@ -234,10 +262,23 @@ def read_huggingface_tokenizer(
         else:
             vocabulary = _from_json(data, added, eos, reference)
         tokens = vocabulary.tokens
+        # What fills rows is never looked for.
+        named = _special_names({key: name for key, name in names.items() if key != "pad_token"})
+        ordinary = {t for t, kind in zip(tokens, vocabulary.types, strict=True) if kind == NORMAL}
+        if named & ordinary:
+            raise CheckpointError(
+                f"{min(named & ordinary)!r} is named as a special token and an ordinary one of the "
+                "vocabulary; needed a token that text cannot be made of."
+            )
         # Of byte-level BPE `true` would put a space in front, of the other kind `false` none.
         if config.get("add_prefix_space", vocabulary.scores) is (vocabulary.scores is None):
             raise CheckpointError(f"add_prefix_space in {CONFIG_FILE} is not supported.")
         bos_id = vocabulary.bos_id if bos is None else _id_of(tokens, bos)
+        if bos_id is None and reference is not None and _opening(reference):
+            raise CheckpointError(
+                f"{TOKENIZER_FILE} opens texts with {_opening(reference)!r}, and {CONFIG_FILE} has "
+                "no bos_token; name that token there."
+            )
         if bos_id is not None and not _opens_with_bos(config, data, tokens[bos_id]):
             bos_id = None
         vocabulary = replace(
@@ -246,15 +287,20 @@ def read_huggingface_tokenizer(
             eos_id=vocabulary.eos_id if eos is None else _id_of(tokens, eos),
             end_ids=tuple(config.get("end_token_ids", ())),
         ).settled()
-        template = None
+        template, others = _read_templates(directory, config) if chat_format is None else (None, ())
         if chat_format is None:
-            template = _read_template(directory, config)
-            chat_format = detect_chat_format(template, vocabulary.special_ids)
+            end = tokens[vocabulary.eos_id]
+            chat_format = detect_chat_format(template, vocabulary.special_ids, end)
             template = None if template == chat_template(chat_format) else template
-        vocabulary = replace(vocabulary, chat_format=chat_format, template=template)
+        vocabulary = replace(
+            vocabulary, chat_format=chat_format, template=template, other_templates=others
+        )
         size = config.get("vocabulary_size", len(tokens))
         if not len(tokens) <= size <= 2 * len(tokens):
-            raise CheckpointError(f"vocabulary_size is {size}, there are {len(tokens)} tokens.")
+            raise CheckpointError(
+                f"vocabulary_size is {size} and must be from {len(tokens)}, the number of tokens, "
+                "to twice as many."
+            )
         found = tokenizer_from_vocabulary(vocabulary.padded(size))
         if reference is not None:
             usual = vocabulary.pre_tokenizer == "llama-bpe"

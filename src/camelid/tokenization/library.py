@@ -1,7 +1,7 @@
-"""A `tokenizer.json` as the library `tokenizers` reads it, and whether ours gives the same ids.
+"""A `tokenizer.json` as the library `tokenizers` reads it, and whether ours does the same.
 
 Fields that are neither read here nor known to be empty are refused by name; normalizer and
-pre-tokenizer must be among those that are known; then ids are compared.
+pre-tokenizer must be among those that are known; then ids and texts are compared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _rule(reference: Any, known: Mapping[T, tuple[Any, Any]]) -> T:
             return name
     raise CheckpointError(
         f"its pre-tokenizer or normalizer is not one of {', '.join(map(str, known))} (found "
-        f"{json.dumps(found)[:200]})."
+        f"{json.dumps(found)[:200]}); others are not supported."
     )
 
 
@@ -85,7 +85,7 @@ def library_tokenizer(data: dict[str, Any], added: dict[int, tuple[str, bool]]) 
         if reference.token_to_id(token) != index:
             raise CheckpointError(
                 f"the added token {token!r} states id {index}, which the library `tokenizers` "
-                f"gives to {reference.id_to_token(index)!r}."
+                f"gives to {reference.id_to_token(index)!r}; needed one id for each."
             )
         plain = normalised is None or (normalised == {"type": "NFC"} and token.isascii())
         if entry.get("normalized") and not added[index][1] and not plain:
@@ -97,7 +97,7 @@ def library_tokenizer(data: dict[str, Any], added: dict[int, tuple[str, bool]]) 
 
 
 def compare(ours: Tokenizer, reference: Any, *, each_token: bool) -> None:
-    """Compare ids with those of the library, on texts that are stated here.
+    """Compare ids and decoded texts with those of the library, on texts that are stated here.
 
     Args:
         ours: The tokenizer as it was understood.
@@ -115,10 +115,18 @@ def compare(ours: Tokenizer, reference: Any, *, each_token: bool) -> None:
     if each_token:
         texts += [ours.decode([i]) for i, (_, kind) in enumerate(kinds) if kind == NORMAL]
     theirs = reference.encode_batch(texts, add_special_tokens=False)
-    for text, found, other in zip(texts, ours.encode_batch(texts), theirs, strict=True):
+    known = ours.encode_batch(texts)
+    for text, found, other in zip(texts, known, theirs, strict=True):
         if found != other.ids:
             raise CheckpointError(
                 f"{text[:40]!r} has the ids {other.ids[:12]} in the library `tokenizers` and "
                 f"{found[:12]} as it was understood here; a tokenizer of this kind is not "
                 "supported."
+            )
+    for ids in known[:4]:
+        text, decoded = ours.decode(ids), reference.decode(ids)
+        if text != decoded:
+            raise CheckpointError(
+                f"its decoder gives {decoded[:40]!r} for the ids {ids[:12]}, what was understood "
+                f"here {text[:40]!r}; a tokenizer of this kind is not supported."
             )

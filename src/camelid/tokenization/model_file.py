@@ -87,7 +87,7 @@ def read_sentencepiece(path: Path) -> Vocabulary:
         CheckpointError: It is damaged, or no BPE model with byte fallback as Llama 2's is.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such tokenizer model.")
+        raise MissingInputError(f"{path}: no such tokenizer model. Name another path.")
     data = path.read_bytes()
     if re.match(rb"[A-Za-z0-9+/=]+ \d+\n", data):
         raise CheckpointError(

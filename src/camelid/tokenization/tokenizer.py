@@ -135,7 +135,7 @@ class Tokenizer(ABC):
             DataError: There is no such id.
         """
         if not 0 <= index < len(self._bytes):
-            raise DataError(f"token id {index}; the vocabulary has ids 0 to {len(self._bytes) - 1}")
+            raise DataError(f"token id {index}; it must be from 0 to {len(self._bytes) - 1}.")
         return self._bytes[index]
 
     def decode(self, ids: Sequence[int]) -> str:

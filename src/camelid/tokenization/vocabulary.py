@@ -9,6 +9,7 @@ text, while a template cannot tell them from its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,8 @@ class Vocabulary:
     stretch unless it opens with a space (transformers 5)."""
     template: str | None = None
     """The files' own chat template; None: the one of the chat format."""
+    other_templates: tuple[str, ...] = ()
+    """Names of further chat templates in the files (`tool_use`), which are not kept."""
 
     def __post_init__(self) -> None:
         """Check that the parts belong together.
@@ -92,7 +95,7 @@ class Vocabulary:
             if index is not None and not 0 <= index < size:
                 raise CheckpointError(f"vocabulary: {name} has id {index} of {size} tokens.")
         if not all(NORMAL <= kind <= BYTE for kind in self.types):
-            raise CheckpointError("vocabulary: a token type is not one of 1 to 6.")
+            raise CheckpointError("vocabulary: each token type must be one of 1 to 6.")
         try:
             "".join(self.tokens).encode()
         except UnicodeEncodeError as error:
@@ -133,7 +136,9 @@ class Vocabulary:
         for merge in self.merges:
             left, space, right = merge.partition(" ")
             if not space or not {left, right, left + right} <= known:
-                raise CheckpointError(f"vocabulary: the merge {merge!r} names an unknown token.")
+                raise CheckpointError(
+                    f"vocabulary: the merge {merge!r} names an unknown token; add it."
+                )
 
     @property
     def special_ids(self) -> dict[str, int]:
@@ -189,6 +194,9 @@ _MARKS: dict[ChatFormatName, str] = {
     "llama2": "<<SYS>>",
 }
 
+_NEEDED = {"chatml": CHAT_TOKENS[:2], "llama3": CHAT_TOKENS[2:], "llama2": ()}
+"""Special tokens that a format writes."""
+
 
 def chat_template(chat_format: ChatFormatName) -> str:
     """Return the Jinja template of a chat format."""
@@ -196,18 +204,78 @@ def chat_template(chat_format: ChatFormatName) -> str:
     return (folder / f"{chat_format}.jinja").read_text(encoding="utf-8")
 
 
-def detect_chat_format(template: str | None, special_tokens: Collection[str]) -> ChatFormatName:
+def _rendered(template: str, eos: str) -> str:
+    """Return what a template makes of a dialogue, from behind its first question on."""
+    # Only now: most tokenizers have a template that is known.
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    # A text times a number takes any memory.
+    environment.intercepted_binops, environment.binop_table = frozenset({"*", "**"}), {}
+    # Marks of transformers around what carries loss.
+    template = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", template)
+    roles = {"S0": "system", "Q1": "user", "A2": "assistant", "Q3": "user"}
+    messages = [{"role": role, "content": text} for text, role in roles.items()]
+    given = {"add_generation_prompt": True, "bos_token": "<bos>", "eos_token": eos}
+    reason = None
+    # Some templates take no system message.
+    for part in (messages, messages[1:]):
+        try:
+            made = environment.from_string(template).render(
+                messages=part, tools=None, documents=None, strftime_now=str, **given
+            )
+            return made.partition("Q1")[2]
+        # A template calls what it likes.
+        except Exception as error:  # noqa: BLE001
+            reason = error
+    raise CheckpointError(
+        f"the chat template cannot be rendered ({reason}). Name the format to use instead "
+        "(--chat-format)."
+    )
+
+
+def detect_chat_format(
+    template: str | None, special_tokens: Collection[str], eos: str = ""
+) -> ChatFormatName:
     """Return the chat format of a template, or, without one, that of the special tokens.
 
-    Vocabularies without tokens for chat have Llama 2's format, whose tags are plain text.
+    Vocabularies without tokens for chat have Llama 2's format, whose tags are plain text. A
+    template must render a dialogue as its format does, from the first question on: what stands
+    before (a default system message, a date) is not written here.
+
+    Args:
+        template: Jinja.
+        special_tokens: Names of the special tokens.
+        eos: Text of the end token, which templates put in.
 
     Raises:
-        CheckpointError: The template has another format.
+        CheckpointError: The template has another format, or cannot be rendered.
     """
     found = special_tokens if template is None else template
     for name, mark in _MARKS.items():
-        if mark in found:
-            return name
+        lacking = [token for token in _NEEDED[name] if token not in special_tokens]
+        if mark not in found or (lacking and template is None):
+            continue
+        if lacking:
+            raise CheckpointError(
+                f"the chat format {name} needs the special tokens {', '.join(_NEEDED[name])}; "
+                f"missing: {', '.join(lacking)}. Name another format (--chat-format)."
+            )
+        usual = chat_template(name)
+        if template not in (None, usual):
+            parts = [_rendered(text, eos) for text in (str(template), usual)]
+            # Templates that open no reply leave that to the model.
+            asks = "add_generation_prompt" in str(template)
+            theirs, ours = (part if asks else part.partition("Q3")[0] for part in parts)
+            if theirs != ours:
+                raise CheckpointError(
+                    f"the chat template has the marks of {name} and renders a dialogue in another "
+                    f"way: found {theirs[:99]!r}, needed {ours[:99]!r}. Name the format to use "
+                    "instead (--chat-format)."
+                )
+        return name
     if template is None:
         return "llama2"
     raise CheckpointError(

@@ -121,7 +121,9 @@ def train(
             [value.double().to(device) for value in (total, loss_total, *norms, *sums.values())]
         ).tolist()
         if counted <= 0:
-            raise TrainingError(f"step {step}: no token, pair or action counts in this batch.")
+            raise TrainingError(
+                f"step {step}: no token, pair or action counts in this batch; at least one must."
+            )
         grad_norm, loss_value = max(values[: len(norms)]), loss_sum / counted
         if not all(map(math.isfinite, (loss_value, *values[: len(norms)]))):
             raise TrainingError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import pytest
+from intervals import bonett_price, wilson
 
 from camelid.assessment.evaluating import Comparison, at
 from camelid.assessment.evaluating import comparisons as table
@@ -14,7 +14,6 @@ from camelid.data.records import Message
 from camelid.evaluation.judged import decided, outcomes
 from camelid.run.item import AbsentError
 
-Z = 1.959963984540054
 EXACT, VIOLATIONS, FALSE_REFUSALS = table.GOALS
 
 
@@ -75,24 +74,9 @@ def stage(*comparisons, sharpened=("sft",), temperatures=(0.6, 0.0), controls=("
     )
 
 
-def wilson(right, n):
-    p = right / n
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return p, max(0.0, centre - half), min(1.0, centre + half)
-
-
 def cell(right, n):
     value, low, high = (100 * x for x in wilson(right, n))
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
-
-
-def bonett_price(gaps):
-    n = len(gaps) + 2
-    up, down = ((sum(gap == sign for gap in gaps) + 1) / n for sign in (1, -1))
-    half = Z * math.sqrt((up + down - (up - down) ** 2) / n)
-    value = sum(gaps) / len(gaps)
-    return value, max(-1.0, min(value, up - down - half)), min(1.0, max(value, up - down + half))
 
 
 def points(gaps):

@@ -171,7 +171,7 @@ def test_case_newcomer_13_unusable_rows_say_why(tmp_path):
     with pytest.raises(
         DataError,
         match=r"600 read and excluded: 599 x does not begin with a Human turn \(first in line 1\), "
-        r"1 x chosen and rejected are identical \(first in line 4\)\. Needed: chosen and rejected",
+        r"1 x chosen and rejected are identical \(first in line 4\)\. needed: chosen and rejected",
     ):
         read_comparisons(path, "helpful-base")
 

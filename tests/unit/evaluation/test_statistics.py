@@ -6,6 +6,7 @@ import statistics
 
 import numpy as np
 import pytest
+from intervals import bonett_price
 
 from camelid.data.records import Message, Prompt
 from camelid.errors import DataError
@@ -127,11 +128,8 @@ def test_paired_verdicts_have_the_interval_of_bonett_and_price(gained, lost, n):
     b = [False] * gained + [True] * lost + [True] * (n - gained - lost)
     found = paired_difference(a, b, largest=1.0)
     assert found.value == pytest.approx((gained - lost) / n)
-    # Their equation: one more pair of either kind that differs.
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    assert found.low == pytest.approx(max(-1, up - down - half))
-    assert found.high == pytest.approx(max(found.value, min(1, up - down + half)))
+    expected = bonett_price([1] * gained + [-1] * lost + [0] * (n - gained - lost))
+    assert (found.value, found.low, found.high) == pytest.approx(expected)
     assert found.low <= found.value <= found.high
     assert found.high - found.low > 0
 

@@ -22,7 +22,7 @@ import camelid
 from camelid.cli import main
 from camelid.cli.evaluate import find_model
 from camelid.data.records import Message
-from camelid.errors import CamelidError
+from camelid.errors import CamelidError, CheckpointError
 from camelid.formats.convert import convert, read_checkpoint, read_model, read_tokenizer
 from camelid.formats.folder import build, load_transformer, save_model
 from camelid.formats.huggingface import write_huggingface
@@ -502,7 +502,7 @@ def test_case_padded_vocabulary_with_fewer_rows_than_tokens(tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-SYSTEM = "{{ '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}{% for m in messages %} {% endfor %}"
+SYSTEM = "{{ '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}" + chat_template("chatml")
 
 
 def test_newcomer_6_the_chat_template_of_the_source_is_kept(tmp_path, capsys):
@@ -532,6 +532,36 @@ def test_settings_of_generation_are_kept_or_named(tmp_path, capsys):
     assert "no place for repetition_penalty, temperature: left out" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["stop_strings", "suppress_tokens", "forced_eos_token_id"])
+def test_case_limits_of_what_is_said_are_not_passed_over(name, tmp_path):
+    source = given(tmp_path / "hf", rows=320, generation_config={name: [5]})
+    with pytest.raises(CamelidError, match=f"generation_config.json: not supported: {name}"):
+        read_checkpoint(source)
+
+
+def test_case_report_damaged_a_model_names_its_stage(tmp_path):
+    """Also where no run is in progress: `chat`, `evaluate` and `convert` read models too."""
+    folder = tmp_path / "run" / "v1" / "sft" / "model"
+    save_model(make_model(vocabulary_size=40), folder)
+    weights = folder / "model.safetensors"
+    raw = weights.read_bytes()
+    weights.write_bytes(raw[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=r"checksum .* Get the directory again"):
+        read_checkpoint(folder)
+    (tmp_path / "run" / "run.json").write_text("{}", encoding="utf-8")
+    for damage in (weights, folder / "config.json"):
+        damage.write_bytes(raw[:-1])
+        with pytest.raises(CheckpointError, match=r"--redo v1/sft$"):
+            read_checkpoint(folder)
+
+
+def test_case_named_chat_templates_are_not_dropped_in_silence(tmp_path, capsys):
+    listed = [{"name": n, "template": chat_template("chatml")} for n in ("default", "tool_use")]
+    source = given(tmp_path / "hf", rows=320, tokenizer_config={"chat_template": listed})
+    assert main(["convert", str(source), str(tmp_path / "out"), "--to", "hf"]) == 0
+    assert "Note: the chat templates tool_use beside the default" in capsys.readouterr().out
+
+
 def test_newcomer_6_weights_have_the_permissions_of_other_files(tmp_path):
     source = given(tmp_path / "hf", rows=320)
     (tmp_path / "plain").touch()
@@ -544,5 +574,5 @@ def test_case_padded_vocabulary_of_another_tokenizer_in_a_run(run_folder, tmp_pa
     tokenizer = run_folder / "tokenizer_training" / "tokenizer"
     assert ModelResponder.load(run_folder / "ppo" / "model", tokenizer, Runtime()).chat
     save_model(make_model(vocabulary_size=430), tmp_path / "model")
-    with pytest.raises(CamelidError, match="a tokenizer of 420 ids for the 430 rows"):
+    with pytest.raises(CamelidError, match="a tokenizer of 420 ids for a model of 430 rows"):
         ModelResponder.load(tmp_path / "model", tokenizer, Runtime())

@@ -21,7 +21,7 @@ from camelid.model.transformer import Transformer
 from camelid.runtime import Runtime
 from camelid.tokenization.gguf_vocabulary import read_gguf_vocabulary
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
-from camelid.tokenization.vocabulary import BYTE_ALPHABET, Vocabulary
+from camelid.tokenization.vocabulary import BYTE_ALPHABET, Vocabulary, chat_template
 
 Kind = gguf.GGMLQuantizationType
 SHAPE = {
@@ -227,9 +227,12 @@ def test_vocabulary_travels(vocabulary, tmp_path):
         ("remove_extra_whitespaces", True, "not supported: tokenizer.ggml.remove_extra"),
         ("eot_token_id", 999, "an end token has id 999"),
         ("eot_token_id", "1", "eot_token_id must be a int"),
+        ("add_bos_token", 1, "add_bos_token is 1; needed true or false"),
+        ("add_space_prefix", 0, "add_space_prefix is 0; needed true or false"),
     ],
 )
 def test_refused_vocabularies(field, value, message, tmp_path):
+    """Fields of the tokenizer."""
     fields = open_gguf(write(make_model(), tmp_path / "m.gguf")).fields
     fields[f"tokenizer.ggml.{field}"] = value
     with pytest.raises(CheckpointError, match=message):
@@ -252,6 +255,8 @@ def test_refused_vocabularies(field, value, message, tmp_path):
         ("llama.context_length", 2**40, "context is 1099511627776, but must be from 1"),
         ("llama.embedding_length", None, "is missing"),
         ("llama.attention.layer_norm_rms_epsilon", None, "epsilon that is missing"),
+        ("adapter.type", "lora", "an adapter of another model"),
+        ("split.count", 3, "one part of several"),
         ("llama.logit_scale", 0.5, r"llama.logit_scale 0\.5 \(what this field does"),
     ],
 )
@@ -262,6 +267,14 @@ def test_refused_models(field, value, message, tmp_path):
         del file.fields[field]
     with pytest.raises(CheckpointError, match=message):
         build(read_gguf(file))
+
+
+def test_case_further_chat_templates_are_known_and_other_fields_refused(tmp_path):
+    fields = open_gguf(write(make_model(), tmp_path / "m.gguf")).fields
+    more = fields | {"tokenizer.chat_template.tool_use": "x", "tokenizer.chat_templates": ["x"]}
+    assert read_gguf_vocabulary(more).other_templates == ("tool_use",)
+    with pytest.raises(CheckpointError, match=r"not supported: tokenizer\.rwkv"):
+        read_gguf_vocabulary(fields | {"tokenizer.rwkv.world": "x"})
 
 
 def test_what_the_format_cannot_hold_is_refused(tmp_path):
@@ -301,12 +314,13 @@ def test_chat_tokens_that_a_file_calls_words_are_not_found_in_text(tmp_path):
     """Old converters mark chat tokens so; SentencePiece would find them in what a user writes."""
     fields = dict(open_gguf(write(make_model(vocabulary_size=262), tmp_path / "m.gguf",
                                   vocabulary=PIECES)).fields)  # fmt: skip
-    fields["tokenizer.ggml.tokens"] = [*PIECES.tokens[:-1], "<|im_start|>"]
-    fields["tokenizer.ggml.token_type"] = [*PIECES.types[:-1], 4]
+    fields["tokenizer.ggml.tokens"] = [*PIECES.tokens[:-2], "<|im_end|>", "<|im_start|>"]
+    fields["tokenizer.ggml.token_type"] = [*PIECES.types[:-2], 4, 4]
     del fields["tokenizer.chat_template"]
     vocabulary = read_gguf_vocabulary(fields)
     assert vocabulary.chat_format == "chatml"
-    assert 261 not in tokenizer_from_vocabulary(vocabulary).encode("a <|im_start|> a")
+    text = "a <|im_start|> a<|im_end|>"
+    assert not {260, 261} & set(tokenizer_from_vocabulary(vocabulary).encode(text))
     fields["tokenizer.ggml.add_space_prefix"] = False
     with pytest.raises(CheckpointError, match="without a space in front"):
         read_gguf_vocabulary(fields)
@@ -332,7 +346,7 @@ def test_case_added_words_travel_as_words(source, tmp_path):
         scores=None if source.scores is None else (*source.scores, 0.0),
         end_ids=(0, 7, 9),
         space_in_front="stretch" if source.scores is None else "first",
-        template="<|im_start|> of the source" if source.scores is None else "<<SYS>> of the source",
+        template="{# the source's #}" + chat_template(source.chat_format),
     )
     path = write(
         make_model(vocabulary_size=len(vocabulary.tokens)),

@@ -200,6 +200,9 @@ def test_damage_is_named(tmp_path):
         ({"rope_theta": "1e4"}, "params.json"),
         ({"ffn_dim_multiplier": float("inf")}, "params.json"),
         ({"ffn_dim_multiplier": "x"}, "params.json"),
+        ({"use_scaled_rope": "no"}, "use_scaled_rope is 'no'"),
+        ({"rope_scaling_factor": 8.0}, "only with true"),
+        ({"n_kv_heads": 0}, "must be from 1"),
     ],
 )
 def test_params_that_do_not_fit(params, message, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -43,6 +45,22 @@ def rate(monkeypatch, threshold, rows, watching=None):
     # One pass over the rows for all models.
     assert seen == [(["helpful", "safe", *([watching] if watching else [])], sequences)]
     return rated
+
+
+def test_case_several_end_ids_reward_models_read_the_end_that_they_know(monkeypatch):
+    """Another stated end ended the reply: comparisons end with the chat format's own."""
+    seen = []
+
+    def fake_score_all(models, sequences):
+        seen.extend(sequences)
+        return [[0.0] for _ in models]
+
+    monkeypatch.setattr(rewards_module, "score_all", fake_score_all)
+    other = replace(reply("a", is_safety=False), tokens=(4, END + 1), end_id=END)
+    cut = replace(other, stop_reason="length")
+    for each in (other, cut):
+        RewardPair("helpful", "safe", 0.15).rate([each])
+    assert seen == [[2, 3, 4, END], [2, 3, 4, END + 1]]
 
 
 def float32(value):

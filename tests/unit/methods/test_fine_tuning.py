@@ -9,7 +9,7 @@ import torch
 
 from camelid.data.records import Dialogue, Message
 from camelid.data.rendered import Rendered
-from camelid.errors import ConfigError
+from camelid.errors import CheckpointError, ConfigError
 from camelid.formats.folder import load_transformer
 from camelid.methods import fine_tuning
 from camelid.model.config import ModelConfig
@@ -27,6 +27,7 @@ SHAPE = ModelConfig(
 class Tokens:
     pad_id = 0
     eos_id = 1
+    vocabulary_size = 40
 
     def encode(self, text):
         return [int(word) for word in text.split()]
@@ -90,6 +91,12 @@ def tune(workshop):
         return result, outputs, before
 
     return run
+
+
+def test_case_padded_vocabulary_fine_tuning_compares_ids_and_rows(tune, monkeypatch):
+    monkeypatch.setattr(Tokens, "vocabulary_size", 39)
+    with pytest.raises(CheckpointError, match="sft: a tokenizer of 39 ids for a model of 40 rows"):
+        tune(CONFIG)
 
 
 def test_epochs_or_a_constant_number_of_steps(tune):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from camelid.cli import main
 from camelid.errors import ConfigError
 from camelid.recipes import RECIPES
 from camelid.recipes.pocket import SMOKE, _plan
@@ -241,10 +242,6 @@ def test_so_many_rounds_as_are_asked_for(name):
 
 def test_data_and_weights_of_smollm2_are_those_that_are_named(tmp_path):
     data, weights = tmp_path / "data", tmp_path / "weights"
-    for option, path in (("data", data), ("weights", weights)):
-        with pytest.raises(ConfigError, match=f"--{option}: .* does not exist"):
-            smollm2(**{option: path})
-        path.mkdir()
     plan = smollm2(data=data, weights=weights)
     stages = {stage.name: stage for stage in plan.stages}
     assert stages["public_data"].config.directory == str(data)
@@ -253,3 +250,12 @@ def test_data_and_weights_of_smollm2_are_those_that_are_named(tmp_path):
     assert {label(stages[n].inputs.prompts) for n in ("ppo", "evaluating", "v1/red_teaming")} == {
         "public_data/prompts.jsonl"
     }
+
+
+def test_case_data_of_smollm2_is_looked_for_when_the_command_is_read(tmp_path, capsys):
+    for option in ("data", "weights"):
+        assert main(["run", "smollm2", f"--{option}", str(tmp_path / "x")]) == 2
+        assert f"--{option}: {tmp_path / 'x'} does not exist" in capsys.readouterr().err
+    assert main(["run", "smollm2", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    assert "hh-rlhf/harmless-base/test.jsonl" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 
 import pytest
+from intervals import Z, bonett_price, wilson
 
 from camelid.assessment.evaluating import EVALUATING
 from camelid.evaluation.statistics import t_quantile
@@ -20,7 +21,6 @@ from camelid.report.pipeline_graph import dependencies, direct_edges
 from camelid.run.finished import FinishedRun
 from camelid.stages.rejection_sampling import REJECTION_SAMPLING, rewards_by_prompt
 
-Z = 1.959963984540054
 STRENGTHS = ("significantly_better", "better", "slightly_better", "negligibly_better")
 MODELS = ("base", "sft", "v1", "v2", "context_distillation", "ghost_attention", "final")
 GREEDY = ("sft_greedy", "ghost_attention_greedy", "final_greedy")
@@ -35,14 +35,6 @@ def table(root, anchor):
     path = root / "reporting" / "tables" / f"{anchor}.csv"
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
-
-
-def wilson(right, n, clusters=None):
-    """The score interval, written out."""
-    p, k = right / n, clusters or n
-    centre = (p + Z**2 / (2 * k)) / (1 + Z**2 / k)
-    half = Z * math.sqrt(p * (1 - p) / k + Z**2 / (4 * k**2)) / (1 + Z**2 / k)
-    return p, max(0.0, centre - half), min(1.0, centre + half)
 
 
 def shown(right, n):
@@ -60,15 +52,6 @@ def normal(values):
     error = statistics.stdev(values) / math.sqrt(len(values))
     half = t_quantile(len(values) - 1) * error
     return middle, middle - half, middle + half
-
-
-def verdict_gaps(gaps):
-    """A paired difference of verdicts with the interval of Bonett and Price."""
-    n = len(gaps) + 2
-    up, down = ((sum(gap == sign for gap in gaps) + 1) / n for sign in (1, -1))
-    half = Z * math.sqrt((up + down - (up - down) ** 2) / n)
-    value = sum(gaps) / len(gaps)
-    return value, max(-1, min(value, up - down - half)), min(1, max(value, up - down + half))
 
 
 def same(measure, expected, n):
@@ -650,7 +633,7 @@ def test_changes_are_paired_on_prompts(figures, answers):
     both = (answers["final", "adversarial"], answers["sft", "adversarial"])
     found = pairs(*both, lambda row: row["judgement"]["violating"])
     assert len(found) < len(both[0])
-    gaps = verdict_gaps([a - b for a, b in found])
+    gaps = bonett_price([a - b for a, b in found])
     same(figures["final.violation_rate_change"], gaps, len(found))
     halves = [a - 0.5 * b for a, b in found]
     measure = figures["final.violation_halved_margin"]
@@ -772,10 +755,10 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
         gaps = [a - b for a, b in both]
         same(
             figures[f"methods.{slug(method)}.{key}.after_less_control"],
-            verdict_gaps(gaps),
+            bonett_price(gaps),
             len(gaps),
         )
-        value, low, high = (100 * x for x in verdict_gaps(gaps))
+        value, low, high = (100 * x for x in bonett_price(gaps))
         assert cells[4] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
         key_of_best = f"methods.{slug(method)}.{key}.both_at_their_best"
         if after == "final":
@@ -785,8 +768,8 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
                 lambda row, v=verdict: row["judgement"][v],
             )  # fmt: skip
             gaps = [a - b for a, b in both]
-            same(figures[key_of_best], verdict_gaps(gaps), len(gaps))
-            value, low, high = (100 * x for x in verdict_gaps(gaps))
+            same(figures[key_of_best], bonett_price(gaps), len(gaps))
+            value, low, high = (100 * x for x in bonett_price(gaps))
             assert cells[5] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
         else:
             assert cells[5] == ""

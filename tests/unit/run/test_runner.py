@@ -509,6 +509,18 @@ def test_a_lost_folder_is_noticed(run):
     assert run(redo="v1/sft") == ["v1/sft", "reporting"]
 
 
+def test_case_report_of_a_stage_that_is_out_of_date(run):
+    """As after a run that was put together from two."""
+    run()
+    known = run.manifest()
+    known["stages"]["data"]["outputs"]["rows.txt"] = "0" * 64
+    (run.root / "run.json").write_text(json.dumps(known), encoding="utf-8")
+    message = r"v1/sft is out of date: .* another data/rows\.txt than data .*--redo v1/sft"
+    with pytest.raises(CheckpointError, match=message):
+        run(only="reporting")
+    assert (run.root / "reporting" / "index.html").is_file()
+
+
 def test_a_damaged_manifest_is_named(run):
     run()
     (run.root / "run.json").write_text('{"recipe": "toy", "sta', encoding="utf-8")

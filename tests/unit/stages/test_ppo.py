@@ -63,7 +63,7 @@ def validated(iteration, reward, guard=7.0, kl=0.0):
 class Digits:
     """A chat format in which a digit is a token."""
 
-    end_ids = (1,)
+    end_id, end_ids = 1, (1,)
     tokenizer = SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)), unused_ids=())
 
     def render_prompt(self, messages):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from camelid.data.records import Message, Preference
+from camelid.errors import CheckpointError
 from camelid.evaluation.gate import Gate
 from camelid.formats.folder import load_reward_model, save_model
 from camelid.inference.scoring import score
@@ -53,7 +54,7 @@ class Letters:
     """A chat format of one id a letter; 2 opens a message, 1 ends a reply."""
 
     end_id = 1
-    tokenizer = SimpleNamespace(pad_id=0)
+    tokenizer = SimpleNamespace(pad_id=0, vocabulary_size=128)
 
     def encode_reply(self, text):
         return [ord(letter) for letter in text]
@@ -137,6 +138,18 @@ class Learning:
             REWARD_MODELING, replace(CONFIG, **changes), inputs
         )
         return result
+
+
+def test_case_padded_vocabulary_reward_models_compare_ids_and_rows(workshop, monkeypatch):
+    chat = SimpleNamespace(tokenizer=SimpleNamespace(vocabulary_size=127))
+    model = SimpleNamespace(config=SHAPE)
+    monkeypatch.setattr(stage, "load_chat_format", lambda path: chat)
+    monkeypatch.setattr(stage, "load_transformer", lambda path, runtime: model)
+    places = SimpleNamespace(
+        tokenizer=SimpleNamespace(path="t"), chat_model=SimpleNamespace(path="")
+    )
+    with pytest.raises(CheckpointError, match="t: a tokenizer of 127 ids for a model of 128 rows"):
+        stage._Trainer(CONFIG, places, workshop.context())
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from camelid.tokenization.tokenizer import (
     tokenizer_from_vocabulary,
 )
 from camelid.tokenization.training import train_sentencepiece
-from camelid.tokenization.vocabulary import Vocabulary
+from camelid.tokenization.vocabulary import Vocabulary, chat_template
 
 CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 LLAMA3 = [
@@ -285,10 +285,134 @@ def test_other_layouts_of_the_same_tokenizer(folder, chat, tmp_path):
         read_huggingface_tokenizer(strange)
     named = read_huggingface_tokenizer(strange, vocabulary.chat_format)
     assert named.vocabulary == vocabulary
-    mark = {"llama2": "<<SYS>>", "llama3": LLAMA3[2], "chatml": CHATML[1]}
-    (strange / "chat_template.jinja").write_text(mark[vocabulary.chat_format], encoding="utf-8")
+    same = "{# by others #}" + chat_template(vocabulary.chat_format)
+    (strange / "chat_template.jinja").write_text(same, encoding="utf-8")
     found = read_huggingface_tokenizer(strange).vocabulary
-    assert found == replace(vocabulary, template=mark[vocabulary.chat_format])
+    assert found == replace(vocabulary, template=same)
+
+
+DEFAULT = (
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}{% endif %}"
+)
+MARKED = (
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+DATED = (
+    "{{- bos_token }}{%- if messages[0]['role'] == 'system' %}{%- set said = messages[0]['content']"
+    "|trim %}{%- set messages = messages[1:] %}{%- else %}{%- set said = '' %}{%- endif %}"
+    "{{- '<|start_header_id|>system<|end_header_id|>\n\nToday: ' + strftime_now('%d') + said }}"
+    "{{- '<|eot_id|>' }}{%- for message in messages %}{{- '<|start_header_id|>' + message['role'] +"
+    " '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}"
+    "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
+)
+FOLDED = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + m['content']"
+    ".strip() + ' [/INST]' }}{% elif m['role'] == 'system' %}{{ raise_exception('<<SYS>> is no"
+    " turn') }}{% else %}{% generation %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}"
+    "{% endgeneration %}{% endif %}{% endfor %}"
+)
+OTHERS = "{% for message in messages %}"
+TEMPLATES = [
+    ("smollm2", OTHERS + DEFAULT + MARKED, None),
+    ("qwen2", OTHERS + MARKED, None),
+    ("llama3", DATED, None),
+    ("llama2", FOLDED, None),
+    ("smollm2", (OTHERS + MARKED).replace("role'] + '\n'", "role'] + '<|im_sep|>'"), "another way"),
+    ("smollm2", (OTHERS + MARKED).replace("assistant\n'", "assistant\n<think>'"), "another way"),
+    ("llama3", DATED.replace("| trim + '<|eot_id|>'", "+ eos_token + '.'"), "another way"),
+    ("llama2", FOLDED.replace("' [/INST]'", "' [/INST] '"), "another way"),
+    ("llama2", "<<SYS>>", "another way"),
+    ("qwen2", "<|im_start|>{% for", "cannot be rendered"),
+    ("qwen2", "<|im_start|>{{ 'x' * 10 ** 11 }}", "cannot be rendered"),
+    ("qwen2", "<|im_start|>{{ ''.__class__.__mro__ }}", "cannot be rendered"),
+    ("llama2", OTHERS + MARKED, "needs the special tokens <|im_start|>, <|im_end|>; missing"),
+]
+
+
+@pytest.mark.parametrize(("kind", "template", "message"), TEMPLATES)
+def test_case_chat_template_that_renders_otherwise(kind, template, message, tmp_path):
+    """Other people's templates are rendered: marks alone do not make a format."""
+    if kind == "llama2":
+        data = library_json("stretch")
+    else:
+        write_huggingface_tokenizer(byte_level(kind), tmp_path / "made")
+        data = json.loads((tmp_path / "made" / "tokenizer.json").read_text(encoding="utf-8"))
+    folder = library_folder(tmp_path / "x", data, chat_template=template)
+    if kind == "llama3":
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        changed = json.dumps(config | {"eos_token": "<|eot_id|>", "bos_token": LLAMA3[0]})
+        (folder / "tokenizer_config.json").write_text(changed, encoding="utf-8")
+    if message is None:
+        assert read_huggingface_tokenizer(folder).vocabulary.template == template
+    else:
+        with pytest.raises(CheckpointError, match=message):
+            read_huggingface_tokenizer(folder)
+
+
+def test_case_named_chat_templates_are_known(tmp_path):
+    listed = [{"name": "default", "template": chat_template("chatml")}]
+    listed += [{"name": "tool_use", "template": "x"}]
+    write_huggingface_tokenizer(byte_level("qwen2"), tmp_path / "a")
+    one = edited(tmp_path / "a", tmp_path / "b", config=lambda c: c.update(chat_template=listed))
+    assert read_huggingface_tokenizer(one).vocabulary.other_templates == ("tool_use",)
+    (one / "additional_chat_templates").mkdir()
+    (one / "additional_chat_templates" / "rag.jinja").write_text("x", encoding="utf-8")
+    assert read_huggingface_tokenizer(one).vocabulary.other_templates == ("rag", "tool_use")
+
+
+@pytest.mark.parametrize(
+    ("kind", "decoder"),
+    [
+        ("bytes", None),
+        ("bytes", {"type": "Fuse"}),
+        ("stretch", None),
+        ("stretch", {"type": "ByteFallback"}),
+    ],
+)
+def test_case_decoder_ignored(kind, decoder, tmp_path):
+    data = library_json(kind) | {"decoder": decoder}
+    with pytest.raises(CheckpointError, match="its decoder gives"):
+        read_huggingface_tokenizer(library_folder(tmp_path / "x", data))
+
+
+def test_case_an_ordinary_token_named_as_a_special_one(tmp_path):
+    data = library_json("bytes")
+    for changes in ({"bos_token": "a"}, {"additional_special_tokens": ["a"]}):
+        folder = library_folder(tmp_path / next(iter(changes)), data, **changes)
+        with pytest.raises(CheckpointError, match="'a' is named as a special token"):
+            read_huggingface_tokenizer(folder)
+    read_huggingface_tokenizer(library_folder(tmp_path / "pad", data, pad_token="a"))
+
+
+def test_case_a_text_is_opened_by_a_token_that_no_setting_names(tmp_path):
+    write_huggingface_tokenizer(byte_level("llama3"), tmp_path / "a")
+
+    def nameless(config):
+        config.update(bos_token=None, add_bos_token=False)
+
+    with pytest.raises(CheckpointError, match=r"opens texts with '<\|begin_of_text\|>'"):
+        read_huggingface_tokenizer(edited(tmp_path / "a", tmp_path / "b", config=nameless))
+
+
+def test_case_clean_up_of_spaces_is_that_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
+    folder = library_folder(
+        tmp_path / "x", library_json("bytes"), clean_up_tokenization_spaces=True
+    )
+    ours, theirs = (
+        read_huggingface_tokenizer(folder),
+        transformers.AutoTokenizer.from_pretrained(folder),
+    )
+    ids = ours.encode("I do n't , you 're")
+    assert ours.decode(ids) == theirs.decode(ids) == "I do n't , you 're"
+    for name in (forced, "do_lower_case"):
+        other = library_folder(tmp_path / name, library_json("bytes"), **{name: True})
+        with pytest.raises(CheckpointError, match=f"not supported: {name}"):
+            read_huggingface_tokenizer(other)
 
 
 def test_model_with_more_rows_than_tokens(folder, chat, tmp_path):
@@ -331,7 +455,7 @@ def test_tokens_behind_a_sentencepiece_model(tmp_path):
             {"390": {"content": "x", "special": True}}
         ),
     )
-    with pytest.raises(CheckpointError, match="do not follow"):
+    with pytest.raises(CheckpointError, match="must follow"):
         load_chat_format(gap)
 
 

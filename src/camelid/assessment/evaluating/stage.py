@@ -116,7 +116,9 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     """Answer and judge, model after model."""
     selected = select_prompts(inputs.prompts.read_some(), config)
     if not selected:
-        raise DataError(f"{inputs.prompts.path}: no prompt of the split 'test' to evaluate on.")
+        raise DataError(
+            f"{inputs.prompts.path}: no prompt of the split 'test' to evaluate on; add some."
+        )
     judges: _Judges | None = None
     parts = []
     own = config.sampling.temperature

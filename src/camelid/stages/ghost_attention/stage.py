@@ -46,7 +46,9 @@ def _sample(
         else:
             dialogues.append(training_dialogue(ghost, messages))
     if not dialogues:
-        raise DataError(f"{stage}: no sampled dialogue holds its instruction.")
+        raise DataError(
+            f"{stage}: no sampled dialogue holds its instruction; raise the number of samples."
+        )
     dropped = Dropped(
         without_expected=counts["without_expected"],
         held_out=counts["held_out"],

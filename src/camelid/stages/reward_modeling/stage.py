@@ -51,6 +51,8 @@ class _Trainer:
         self.config, self.context = config, context
         self.chat = load_chat_format(inputs.tokenizer.path)
         self.chat_model = load_transformer(inputs.chat_model.path, context.runtime)
+        ids = self.chat.tokenizer.vocabulary_size
+        self.chat_model.config.require_vocabulary(ids, str(inputs.tokenizer.path))
         self.chat_model.config.require_context(config.longest, f"{context.name}: longest")
 
     def train(
