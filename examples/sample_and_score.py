@@ -30,15 +30,15 @@ def main() -> int:
         max_new_tokens=known.max_new_tokens,
         seed=known.seed,
     )
-    scores = [None] * len(replies)
+    scores: list[float] = []
     if judge is not None:
         asked = [reply.prompt for reply in replies]
         scores = camelid.score_replies(judge, asked, [reply.text for reply in replies])
-    for reply, score in zip(replies, scores, strict=True):
+    for number, reply in enumerate(replies):
         if reply.sample == 0:
             cut = f"  ({reply.prompt_cut} tokens cut)" if reply.prompt_cut else ""
             print(f"\n{reply.prompt.messages[-1].content}{cut}")
-        shown = "" if score is None else f"{score:+.2f}  "
+        shown = f"{scores[number]:+.2f}  " if scores else ""
         print(f"  {shown}{reply.text}{' ...' if reply.stop_reason == 'length' else ''}")
     return 0
 
