@@ -10,6 +10,10 @@ import sys
 import camelid
 
 
+def left_out(too_long: int, equal: int) -> str:
+    return f"(left out: {too_long} too long, {equal} with equal replies)"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", help="chat model to start from: any folder or GGUF file")
@@ -36,9 +40,9 @@ def main() -> int:
         seed=known.seed,
         on_step=lambda step, steps, loss: print(f"step {step} of {steps}: loss {loss:.3f}"),
     )
-    print(f"trained on {trained.pairs} comparisons; {trained.too_long} were too long")
+    print(f"trained on {trained.pairs} comparisons", left_out(trained.too_long, trained.equal))
     result = camelid.accuracy_by_strength(camelid.load_reward_model(known.out), held_out)
-    print(f"held out: {len(held_out)} comparisons; {result.too_long} were too long")
+    print(f"held out: {len(held_out)} comparisons", left_out(result.too_long, result.equal))
     for name, found in result.by_strength.items():
         interval = f"{100 * found.low:.0f} to {100 * found.high:.0f}"
         print(f"{name:>20}: {100 * found.value:5.1f} % right ({interval}), n = {found.n}")

@@ -148,7 +148,9 @@ def test_make_knows_the_target(make: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: path.name
+    "path",
+    [*ROOT.glob("*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("docs/**/*.md")],
+    ids=lambda path: path.name,
 )
 def test_no_line_is_wide(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
