@@ -295,7 +295,7 @@ def train_reward_model(
     Args:
         start: Chat model whose weights it starts from; stays as it is.
         pairs: Comparisons; one without a strength has no margin.
-        out: New folder, for `load_reward_model`; `metrics.jsonl` in it has a row a step.
+        out: New folder, for `load_reward_model`; `steps.jsonl` in it has a row for each step.
         learning_rate: Peak learning rate.
         batch_pairs: Comparisons a step.
         epochs: Passes over the comparisons.
@@ -334,7 +334,7 @@ def train_reward_model(
             progress=_Steps(on_step),
             runtime=Runtime(device=model.device, precision=model.precision),
         )
-        metrics = Rows(_NAME, "metrics.jsonl", folder, kind=MetricsRow)
+        metrics = Rows(_NAME, "steps.jsonl", folder, kind=MetricsRow)
         trainer = Trainer(config, start.chat, model, context)
         trained = trainer.train(pairs, 0.0, to=made, metrics=metrics)
         for file in made.path.iterdir():

@@ -202,10 +202,10 @@ def test_a_trained_reward_model_is_a_folder_of_weights(trained, chat, pairs, tmp
     out, found, steps = trained
     assert {path.name for path in out.parent.iterdir()} == {"rm"}
     names = {path.name for path in out.iterdir()}
-    assert {"config.json", "model.safetensors", "metrics.jsonl"} <= names
+    assert {"config.json", "model.safetensors", "steps.jsonl"} <= names
     assert not {"work", "reward_model"} & names
     assert [step for step, *_ in steps] == list(range(1, found.steps + 1))
-    rows = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = (out / "steps.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(row)["loss"] for row in rows] == [loss for *_, loss in steps]
     assert steps[-1][2] < steps[0][2]
     one = camelid.load_reward_model(out, precision="float32")
