@@ -142,3 +142,28 @@ def remake_report() -> Callable[[Path], None]:
         ).perform_only("reporting")
 
     return remake
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a chat model with their tokenizer in one folder, untrained; not to be changed."""
+    import json
+
+    from camelid.formats.folder import save_model
+    from camelid.model.config import ModelConfig
+    from camelid.model.transformer import Transformer
+    from camelid.tokenization.training import train_sentencepiece
+
+    root = tmp_path_factory.mktemp("weights")
+    corpus, folder = root / "corpus.txt", root / "model"
+    lines = (ROOT / "examples" / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [text for row in map(json.loads, lines) for text in row.values()]
+    corpus.write_text("\n".join(texts), encoding="utf-8")
+    train_sentencepiece(corpus, folder, vocabulary_size=420)
+    shape = ModelConfig(
+        dim=32, layers=1, heads=2, kv_heads=1, ffn_dim=64, vocabulary_size=420, context=256
+    )
+    model = Transformer(shape)
+    model.initialise(1)
+    save_model(model, folder)
+    return folder

@@ -72,3 +72,16 @@ def test_settings_and_arguments_load_nothing():
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         check=True,
     )
+
+
+def test_the_public_names_are_listed_without_loading_anything():
+    program = (
+        "import sys, camelid\n"
+        "assert {'load_model', 'train_reward_model'} <= set(dir(camelid))\n"
+        "assert not {'torch', 'numpy', 'camelid.api'} & set(sys.modules)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        check=True,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
 import subprocess
@@ -12,12 +11,9 @@ from pathlib import Path
 import pytest
 
 from camelid import cli
-from camelid.benchmarks.suites import tasks_of
-from camelid.cli import plans
-from camelid.cli.parser import make_parsers, parse
-from camelid.errors import CamelidError, ConfigError
+from camelid.cli.parser import make_parsers
+from camelid.errors import CamelidError
 from camelid.recipes import RECIPES
-from camelid.run.runner import check_stage
 from camelid.studies.known import STUDIES
 
 ROOT = Path(__file__).parents[2]
@@ -36,81 +32,6 @@ COMMANDS = [
     if (line := text.strip().removeprefix(".venv/bin/")).startswith(("camelid ", "make "))
 ]
 
-PLACEHOLDERS = {
-    "RECIPE": ["smoke", "pocket"],
-    "RUN": ["runs/pocket"],
-    "MODEL": ["runs/pocket:sft"],
-    "DIR": ["runs/here"],
-    "STAGE": ["evaluating"],
-    "N": ["3"],
-    "A": ["sft"],
-    "B": ["final"],
-    "SRC": ["runs/pocket/ppo/model"],
-    "DST": ["out"],
-    "value": ["7"],
-}
-"""Words of the table that stand for others, and what is tried for them."""
-NAMES = {"chat": ["sft"], "evaluate": ["mmlu", "piqa,gsm8k@8"]}
-"""What NAME stands for, by command."""
-
-
-def setting_of(words: list[str]) -> str:
-    """A setting of the recipe or study that a command names, for `--any.field`."""
-    plan = {**RECIPES, **STUDIES}[words[1]]()
-    stage = next(stage for stage in plan.stages if stage.kind.name == "pretraining")
-    assert hasattr(stage.config, "validate_every")
-    return f"--{stage.kind.name}.validate_every"
-
-
-def expanded(usage: str) -> list[list[str]]:
-    """Return every command that a line of the table stands for, with all its options."""
-    choices = []
-    for word in usage.replace("[", "").replace("]", "").split()[1:]:
-        parts = word.split("\\|")
-        command = usage.split()[1]
-        choices.append(
-            [
-                meant
-                for part in parts
-                for meant in (NAMES[command] if part == "NAME" else PLACEHOLDERS.get(part, [part]))
-            ]
-        )
-    found = [list(words) for words in itertools.product(*choices)]
-    for words in found:
-        unknown = [word for word in words if word.isupper()]
-        assert not unknown, f"{usage}: what does {unknown} stand for?"
-        if "--any.field" in words:
-            words[words.index("--any.field")] = setting_of(words)
-    return found
-
-
-def check(words: list[str]) -> None:
-    """Take a command as the command line does, up to where it would touch files.
-
-    Raises:
-        CamelidError: It would be refused.
-    """
-    known, rest = parse(words)
-    if known.command == "run" and known.file is not None:
-        return
-    if known.command in ("run", "study"):
-        recipes = RECIPES if known.command == "run" else STUDIES
-        name = known.recipe if known.command == "run" else known.study
-        plan = plans.with_choices(plans.find(name, recipes, known.command), known, rest)
-        for stage in (known.redo, known.until):
-            if stage is not None:
-                check_stage(stage, [planned.name for planned in plan.stages])
-        return
-    if rest:
-        raise ConfigError(f"unknown words: {rest}")
-    if known.command == "show":
-        plans.find(known.what, {**RECIPES, **STUDIES}, "recipe")
-    elif known.command == "chat":
-        models = RECIPES["pocket"]().models
-        assert {known.model, *(known.compare or ())} <= {"final", *models}
-    elif known.command == "evaluate":
-        assert tasks_of(known.suite)
-
 
 def test_the_readme_was_read() -> None:
     assert len(FENCES) >= 3
@@ -122,7 +43,7 @@ def test_the_readme_was_read() -> None:
 
 
 @pytest.mark.parametrize("usage", TABLE)
-def test_every_command_of_the_table_parses(usage: str) -> None:
+def test_every_command_of_the_table_parses(usage: str, expanded, check) -> None:
     for words in expanded(usage):
         if words[0] == "study" and words[1] not in STUDIES:
             pytest.fail(f"{words[1]} is no study")
@@ -130,14 +51,14 @@ def test_every_command_of_the_table_parses(usage: str) -> None:
 
 
 @pytest.mark.parametrize("usage", TABLE)
-def test_the_table_names_every_option_that_it_needs(usage: str) -> None:
+def test_the_table_names_every_option_that_it_needs(usage: str, expanded, check) -> None:
     """Without its brackets a command is whole as well."""
     for words in expanded(re.sub(r" \[[^]]*\]", "", usage)):
         check(words)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("camelid ")])
-def test_every_command_of_the_text_parses(command: str) -> None:
+def test_every_command_of_the_text_parses(command: str, check) -> None:
     check(command.split()[1:])
 
 
@@ -156,7 +77,7 @@ def test_every_command_of_the_text_parses(command: str) -> None:
         ["tell"],
     ],
 )
-def test_a_command_that_would_be_refused_fails_here(words: list[str]) -> None:
+def test_a_command_that_would_be_refused_fails_here(words: list[str], check) -> None:
     with pytest.raises(CamelidError):
         check(words)
 
@@ -227,7 +148,9 @@ def test_make_knows_the_target(make: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: path.name
+    "path",
+    [*ROOT.glob("*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("docs/**/*.md")],
+    ids=lambda path: path.name,
 )
 def test_no_line_is_wide(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -269,7 +192,11 @@ def test_the_tree_shows_every_room() -> None:
 
 
 def test_other_files_that_are_named_exist() -> None:
-    named = [code for code in PROSE if re.fullmatch(r"(docs|src|tests|benchmarks)/[\w/.]+", code)]
+    named = [
+        code
+        for code in PROSE
+        if re.fullmatch(r"(docs|src|tests|benchmarks|examples)/[\w/.]+", code)
+    ]
     named += re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert named
     for path in named:

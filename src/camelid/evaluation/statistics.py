@@ -9,7 +9,7 @@ Sections 3.4.2 and 4.4.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -66,6 +66,18 @@ def proportion(successes: int, n: int, clusters: int | None = None) -> Estimate:
     return Estimate(
         share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n
     )
+
+
+def accuracy(leads: Sequence[float], prompts: Sequence[Hashable]) -> Estimate:
+    """Return how often the chosen reply of a comparison has the higher score.
+
+    Args:
+        leads: Score of the chosen reply less that of the rejected one; a tie counts as wrong.
+        prompts: What each pair answers: several may share it, and the interval counts prompts.
+
+    Source: arXiv 2307.09288, Section 3.2.2 (accuracy); the interval: choice.
+    """
+    return proportion(sum(lead > 0 for lead in leads), len(leads), len(set(prompts)))
 
 
 def mean(values: Sequence[float]) -> Estimate:

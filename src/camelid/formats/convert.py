@@ -182,7 +182,7 @@ def convert(
         raise ConfigError(
             f"--shards {shards}: needed a number above 0, for the formats hf and meta."
         )
-    with _appearing(destination) as folder:
+    with appearing(destination) as folder:
         checkpoint, whole = read_model(source, tokenizer=tokenizer, chat_format=chat_format)
         chat = chat_format_of(whole)
         ends = [index for index in chat.end_ids if index != chat.tokenizer.eos_id]
@@ -230,8 +230,12 @@ def _special_ids(chat: ChatFormat, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _appearing(destination: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes the destination, or its only `model.gguf` does."""
+def appearing(destination: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes the destination, or its only `model.gguf` does.
+
+    Raises:
+        ConfigError: The destination exists.
+    """
     if destination.exists():
         raise ConfigError(f"{destination} exists already; choose another destination.")
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")

@@ -200,7 +200,7 @@ class ByteLevelBPETokenizer(Tokenizer):
     """Byte-level byte-pair encoding.
 
     `decode(encode(text)) == text` for all text; Qwen2's kind normalises to NFC first, as the
-    models were trained.
+    models were trained. Control characters without a token are left out, as by the library.
     """
 
     @staticmethod

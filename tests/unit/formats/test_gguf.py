@@ -337,6 +337,26 @@ def test_case_added_token_repeats_id_a_byte_of_another_type(kind, tmp_path):
         read_gguf_vocabulary(fields)
 
 
+def test_case_bytes_of_no_text_may_have_no_token(tmp_path):
+    """SmolLM2's vocabulary lacks control characters and bytes that UTF-8 does not use."""
+    fields = dict(open_gguf(write(make_model(), tmp_path / "m.gguf")).fields)
+    names = {byte: token for token, byte in BYTE_ALPHABET.items()}
+    for byte in (0x04, 0x1D, 0xC0, 0xF1, 0xFF):
+        fields["tokenizer.ggml.tokens"] = [
+            "unlike" if token == names[byte] else token for token in VOCABULARY.tokens
+        ]
+        tokenizer = tokenizer_from_vocabulary(read_gguf_vocabulary(fields))
+        assert tokenizer.decode(tokenizer.encode("aé\x04b\n")) == (
+            "aéb\n" if byte == 0x04 else "aé\x04b\n"
+        )
+    for byte in (0x09, 0x0A, 0x20, 0xC3, 0xF0, 0xF3, 0xF4):
+        fields["tokenizer.ggml.tokens"] = [
+            "unlike" if token == names[byte] else token for token in VOCABULARY.tokens
+        ]
+        with pytest.raises(CheckpointError, match="1 of 256 byte tokens"):
+            read_gguf_vocabulary(fields)
+
+
 @pytest.mark.parametrize("source", [VOCABULARY, PIECES], ids=["bytes", "pieces"])
 def test_case_added_words_travel_as_words(source, tmp_path):
     vocabulary = dataclasses.replace(

@@ -87,7 +87,7 @@ class Learning:
         note = self
 
         class Trainer:
-            def __init__(self, config, inputs, context):
+            def __init__(self, config, chat, chat_model, context):
                 self.config = config
 
             def train(self, mix, auxiliary, *, to, metrics):
@@ -109,7 +109,9 @@ class Learning:
                         precision_at_paper_threshold=None,
                         recall_at_paper_threshold=None)  # fmt: skip
 
-        monkeypatch.setattr(stage, "_Trainer", Trainer)
+        monkeypatch.setattr(stage, "Trainer", Trainer)
+        monkeypatch.setattr(stage, "load_transformer", lambda folder, runtime: None)
+        monkeypatch.setattr(stage, "load_chat_format", lambda folder: None)
         monkeypatch.setattr(stage, "_test", test)
         monkeypatch.setattr(stage, "tune_gate", tune)
 
@@ -213,7 +215,7 @@ def chat_model():
 
 
 def trainer(workshop, **changes):
-    made = object.__new__(stage._Trainer)
+    made = object.__new__(stage.Trainer)
     made.config, made.context = replace(CONFIG, **changes), workshop.context()
     made.chat, made.chat_model = Letters(), chat_model()
     return made

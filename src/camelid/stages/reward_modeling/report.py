@@ -12,8 +12,9 @@ from typing import get_args
 import numpy as np
 
 from camelid.data.records import STRENGTHS, Fault, Kind, TestScore
+from camelid.evaluation import statistics
 from camelid.evaluation.gate import PAPER_PRECISION, PAPER_RECALL, PAPER_THRESHOLD
-from camelid.evaluation.statistics import Estimate, attempt, proportion
+from camelid.evaluation.statistics import Estimate, attempt
 from camelid.report import figure
 from camelid.report.estimates import measure, percent
 from camelid.report.texts import cut
@@ -79,8 +80,8 @@ def accuracy(stage: Stage, model: str, kind: str, strength: str | None = None) -
     ]
     if not rows:
         raise AbsentError(f"no held-out {kind} pair of strength {strength or 'any'}")
-    right = sum(row.chosen_scores[model] > row.rejected_scores[model] for row in rows)
-    return proportion(right, len(rows), len({row.prompt_key for row in rows}))
+    lead = _leads(model)
+    return statistics.accuracy([lead(row) for row in rows], [row.prompt_key for row in rows])
 
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
@@ -98,8 +99,7 @@ def fault_accuracy(
     found = [row for row in rows if row.fault == fault and row.kind == kind]
     if not found:
         raise AbsentError(f"no drafted {kind} pair of fault {fault}")
-    right = sum(lead(row) > 0 for row in found)
-    return proportion(right, len(found), len({row.prompt_key for row in found}))
+    return statistics.accuracy([lead(row) for row in found], [row.prompt_key for row in found])
 
 
 def _leads(model: str) -> Callable[[TestScore], float]:

@@ -22,11 +22,12 @@ from camelid.inference.scoring import score_pairs
 from camelid.methods.reward_pairs import tokenise
 from camelid.model.padding import common_beginning
 from camelid.model.reward_model import RewardModel
+from camelid.model.transformer import Transformer
 from camelid.run.place import RewardModelFolder, Rows
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
 from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, Trained
-from camelid.tokenization.chat import load_chat_format
+from camelid.tokenization.chat import ChatFormat, load_chat_format
 from camelid.train.fitting import fit
 from camelid.train.objectives import PairBatch, PreferenceRanking, RankedPair, make_pair_batch
 
@@ -44,16 +45,16 @@ def strong_enough(mix: Sequence[Preference], weakest: Strength | None) -> Sequen
     return [preference for preference in mix if preference.strength in allowed]
 
 
-class _Trainer:
-    """Trains the reward models of one round from the same chat model."""
+class Trainer:
+    """Trains reward models from the same chat model, which stays as it is."""
 
-    def __init__(self, config: Config, inputs: Inputs, context: StageContext) -> None:
+    def __init__(
+        self, config: Config, chat: ChatFormat, chat_model: Transformer, context: StageContext
+    ) -> None:
         self.config, self.context = config, context
-        self.chat = load_chat_format(inputs.tokenizer.path)
-        self.chat_model = load_transformer(inputs.chat_model.path, context.runtime)
-        ids = self.chat.tokenizer.vocabulary_size
-        self.chat_model.config.require_vocabulary(ids, str(inputs.tokenizer.path))
-        self.chat_model.config.require_context(config.longest, f"{context.name}: longest")
+        self.chat, self.chat_model = chat, chat_model
+        chat_model.config.require_vocabulary(chat.tokenizer.vocabulary_size, context.name)
+        chat_model.config.require_context(config.longest, f"{context.name}: longest")
 
     def train(
         self,
@@ -145,7 +146,8 @@ def _read(sources: tuple[Rows[Preference], ...]) -> list[Preference]:
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Train and test the reward models of one round."""
-    trainer = _Trainer(config, inputs, context)
+    chat_model = load_transformer(inputs.chat_model.path, context.runtime)
+    trainer = Trainer(config, load_chat_format(inputs.tokenizer.path), chat_model, context)
     preferences = _read(inputs.preferences)
     several_rounds = len({p.round for p in preferences}) > 1
     factor = config.newest_factor if several_rounds else 1
@@ -181,7 +183,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
 
 
 def _test(
-    trainer: _Trainer, held_out: list[Preference], models: Sequence[RewardModelFolder]
+    trainer: Trainer, held_out: list[Preference], models: Sequence[RewardModelFolder]
 ) -> tuple[list[TestScore], int]:
     """Score both replies of held-out comparisons with every reward model; count the left out."""
     pairs, kept, too_long, equal = tokenise(held_out, trainer.chat, trainer.config.longest)
