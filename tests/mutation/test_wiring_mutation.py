@@ -361,8 +361,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_each_score_is_of_its_reply_by_its_model",
         ),
         "scores of helpfulness and safety models swapped": (
-            "chosen[folder.name] = score(model,",
-            "chosen[models[models[0] is folder].name] = score(model,",
+            "chosen[folder.name] = [first",
+            "chosen[models[models[0] is folder].name] = [first",
             "test_each_score_is_of_its_reply_by_its_model",
         ),
         "one model scores for all": (
@@ -398,8 +398,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_each_pair_carries_its_own_margin_and_safety_labels",
         ),
         "rejected replies stand first": (
-            "[p.chosen for p in pairs] + [p.rejected for p in pairs]",
-            "[p.rejected for p in pairs] + [p.chosen for p in pairs]",
+            "[(pair.chosen, pair.rejected) for",
+            "[(pair.rejected, pair.chosen) for",
             "test_each_pair_carries_its_own_margin_and_safety_labels",
         ),
         "coefficient of the value loss ignored": (

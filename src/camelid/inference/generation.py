@@ -17,10 +17,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from camelid.data.records import StopReason
 from camelid.errors import DataError
+from camelid.inference.decoding import Decoder
 from camelid.inference.sampling import Sampling
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.padding import pad_right
@@ -61,27 +63,11 @@ class Completion:
         return self.tokens[:-1] if self.stop_reason == "stop" else self.tokens
 
 
-@dataclass(slots=True)
-class _Row:
-    request: Request
-    sample: int
-    temperature: float
-    uniforms: list[float]
-    generated: list[int]
-    logp: list[float]
-
-    @property
-    def position(self) -> int:
-        """Where the last token stands."""
-        return len(self.request.tokens) + len(self.generated) - 1
-
-
-def uniforms(seed: int, request: str, sample: int, count: int) -> list[float]:
+def uniforms(seed: int, request: str, sample: int, count: int) -> NDArray[np.float64]:
     """Return the random numbers of one reply: a function of the request, not of its neighbours."""
     digest = hashlib.sha256(f"{seed}/{request}/{sample}".encode()).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-    numbers: list[float] = generator.random(count).tolist()
-    return numbers
+    return generator.random(count)
 
 
 def draw(
@@ -156,7 +142,7 @@ def generate(
         model,
         requests,
         sampling,
-        end_ids=frozenset(end_ids),
+        end_ids=np.array(sorted(end_ids), dtype=np.int64),
         never=torch.tensor(list(never), dtype=torch.long, device=model.device),
         seed=seed,
         slots=slots,
@@ -173,6 +159,34 @@ def cache_type(model: Transformer) -> torch.dtype:
     return model.tok_embeddings.weight.dtype
 
 
+class _Slots:
+    """What each slot of the cache holds, a row a slot; N numbers at most are drawn in each."""
+
+    def __init__(self, count: int, longest_reply: int) -> None:
+        self.request: list[Request | None] = [None] * count
+        self.sample_S = np.zeros(count, dtype=np.int64)
+        self.temperature_S = np.zeros(count)
+        self.uniform_SN = np.zeros((count, longest_reply))
+        self.token_SN = np.zeros((count, longest_reply), dtype=np.int64)
+        self.logp_SN = np.zeros((count, longest_reply))
+        self.drawn_S = np.zeros(count, dtype=np.int64)
+        """Tokens drawn so far."""
+        self.room_S = np.zeros(count, dtype=np.int64)
+        """Tokens that may be drawn."""
+        self.prompt_S = np.ones(count, dtype=np.int64)
+        """Tokens of the prompt."""
+
+    def __len__(self) -> int:
+        return len(self.request)
+
+    def keep(self, slots: NDArray[np.int64]) -> None:
+        """Shrink to the given slots, in that order."""
+        self.request = [self.request[slot] for slot in slots]
+        for name, table in vars(self).items():
+            if isinstance(table, np.ndarray):
+                setattr(self, name, table[slots])
+
+
 class _Engine:
     """State of one `generate` call."""
 
@@ -182,7 +196,7 @@ class _Engine:
         requests: Sequence[Request],
         sampling: Sampling,
         *,
-        end_ids: frozenset[int],
+        end_ids: NDArray[np.int64],
         never: Tensor,
         seed: int,
         slots: int,
@@ -199,22 +213,23 @@ class _Engine:
         longest = max((len(request.tokens) for request in requests), default=0)
         self.capacity = min(model.config.context, longest + sampling.max_new_tokens)
         self.cache = KVCache(model.config, count, self.capacity, model.device, cache_type(model))
-        self.rows: list[_Row | None] = [None] * count
+        self.decoder = Decoder(model, self.cache)
+        self.slots = _Slots(count, sampling.max_new_tokens)
         self.done: list[Completion] = []
 
     def run(self) -> list[Completion]:
-        while self.queue or any(self.rows):
+        while self.queue or any(self.slots.request):
             self._refill()
-            if any(self.rows):
+            if any(self.slots.request):
                 self._decode()
         return sorted(self.done, key=lambda c: (self.order[c.request_id], c.sample))
 
     def _refill(self) -> None:
         """Prefill as many waiting prompts as fit in free slots, in padded batches of 32."""
-        free = [index for index, row in enumerate(self.rows) if row is None]
+        free = [index for index, request in enumerate(self.slots.request) if request is None]
         # Refilling a few rows at a time would prefill in tiny batches; wait for a quarter of the
         # slots.
-        slots = len(self.rows)
+        slots = len(self.slots)
         if len(free) < max(1, slots // 4) and len(free) < slots:
             return
         taken: list[tuple[Request, list[int]]] = []
@@ -243,59 +258,77 @@ class _Engine:
         for index, (request, slots) in enumerate(taken):
             if len(slots) > 1:
                 self.cache.copy(slots[0], slots[1:], len(request.tokens))
-            temperature = request.temperature
-            if temperature is None:
-                temperature = self.sampling.temperature
             for sample, slot in enumerate(slots, request.first_sample):
-                numbers = uniforms(self.seed, request.id, sample, self.sampling.max_new_tokens)
-                self.rows[slot] = _Row(request, sample, temperature, numbers, [], [])
+                self._fill(slot, request, sample)
             filled += slots
             sources += [index] * len(slots)
-        self._take(logits_BV[sources], filled)
+        self._take(logits_BV[sources], np.array(filled))
 
-    def _take(self, logits_SV: Tensor, slots: list[int]) -> None:
-        """Draw the next token of some slots and retire rows that end."""
-        rows = [row for slot in slots if (row := self.rows[slot]) is not None]
-        numbers = [[row.uniforms[len(row.generated)], row.temperature] for row in rows]
-        drawing_S2 = torch.tensor(numbers, dtype=torch.float64, device=logits_SV.device)
-        temperature_S = drawing_S2[:, 1].to(torch.promote_types(logits_SV.dtype, torch.float32))
+    def _fill(self, slot: int, request: Request, sample: int) -> None:
+        state, longest = self.slots, self.sampling.max_new_tokens
+        temperature = request.temperature
+        if temperature is None:
+            temperature = self.sampling.temperature
+        state.request[slot], state.sample_S[slot] = request, sample
+        state.temperature_S[slot] = temperature
+        state.uniform_SN[slot] = uniforms(self.seed, request.id, sample, longest)
+        state.drawn_S[slot], state.prompt_S[slot] = 0, len(request.tokens)
+        state.room_S[slot] = min(longest, self.capacity - len(request.tokens))
+
+    def _take(self, logits_AV: Tensor, active_A: NDArray[np.int64]) -> None:
+        """Draw the next token of the active slots and retire rows that end."""
+        state = self.slots
+        drawn_A = state.drawn_S[active_A]
+        numbers = (state.uniform_SN[active_A, drawn_A], state.temperature_S[active_A])
+        drawing_2A = torch.from_numpy(np.stack(numbers)).to(logits_AV.device)
+        temperature_A = drawing_2A[1].to(torch.promote_types(logits_AV.dtype, torch.float32))
         if len(self.never):
-            logits_SV = logits_SV.index_fill(-1, self.never, -torch.inf)
-        drawn = draw(logits_SV, drawing_S2[:, 0], temperature_S, self.sampling.top_p)
+            logits_AV = logits_AV.index_fill(-1, self.never, -torch.inf)
+        drawn = draw(logits_AV, drawing_2A[0], temperature_A, self.sampling.top_p)
         # At once: token ids are exact in float64.
-        chosen = torch.stack([part.double() for part in drawn], 1).tolist()
-        for slot, row, (number, logp) in zip(slots, rows, chosen, strict=True):
-            token = int(number)
-            row.generated.append(token)
-            row.logp.append(logp)
+        token_A, logp_A = torch.stack([part.double() for part in drawn]).cpu().numpy()
+        state.token_SN[active_A, drawn_A] = token_A
+        state.logp_SN[active_A, drawn_A] = logp_A
+        state.drawn_S[active_A] += 1
+        stopped_A = np.isin(token_A, self.end_ids)
+        for index, slot in enumerate(active_A):
+            request = state.request[slot]
             if self.on_token is not None:
-                self.on_token(token)
-            ended = row.request.ended
-            stopped = token in self.end_ids or (ended is not None and ended(row.generated))
-            full = len(row.generated) == self.sampling.max_new_tokens
-            if stopped or full or row.position + 1 >= self.capacity:
-                reason: StopReason = "stop" if stopped else "length"
-                tokens, logp_ = tuple(row.generated), tuple(row.logp)
-                self.done.append(Completion(row.request.id, row.sample, tokens, reason, logp_))
-                self.rows[slot] = None
+                self.on_token(int(token_A[index]))
+            if request is not None and request.ended is not None and not stopped_A[index]:
+                stopped_A[index] = request.ended(
+                    state.token_SN[slot, : drawn_A[index] + 1].tolist()
+                )
+        full_S = state.drawn_S == state.room_S
+        for slot, stopped in zip(active_A, stopped_A, strict=True):
+            if stopped or full_S[slot]:
+                self._retire(int(slot), "stop" if stopped else "length")
+
+    def _retire(self, slot: int, reason: StopReason) -> None:
+        state = self.slots
+        request, count = state.request[slot], state.drawn_S[slot]
+        if request is not None:
+            tokens = tuple(state.token_SN[slot, :count].tolist())
+            logp = tuple(state.logp_SN[slot, :count].tolist())
+            sample = int(state.sample_S[slot])
+            self.done.append(Completion(request.id, sample, tokens, reason, logp))
+        # An empty slot rides along at its beginning.
+        state.request[slot], state.drawn_S[slot], state.prompt_S[slot] = None, 0, 1
 
     def _decode(self) -> None:
         """Advance every slot by one token; slots that stand empty ride along and are ignored."""
-        active = [index for index, row in enumerate(self.rows) if row is not None]
-        if not self.queue and len(active) <= len(self.rows) // 2:
+        state = self.slots
+        active_A = np.array([i for i, request in enumerate(state.request) if request is not None])
+        if not self.queue and len(active_A) <= len(state) // 2:
             # No prompt waits: the tail does not decode empty rows.
-            self.cache.keep(active)
-            self.rows = [self.rows[slot] for slot in active]
-            active = list(range(len(active)))
-        device = self.model.device
-        positions = [row.position if row else 0 for row in self.rows]
-        tokens = [row.generated[-1] if row else 0 for row in self.rows]
-        step = CacheStep(
-            self.cache, torch.arange(len(self.rows), device=device), max(positions) + 1
-        )
-        hidden_S1D = self.model(
-            torch.tensor(tokens, device=device)[:, None],
-            positions_BL=torch.tensor(positions, device=device)[:, None],
-            step=step,
-        )
-        self._take(self.model.logits(hidden_S1D[:, 0])[active], active)
+            self.cache.keep(active_A.tolist())
+            state.keep(active_A)
+            self.decoder = Decoder(self.model, self.cache)
+            active_A = np.arange(len(state))
+        last_S = np.maximum(state.drawn_S - 1, 0)
+        tokens_S = state.token_SN[np.arange(len(state)), last_S]
+        positions_S = state.prompt_S + state.drawn_S - 1
+        logits_SV = self.decoder.step(torch.from_numpy(np.stack((tokens_S, positions_S))))
+        if len(active_A) < len(state):
+            logits_SV = logits_SV[torch.from_numpy(active_A)]
+        self._take(logits_SV, active_A)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from camelid.inference.replies import Reply
 from camelid.losses import log_probabilities
-from camelid.model.padding import pad_right, select_padded
+from camelid.model.padding import common_beginning, pad_pairs, pad_right, select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.runtime import compute
@@ -53,10 +53,34 @@ def score_all(
         tokens, lengths = pad_right(rows, 0, models[0].device, longest=context)
         for model, found in zip(models, scores, strict=True):
             with compute(model):
-                values = model(tokens, lengths).tolist()
+                values = model(tokens, lengths[:, None] - 1)[:, 0].tolist()
             for index, value in zip(indices, values, strict=True):
                 found[index] = value
     return scores
+
+
+@torch.no_grad()
+def score_pairs(
+    model: RewardModel,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    batch_tokens: int = 2048,
+) -> list[tuple[float, float]]:
+    """Return the raw rewards (logits) of two sequences each, their common beginning read once."""
+    scores: dict[int, tuple[float, float]] = {}
+    lengths = [len(a) + len(b) - common_beginning(a, b) for a, b in pairs]
+    for indices in length_batches(lengths, batch_tokens):
+        chosen = [pairs[index] for index in indices]
+        rows = pad_pairs(chosen, 0, model.device, longest=model.config.context)
+        with compute(model):
+            found = model(
+                rows.tokens_BL,
+                rows.ends_B2,
+                positions_BL=rows.positions_BL,
+                documents_BL=rows.documents_BL,
+            )
+        scores |= {i: (a, b) for i, (a, b) in zip(indices, found.tolist(), strict=True)}
+    return [scores[index] for index in range(len(pairs))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,25 @@ what goes through the fused kernel is Source: choice, by measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from camelid.model.config import ModelConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.nn.attention.flex_attention import BlockMask
+
 SHARED = -2
 """Document number of tokens that all documents of their row may look at: a common prefix."""
 PLAIN_LENGTH = 512
 """Longest row, in tokens, for which attention on CPU is written out."""
+FLEX_LENGTH = 1024
+"""Shortest packed row for which attention on an accelerator skips the blocks between documents."""
 
 
 def plain_attention(
@@ -50,12 +59,45 @@ def plain_attention(
     return out_BLHK.flatten(2)
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentBlocks:
+    """Which blocks of packed rows may look at which, and the attention that skips the others."""
+
+    mask: BlockMask
+    attend: Callable[..., Tensor]
+    """PyTorch's `flex_attention`, compiled at its first call."""
+
+
+@cache
+def _flex_attention() -> Callable[..., Tensor]:
+    # Imported where it is needed: a CPU never does.
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+def document_blocks(documents_BL: Tensor) -> DocumentBlocks:
+    """Return the blocks of packed rows, with the rule inside a block."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def inside(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        other = documents_BL[row, key]
+        same: Any = (documents_BL[row, query] == other) | (other == SHARED)
+        found: Tensor = same & (query >= key)
+        return found
+
+    batch, length = documents_BL.shape
+    mask = create_block_mask(inside, batch, None, length, length, device=documents_BL.device)
+    return DocumentBlocks(mask, _flex_attention())
+
+
 def attention_mask(
     positions_BL: Tensor, documents_BL: Tensor | None, step: CacheStep | None, dtype: torch.dtype
-) -> Tensor | None:
+) -> Tensor | DocumentBlocks | None:
     """Return where queries may look: a bias of `dtype` for `plain_attention`, else a truth table.
 
-    None stands for plain causal attention in the fused kernel.
+    Blocks stand for long packed rows on an accelerator, None for plain causal attention in the
+    fused kernel.
     """
     length, device = positions_BL.shape[1], positions_BL.device
     decoding = step is not None and step.limit is not None
@@ -63,6 +105,8 @@ def attention_mask(
     if step is not None and step.limit is not None:
         mask_BLC = torch.arange(step.limit, device=device) <= positions_BL[:, -1:, None]
         dtype = step.cache.keys[0].dtype
+    elif documents_BL is not None and device.type == "cuda" and length >= FLEX_LENGTH:
+        return document_blocks(documents_BL)
     elif documents_BL is not None:
         keys_B1L = documents_BL[:, None, :]
         mask_BLC = ((documents_BL[:, :, None] == keys_B1L) | (keys_B1L == SHARED)).tril()

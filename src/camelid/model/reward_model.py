@@ -68,17 +68,33 @@ class RewardModel(nn.Module):
         model.trunk.load_state_dict(state)
         return model
 
-    def values(self, tokens_BL: Tensor) -> Tensor:
-        """Return one scalar per position, shape (B, L), fp32."""
-        hidden_BLD = self.trunk(tokens_BL)
+    def values(
+        self,
+        tokens_BL: Tensor,
+        *,
+        positions_BL: Tensor | None = None,
+        documents_BL: Tensor | None = None,
+    ) -> Tensor:
+        """Return one scalar per position, shape (B, L), fp32; arguments as the trunk's."""
+        hidden_BLD = self.trunk(tokens_BL, positions_BL=positions_BL, documents_BL=documents_BL)
         with torch.autocast(hidden_BLD.device.type, enabled=False):
             return F.linear(hidden_BLD.to(self.head.weight.dtype), self.head.weight).squeeze(-1)
 
-    def forward(self, tokens_BL: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the raw score (before any sigmoid) of each row, shape (B,), fp32.
+    def forward(
+        self,
+        tokens_BL: Tensor,
+        ends_BE: Tensor,
+        *,
+        positions_BL: Tensor | None = None,
+        documents_BL: Tensor | None = None,
+    ) -> Tensor:
+        """Return raw scores (before any sigmoid), shape (B, E), fp32.
 
         Args:
-            tokens_BL: Prompt and reply, padded on the right.
-            lengths_B: Real tokens of each row.
+            tokens_BL: Prompts and replies, padded on the right.
+            ends_BE: Where in its row the last token of each of E replies stands.
+            positions_BL: As the trunk's.
+            documents_BL: As the trunk's.
         """
-        return self.values(tokens_BL).gather(1, lengths_B[:, None] - 1).squeeze(1)
+        values_BL = self.values(tokens_BL, positions_BL=positions_BL, documents_BL=documents_BL)
+        return values_BL.gather(1, ends_BE)

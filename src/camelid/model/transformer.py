@@ -19,7 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camelid.errors import DataError
-from camelid.model.attention import CacheStep, attention_mask, plain_attention
+from camelid.model.attention import (
+    CacheStep,
+    DocumentBlocks,
+    attention_mask,
+    plain_attention,
+)
 from camelid.model.config import ModelConfig
 from camelid.runtime import Compute
 
@@ -88,7 +93,7 @@ class Attention(nn.Module):
         x_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
         positions_BL: Tensor,
-        mask_BLC: Tensor | None,
+        mask_BLC: Tensor | DocumentBlocks | None,
         *,
         layer: int,
         step: CacheStep | None,
@@ -98,8 +103,7 @@ class Attention(nn.Module):
         q = self.wq(x_BLD).view(batch, length, self.heads, self.head_dim)
         k = self.wk(x_BLD).view(batch, length, self.kv_heads, self.head_dim)
         v = self.wv(x_BLD).view(batch, length, self.kv_heads, self.head_dim)
-        cosines, sines = rotary[0].to(q.dtype), rotary[1].to(q.dtype)
-        q, k = apply_rotary(q, cosines, sines), apply_rotary(k, cosines, sines)
+        q, k = apply_rotary(q, *rotary), apply_rotary(k, *rotary)
         if step is not None:
             step.cache.write(layer, step.slots_B, positions_BL, k, v)
         if step is not None and step.limit is not None:
@@ -107,7 +111,13 @@ class Attention(nn.Module):
             values = step.cache.values[layer][:, :, : step.limit]
         else:
             keys, values = k.transpose(1, 2), v.transpose(1, 2)
-        if mask_BLC is not None and mask_BLC.is_floating_point():
+        grouped = self.heads != self.kv_heads
+        if isinstance(mask_BLC, DocumentBlocks):
+            attended = mask_BLC.attend(
+                q.transpose(1, 2), keys, values, block_mask=mask_BLC.mask, enable_gqa=grouped
+            )
+            attended = attended.transpose(1, 2).flatten(2)
+        elif mask_BLC is not None and mask_BLC.is_floating_point():
             attended = plain_attention(q, keys, values, mask_BLC)
         else:
             attended = F.scaled_dot_product_attention(
@@ -116,7 +126,7 @@ class Attention(nn.Module):
                 values,
                 attn_mask=None if mask_BLC is None else mask_BLC.unsqueeze(1),
                 is_causal=mask_BLC is None,
-                enable_gqa=self.heads != self.kv_heads,
+                enable_gqa=grouped,
             )
             attended = attended.transpose(1, 2).flatten(2)
         projected: Tensor = self.wo(attended)
@@ -153,7 +163,7 @@ class Block(nn.Module):
         x_BLD: Tensor,
         rotary: tuple[Tensor, Tensor],
         positions_BL: Tensor,
-        mask_BLC: Tensor | None,
+        mask_BLC: Tensor | DocumentBlocks | None,
         *,
         layer: int,
         step: CacheStep | None,
@@ -243,11 +253,14 @@ class Transformer(nn.Module):
                     "shorten the rows."
                 )
             positions_BL = torch.arange(length, device=tokens_BL.device).expand(batch, length)
-        rotary = (self.rotary_cosines[positions_BL], self.rotary_sines[positions_BL])
         x_BLD = self.tok_embeddings(tokens_BL)
         if torch.is_autocast_enabled(x_BLD.device.type):
             # The residual stream follows the compute type; norms and losses go back to fp32.
             x_BLD = x_BLD.to(torch.get_autocast_dtype(x_BLD.device.type))
+        rotary = (
+            self.rotary_cosines[positions_BL].to(x_BLD.dtype),
+            self.rotary_sines[positions_BL].to(x_BLD.dtype),
+        )
         mask_BLC = attention_mask(positions_BL, documents_BL, step, x_BLD.dtype)
         for index, block in enumerate(self.layers):
             x_BLD = block(x_BLD, rotary, positions_BL, mask_BLC, layer=index, step=step)

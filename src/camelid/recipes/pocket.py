@@ -66,7 +66,7 @@ class Settings(shared.Settings):
 
 POCKET = Settings(
     # Few demonstrations and many comparisons, as in the paper (27,540 and 1.4 million).
-    world=WorldConfig(demonstrations=2_000, ghost_train=1_300),
+    world=WorldConfig(demonstrations=2_250, demonstrations_persona=0.3, ghost_train=1_300),
     tokenizer_training=tokenizer_training.Config(vocabulary_size=2048),
     pretraining=pretraining.Config(
         model=ModelConfig(
@@ -143,6 +143,7 @@ POCKET = Settings(
         missing_end_penalty=1.0,
         sampling=Sampling(max_new_tokens=48),
         validation_prompts=200,
+        validate_every=3,
         judge=ExactJudge(),
         kept_kl=0.5,
     ),

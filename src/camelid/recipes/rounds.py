@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Protocol
 
 from camelid.assessment import evaluating, pick_control, red_teaming
@@ -255,6 +256,9 @@ def add_end(
         within="final",
     )
     compare = evaluating.Comparison
+    # Between the last round and PPO no control was trained: each stands beside the model before.
+    names = list(plan.models)
+    between = names[names.index(last.names[-1]) : names.index(reference) + 1]
     comparisons = [
         compare(
             method=f"rejection sampling, {last.names[0]}",
@@ -262,6 +266,10 @@ def add_end(
             after=last.names[0],
             control="random_pick",
             ceiling="judge_pick",
+        ),
+        *(
+            compare(method=after.replace("_", " "), before=before, after=after, control=before)
+            for before, after in pairwise(between)
         ),
         compare(method="PPO", before=reference, after="final", control=reference),
         compare(method="the whole pipeline", before="sft", after="final", control="sft"),

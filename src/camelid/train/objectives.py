@@ -26,7 +26,7 @@ from camelid.losses import (
     value_loss_sum,
 )
 from camelid.model.actor_critic import ActorCritic
-from camelid.model.padding import pad_right, select_padded
+from camelid.model.padding import PairRows, pad_pairs, select_padded
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.train.config import Margin
@@ -112,11 +112,9 @@ class NextToken:
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """Comparisons: rows 0..B-1 hold the chosen replies, B..2B-1 the rejected ones."""
+    """Comparisons, one a row: the prompt once, then the chosen reply, then the rejected one."""
 
-    tokens_RL: Tensor
-    """Shape (2B, L), padded on the right."""
-    lengths_R: Tensor
+    rows: PairRows
     margin_B: Tensor
     chosen_safe_B: Tensor
     rejected_safe_B: Tensor
@@ -142,21 +140,20 @@ def make_pair_batch(
 
     `longest` is the model's context.
     """
-    rows = [p.chosen for p in pairs] + [p.rejected for p in pairs]
-    tokens, lengths = pad_right(rows, pad_id, device, longest=longest)
+    sequences = [(pair.chosen, pair.rejected) for pair in pairs]
+    rows = pad_pairs(sequences, pad_id, device, longest=longest)
     table = MARGINS[margin]
     safe = {"chosen_safe": (1.0, 0.0), "both_safe": (1.0, 1.0), "both_unsafe": (0.0, 0.0)}
     labels = [safe.get(p.safety or "", (0.0, 0.0)) for p in pairs]
     return PairBatch(
-        tokens_RL=tokens,
-        lengths_R=lengths,
+        rows=rows,
         margin_B=torch.tensor(
             [table[p.strength] if p.strength else 0.0 for p in pairs], device=device
         ),
         chosen_safe_B=torch.tensor([label[0] for label in labels], device=device),
         rejected_safe_B=torch.tensor([label[1] for label in labels], device=device),
         labelled_B=torch.tensor([(p.safety or "") in safe for p in pairs], device=device),
-        token_count=int(lengths.sum()),
+        token_count=int((rows.documents_BL != -1).sum()),
     )
 
 
@@ -176,7 +173,13 @@ class PreferenceRanking:
 
     def loss_sum(self, model: RewardModel, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summed loss; `accuracy` counts chosen > rejected without the margin."""
-        chosen_B, rejected_B = model(batch.tokens_RL, batch.lengths_R).chunk(2)
+        rows = batch.rows
+        chosen_B, rejected_B = model(
+            rows.tokens_BL,
+            rows.ends_B2,
+            positions_BL=rows.positions_BL,
+            documents_BL=rows.documents_BL,
+        ).unbind(1)
         loss = ranking_loss_sum(chosen_B, rejected_B, batch.margin_B)
         if self._auxiliary:
             loss = loss + self._auxiliary * safety_auxiliary_sum(

@@ -83,3 +83,21 @@ def test_long_rows_take_the_fused_kernel_and_give_the_same(monkeypatch, kv_heads
     for one, other in zip(plain, hidden(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
     assert len(used) == 3 * config.layers
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_blocks_of_documents_hide_what_the_mask_hides(monkeypatch):
+    """What an accelerator computes for long packed rows, without its compiler."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    monkeypatch.setattr(attention, "_flex_attention", lambda: flex_attention)
+    q, k, v = drawn(1, 2, 300, 4, 16), drawn(2, 2, 300, 2, 16), drawn(3, 2, 300, 2, 16)
+    documents = torch.arange(300).expand(2, -1) // 70
+    documents = torch.where(documents == 0, attention.SHARED, documents)
+    documents[1] //= 2
+    bias = attention_mask(torch.arange(300).expand(2, -1), documents, None, torch.float64)
+    given = (k.transpose(1, 2), v.transpose(1, 2))
+    blocks = attention.document_blocks(documents)
+    found = blocks.attend(q.transpose(1, 2), *given, block_mask=blocks.mask, enable_gqa=True)
+    expected = plain_attention(q, *given, bias)
+    torch.testing.assert_close(found.transpose(1, 2).flatten(2), expected)

@@ -10,7 +10,12 @@ import torch
 
 from camelid.errors import CheckpointError, ConfigError, DataError, MissingInputError
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
-from camelid.inference.scoring import action_log_probabilities, score, score_all
+from camelid.inference.scoring import (
+    action_log_probabilities,
+    score,
+    score_all,
+    score_pairs,
+)
 from camelid.model.actor_critic import ActorCritic
 from camelid.model.attention import CacheStep, KVCache
 from camelid.model.config import ModelConfig, RopeScalingConfig
@@ -127,6 +132,11 @@ def test_b2_score_does_not_depend_on_batch_or_padding() -> None:
         together = score(model, rows, batch_tokens=budget)
         assert together == pytest.approx(alone, abs=1e-10)
     assert max(alone) - min(alone) > 0.1
+    pairs = list(zip(rows, [[*row[:3], 7, 8] for row in rows], strict=True))
+    expected = [(score(model, [a])[0], score(model, [b])[0]) for a, b in pairs]
+    for budget in (1, 64, 10_000):
+        found = score_pairs(model, pairs, batch_tokens=budget)
+        assert [*sum(found, ())] == pytest.approx([*sum(expected, ())], abs=1e-10)
 
 
 @torch.no_grad()
@@ -259,7 +269,9 @@ def test_case_context_overflow_padding_stays_inside_the_context(length: int) -> 
     batch = make_pair_batch(
         [RankedPair(rows[0], rows[1], None, None)], "none", 0, torch.device("cpu"), longest=100
     )
-    assert batch.tokens_RL.shape == (2, 100)
+    assert batch.rows.tokens_BL.shape == (1, 208)
+    assert batch.rows.positions_BL.max() == length - 1
+    assert score_pairs(scorer, [(rows[0], rows[1])])[0] == pytest.approx(expected[:2], abs=1e-10)
 
 
 def test_case_context_overflow_is_refused() -> None:
@@ -267,6 +279,7 @@ def test_case_context_overflow_is_refused() -> None:
     long = [[7] * 65]
     for call in (
         lambda: score(scorer, long),
+        lambda: score_pairs(scorer, [([7], long[0])]),
         lambda: action_log_probabilities((model,), long, [3]),
         lambda: make_pair_batch(
             [RankedPair(long[0], [7], None, None)], "none", 0, torch.device("cpu"), longest=64

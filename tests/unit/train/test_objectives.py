@@ -7,12 +7,14 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from camelid.data.loader import PackedRows, pack, split_long
 from camelid.data.rendered import Rendered
 from camelid.losses import MARGINS
 from camelid.model.actor_critic import ActorCritic
+from camelid.model.attention import SHARED
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
@@ -133,10 +135,41 @@ def test_each_pair_carries_its_own_margin_and_safety_labels() -> None:
     assert batch.rejected_safe_B[batch.labelled_B].tolist() == [0, 1, 0, 0]
     table = MARGINS["large"]
     assert batch.margin_B.tolist() == [table[s] if s else 0.0 for s in strengths]
-    # The chosen replies stand first, both with their own lengths.
-    assert batch.tokens_RL[:5, 0].tolist() == batch.tokens_RL[5:, 0].tolist() == [3, 4, 5, 6, 7]
-    assert batch.lengths_R.tolist() == [2] * 5 + [3] * 5
-    assert batch.tokens_RL[:5, 1].tolist() == [9] * 5
+    # What both begin with stands once, then the rest of the chosen reply and of the rejected one.
+    assert batch.rows.tokens_BL[:, :4].tolist() == [[3 + row, 9, 8, 7] for row in range(5)]
+    assert batch.rows.positions_BL[:, :4].tolist() == [[0, 1, 1, 2]] * 5
+    assert batch.rows.documents_BL[:, :5].tolist() == [[SHARED, 0, 1, 1, -1]] * 5
+    assert batch.rows.ends_B2.tolist() == [[1, 3]] * 5
+    assert batch.token_count == 20
+
+
+def test_a_row_a_pair_learns_what_two_rows_learn() -> None:
+    """Loss and gradients are those of each sequence in a row of its own."""
+    alike = RankedPair([5, 6, 7, 9], [5, 6, 7, 8, 9], "better", "both_safe")
+    inside = RankedPair([5, 9], [5, 9, 9], "better", None)
+    pairs = [*PAIRS, alike, inside]
+    model = RewardModel.from_chat_model(make_model()).double()
+    batch = make_pair_batch(pairs, "large", 0, CPU, longest=64)
+    loss, _ = PreferenceRanking(0.5).loss_sum(model, batch)
+    loss.backward()
+    found = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    expected = torch.zeros((), dtype=torch.float64)
+    safe = {"chosen_safe": (1, 0), "both_safe": (1, 1), "both_unsafe": (0, 0)}
+    for pair in pairs:
+        chosen, rejected = (
+            model.values(torch.tensor([ids]))[0, -1] for ids in (pair.chosen, pair.rejected)
+        )
+        margin = MARGINS["large"][pair.strength] if pair.strength else 0.0
+        expected = expected - F.logsigmoid(chosen - rejected - margin)
+        if pair.safety:
+            labels = torch.tensor(safe[pair.safety], dtype=torch.float64)
+            scores = torch.stack((chosen, rejected))
+            expected = expected + 0.5 * F.binary_cross_entropy_with_logits(scores, labels)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-10)
+    expected.backward()
+    for mine, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(mine, parameter.grad, atol=1e-10, rtol=1e-8)
 
 
 def test_b1_reward_model_fits_pairs_it_sees() -> None:

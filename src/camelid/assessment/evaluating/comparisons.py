@@ -124,7 +124,7 @@ def columns(
     }
     if ceiling is not None:
         found["ceiling"] = lambda: share(ceiling)
-    if after in stage.inputs.sharpened:
+    if {after, control} <= set(stage.inputs.sharpened):
         found[DIFFERENCES[1]] = lambda: gain(rows, goal, best(after), best(control))
     return {name: found[name] for name in COLUMNS if name in found}
 

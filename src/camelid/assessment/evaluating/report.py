@@ -98,9 +98,10 @@ def model_changes(seen: Seen) -> Table:
     "Each method beside its control and its ceiling",
     partial(
         _judged,
-        text="Control: the same without the method; a model that answers at several temperatures "
-        "counts with the best. Ceiling: the judge in the method's place; where nothing like it was "
-        "trained, headroom is counted to a perfect score. ",
+        text="Control: the same without the method (where none was trained, the model before it); "
+        "a model that answers at several temperatures counts with the best. Ceiling: the judge in "
+        "the method's place; where nothing like it was trained, headroom is counted to a perfect "
+        "score. ",
     ),
     card="Evaluation Results",
 )

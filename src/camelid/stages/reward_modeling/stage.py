@@ -18,8 +18,9 @@ from camelid.data.records import STRENGTHS, MetricsRow, Preference, Strength, Te
 from camelid.errors import DataError
 from camelid.evaluation.gate import tune_gate
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
-from camelid.inference.scoring import score
+from camelid.inference.scoring import score_pairs
 from camelid.methods.reward_pairs import tokenise
+from camelid.model.padding import common_beginning
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
 from camelid.run.place import RewardModelFolder, Rows
@@ -104,7 +105,10 @@ class Trainer:
         seed = derive_seed(self.context.seed, to.name)
         model = RewardModel.from_chat_model(self.chat_model, seed)
         pad, device = self.chat.tokenizer.pad_id, model.device
-        lengths = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+        lengths = [
+            len(pair.chosen) + len(pair.rejected) - common_beginning(pair.chosen, pair.rejected)
+            for pair in pairs
+        ]
 
         def batches_from(start: int) -> Iterator[list[PairBatch]]:
             for chosen in length_grouped_indices(lengths, config.batch_pairs, seed, start):
@@ -190,8 +194,9 @@ def _test(
     rejected: dict[str, list[float]] = {}
     for folder in models:
         model = load_reward_model(folder.path, trainer.context.runtime)
-        chosen[folder.name] = score(model, [pair.chosen for pair in pairs])
-        rejected[folder.name] = score(model, [pair.rejected for pair in pairs])
+        found = score_pairs(model, [(pair.chosen, pair.rejected) for pair in pairs])
+        chosen[folder.name] = [first for first, _ in found]
+        rejected[folder.name] = [second for _, second in found]
     rows = [
         TestScore(
             id=preference.id,
