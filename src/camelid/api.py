@@ -25,7 +25,7 @@ from camelid.formats.convert import appearing, read_model
 from camelid.formats.folder import build
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
-from camelid.inference.scoring import score
+from camelid.inference.scoring import score, score_pairs
 from camelid.methods.reward_pairs import tokenise
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
@@ -364,9 +364,8 @@ def accuracy_by_strength(reward_model: Scorer, pairs: Sequence[Preference]) -> A
             f"none of {len(pairs)} held-out comparisons can be scored ({found.too_long} longer "
             f"than {longest} tokens, {found.equal} with equal replies); give others."
         )
-    chosen = score(reward_model.model, [pair.chosen for pair in found.pairs])
-    rejected = score(reward_model.model, [pair.rejected for pair in found.pairs])
-    leads = [c - r for c, r in zip(chosen, rejected, strict=True)]
+    texts = [(pair.chosen, pair.rejected) for pair in found.pairs]
+    leads = [c - r for c, r in score_pairs(reward_model.model, texts)]
     groups: dict[str, list[int]] = {strength: [] for strength in STRENGTHS} | {"all": []}
     for index, pair in enumerate(found.kept):
         for name in ("all",) if pair.strength is None else (pair.strength, "all"):

@@ -132,7 +132,7 @@ def test_scores_are_those_of_the_rows_alone(scorer):
         prompt = scorer.chat.render_prompt([Message(role="user", content=asked)])
         row = [*prompt, *scorer.chat.encode_reply(reply), scorer.chat.end_id]
         with torch.no_grad():
-            alone = scorer.model(torch.tensor([row]), torch.tensor([len(row)])).item()
+            alone = scorer.model.values(torch.tensor([row]))[0, -1].item()
         assert score == pytest.approx(alone, rel=1e-4, abs=1e-6)
     with pytest.raises(DataError, match="2 prompts and 1 replies"):
         camelid.score_replies(scorer, ASKED, ["one"])
