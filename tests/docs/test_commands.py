@@ -11,6 +11,7 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from camelid import cli
 from camelid.cli.parser import make_parsers
 
 ROOT = Path(__file__).parents[2]
+PUBLIC_FILES = ROOT / "src" / "camelid" / "data" / "public_files.toml"
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -139,8 +141,11 @@ def test_every_command_is_run_or_named_with_the_reason():
 
 @pytest.mark.parametrize("usage", [usage for usage, why in NOT_RUN.items() if why != MADE])
 def test_what_is_not_run_parses(usage, expanded, check, tmp_path, monkeypatch):
-    # A folder that is given must be there.
-    (tmp_path / "runs" / "here").mkdir(parents=True)
+    # A folder that is given must be there, with its files.
+    for entry in tomllib.loads(PUBLIC_FILES.read_text(encoding="utf-8")).values():
+        file = tmp_path / "runs" / "here" / entry["places"][0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     monkeypatch.chdir(tmp_path)
     for words in expanded(usage):
         check(words)

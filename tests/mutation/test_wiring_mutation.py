@@ -1354,13 +1354,13 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("model/reward_model.py", "model/test_models.py"): {
         "B1: score read at the end of the padding": (
-            "self.values(tokens_BL).gather(1, lengths_B[:, None] - 1).squeeze(1)",
-            "self.values(tokens_BL)[:, -1]",
+            "values_BL.gather(1, ends_BE)",
+            "values_BL[:, -1:].expand(ends_BE.shape)",
             "test_b1_reward_starts_small_by_its_seed_and_reads_the_last_real_token",
         ),
         "B1: last token found by the padding's id": (
-            "gather(1, lengths_B[:, None] - 1)",
-            "gather(1, (tokens_BL != 0).sum(1)[:, None] - 1)",
+            "values_BL.gather(1, ends_BE)",
+            "values_BL.gather(1, (tokens_BL != 0).sum(1)[:, None] - 1)",
             "test_b1_the_id_of_the_padding_may_be_a_real_token",
         ),
     },

@@ -210,20 +210,20 @@ def test_reward_model_scores_in_transformers(biases, tmp_path, caplog, in_float6
         special_ids={**SPECIAL, "pad_token_id": 0},
     )
     theirs = load_without_warning(transformers.AutoModelForSequenceClassification, out, caplog)
-    lengths = torch.tensor([200, 140])
+    ends = torch.tensor([[199], [139]])
     tokens = TOKENS.clamp(min=1)
     tokens[1, 140:] = 0
     again = build(read_huggingface(out))
     assert isinstance(again, RewardModel)
-    assert torch.equal(again(tokens, lengths), model(tokens, lengths))
+    assert torch.equal(again(tokens, ends), model(tokens, ends))
     theirs.save_pretrained(tmp_path / "again")
     assert torch.equal(
-        build(read_huggingface(tmp_path / "again"))(tokens, lengths), again(tokens, lengths)
+        build(read_huggingface(tmp_path / "again"))(tokens, ends), again(tokens, ends)
     )
     in_float64(model.trunk, theirs)
     expected = theirs(tokens, attention_mask=(tokens != 0).long()).logits
     assert expected.shape == (2, 1)
-    assert (model.double()(tokens, lengths) - expected[:, 0]).abs().max() < 1e-10
+    assert (model.double()(tokens, ends) - expected).abs().max() < 1e-10
     assert (expected[0] - expected[1]).abs() > 0.1
 
 

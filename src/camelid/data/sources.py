@@ -150,7 +150,7 @@ def _read(
         shown = rows.reasons()
         raise DataError(
             f"{path}: no usable row; {len(rows.excluded)} read and excluded"
-            f"{': ' if shown else ''}{shown}. Needed: {layout}."
+            f"{': ' if shown else ''}{shown}. needed: {layout}."
         )
     return rows
 

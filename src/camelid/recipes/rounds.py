@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import Annotated, Protocol
 
 from camelid.assessment import evaluating, pick_control, red_teaming
@@ -257,8 +257,7 @@ def add_end(
     )
     compare = evaluating.Comparison
     # Between the last round and PPO no control was trained: each stands beside the model before.
-    names = list(plan.models)
-    between = names[names.index(last.names[-1]) : names.index(reference) + 1]
+    between = list(dropwhile(lambda name: name != last.names[-1], plan.models))[:-1]
     comparisons = [
         compare(
             method=f"rejection sampling, {last.names[0]}",

@@ -196,7 +196,7 @@ def test_the_hub_is_asked_where_no_file_lies(tmp_path, monkeypatch):
         ("a.jsonl", "[1]\n", r"a\.jsonl, line 1: found list, needed a JSON object"),
         ("a.txt", "x\n" * 7, "7 lines; a multiple of 6"),
         ("a.csv", "q,1,2,3,4,A\nq,1,2,3,4\n", r"a\.csv, line 2: needed question, four choices"),
-        ("a.json", '{"other": []}', "neither a list nor"),
+        ("a.json", '{"other": []}', "needed a list, or an object"),
         ("a.json", "[1]", r"a\.json, entry 1: found int, needed a JSON object"),
         ("a.jsonl.gz", "plain text", r"a\.jsonl\.gz, after line 0: cannot be read"),
         ("a.jsonl.xz", "plain text", r"a\.jsonl\.xz, after line 0: cannot be read"),
@@ -254,7 +254,7 @@ def test_files_in_another_layout_are_named(tmp_path):
         with pytest.raises(DataError, match=r"x\.json, entry 1: not in its public layout"):
             read(tmp_path, source("x.json"))
     (tmp_path / "few_shot_prompts.csv").write_text("")
-    with pytest.raises(DataError, match="no column"):
+    with pytest.raises(DataError, match="holds no row"):
         few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
     (tmp_path / "few_shot_prompts.csv").write_text("a,x\nsample\n")
     with pytest.raises(DataError, match="1 cells, needed 2"):

@@ -340,7 +340,7 @@ class TableOfRewards:
 class OneToken:
     """Chat format whose only prompt is the token 2."""
 
-    end_ids = (END,)
+    end_id, end_ids = END, (END,)
     tokenizer = SimpleNamespace(decode=lambda ids: " ".join(map(str, ids)), unused_ids=())
 
     def render_prompt(self, messages):

@@ -711,6 +711,8 @@ def better(answers, name, verdict, best, models):
 
 METHODS = {
     "rejection sampling, v1": ("sft", "v1", ("random_pick",), "judge_pick"),
+    "context distillation": ("v1", "context_distillation", ("v1",), None),
+    "ghost attention": ("context_distillation", "ghost_attention", ("context_distillation",), None),
     "PPO": (
         *("ghost_attention", "final", ("ghost_attention", "ghost_attention_greedy")), None
     ),

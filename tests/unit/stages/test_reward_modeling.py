@@ -142,16 +142,11 @@ class Learning:
         return result
 
 
-def test_case_padded_vocabulary_reward_models_compare_ids_and_rows(workshop, monkeypatch):
+def test_case_padded_vocabulary_reward_models_compare_ids_and_rows(workshop):
     chat = SimpleNamespace(tokenizer=SimpleNamespace(vocabulary_size=127))
     model = SimpleNamespace(config=SHAPE)
-    monkeypatch.setattr(stage, "load_chat_format", lambda path: chat)
-    monkeypatch.setattr(stage, "load_transformer", lambda path, runtime: model)
-    places = SimpleNamespace(
-        tokenizer=SimpleNamespace(path="t"), chat_model=SimpleNamespace(path="")
-    )
-    with pytest.raises(CheckpointError, match="t: a tokenizer of 127 ids for a model of 128 rows"):
-        stage._Trainer(CONFIG, places, workshop.context())
+    with pytest.raises(CheckpointError, match="a tokenizer of 127 ids for a model of 128 rows"):
+        stage.Trainer(CONFIG, chat, model, workshop.context())
 
 
 @pytest.fixture
