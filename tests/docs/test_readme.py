@@ -39,6 +39,8 @@ COMMANDS = [
 PLACEHOLDERS = {
     "RECIPE": ["smoke", "pocket"],
     "RUN": ["runs/pocket"],
+    "RUN_A": ["runs/pocket"],
+    "RUN_B": ["runs/other"],
     "MODEL": ["runs/pocket:sft"],
     "DIR": ["runs/here"],
     "STAGE": ["evaluating"],
@@ -114,7 +116,7 @@ def check(words: list[str]) -> None:
 
 def test_the_readme_was_read() -> None:
     assert len(FENCES) >= 3
-    assert len(TABLE) == 10
+    assert len(TABLE) == 11
     commands = {usage.split()[1] for usage in TABLE}
     assert commands == set(make_parsers()[1])
     assert sum(command.startswith("camelid ") for command in COMMANDS) >= 4
