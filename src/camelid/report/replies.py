@@ -32,17 +32,17 @@ def searchable(judged: Sequence[tuple[JudgedReply, str]]) -> dict[str, Any]:
     Args:
         judged: Replies with the judge's reasons; one prompt may be answered by many models.
     """
-    prompts: dict[tuple[str, str], int] = {}
+    prompts: dict[tuple[str, Any], int] = {}
     models: dict[str, int] = {}
     reasons: dict[str, int] = {}
     asked: list[dict[str, Any]] = []
     replies: list[dict[str, Any]] = []
     for row, reason in judged:
-        key = (row.set, row.prompt_id)
+        key = (row.set, dialogue(row.prompt))
         if key not in prompts:
             prompts[key] = len(prompts)
             about = row.risk_category or row.category
-            asked.append({"set": row.set, "about": about, "dialogue": dialogue(row.prompt)})
+            asked.append({"set": row.set, "about": about, "dialogue": key[1]})
         score = row.judgement.score
         replies.append(
             {

@@ -378,7 +378,8 @@ def test_case_smoke_says_first_that_it_tests_the_plumbing(smoke_run):
 def test_replies_can_be_searched_with_the_judges_reason(varied):
     page = (varied / "reporting/replies.html").read_text(encoding="utf-8")
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
-    rows = [json.loads(line) for line in (varied / "evaluating/replies.jsonl").open()]
+    text = (varied / "evaluating/replies.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
     assert len(data["replies"]) == len(rows)
     for row, found in zip(rows, data["replies"], strict=True):
         prompt = data["prompts"][found["prompt"]]
