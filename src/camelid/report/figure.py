@@ -129,18 +129,43 @@ def chance(axes: Axes) -> None:
     axes.axhline(50, color="#888888", linewidth=1, linestyle=":")
 
 
-def intervals(axes: Axes, points: Sequence[tuple[str, Estimate]], index: int, label: str) -> int:
-    """Points with 95 % intervals in % over names, shifted a little for each series."""
+def intervals(
+    axes: Axes,
+    points: Sequence[tuple[str, Estimate]],
+    index: int,
+    label: str,
+    *,
+    down: bool = False,
+) -> int:
+    """Points with 95 % intervals in % over names, shifted a little for each series.
+
+    Args:
+        axes: Where to draw.
+        points: (name, share) pairs.
+        index: Of the series.
+        label: Of the series.
+        down: Whether the names stand below each other, where they are long or many.
+    """
     if not points:
         return 0
-    at = np.arange(len(points)) + 0.08 * (index - 0.5)
+    at = np.arange(len(points)) + 0.12 * (index - 0.5)
     values = np.array([100 * e.value for _, e in points])
     ends = np.array([[100 * (e.value - e.low), 100 * (e.high - e.value)] for _, e in points]).T
-    axes.errorbar(
-        at, values, np.maximum(ends, 0), fmt="o-", capsize=3, color=colour(index), label=label
-    )
-    names = [name.replace("_", " ") for name, _ in points]
-    slanted: Any = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(points)), names, **(slanted if len(points) > 4 else {}))
-    axes.set_xlim(-0.5, len(points) - 0.5)
+    style: Any = {"fmt": "o-", "capsize": 3, "color": colour(index), "label": label}
+    names, room = [name.replace("_", " ") for name, _ in points], len(points) - 0.5
+    if down:
+        axes.errorbar(values, at, xerr=np.maximum(ends, 0), **style)
+        axes.set_yticks(range(len(points)), names)
+        axes.set_ylim(room, -0.5)
+    else:
+        axes.errorbar(at, values, yerr=np.maximum(ends, 0), **style)
+        axes.set_xticks(range(len(points)), names)
+        axes.set_xlim(-0.5, room)
     return len(points)
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Label an axis of counts at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))

@@ -155,10 +155,10 @@ def _lines(
     with figure.figure(height=3) as ((axes,), out):
         for i, (name, values) in enumerate(series):
             points = [(model, found) for model, found in values.items() if found is not None]
-            figure.intervals(axes, points, i, name)
+            figure.intervals(axes, points, i, name, down=True)
         if half:
-            figure.chance(axes)
-        axes.set(xlabel="model version", ylabel=label)
+            axes.axvline(50, color="#888888", linewidth=1, linestyle=":")
+        axes.set(xlabel=label)
         figure.legend(axes)
     return out[0]
 

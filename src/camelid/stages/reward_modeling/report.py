@@ -182,15 +182,24 @@ def accuracy_by_strength(seen: Seen) -> Table:
 )
 def accuracy_by_round(seen: Seen) -> Drawing:
     """Figure 6: reward model accuracy by round, on all pairs and on the clearest."""
-    panels = ((None, "all pairs"), (STRENGTHS[0], "significantly better pairs"))
-    with figure.figure(2) as (axes, out):
-        for panel, (strength, title) in zip(axes, panels, strict=True):
-            for i, (model, kind) in enumerate(zip(_models(seen.last), KINDS, strict=True)):
-                points = [
-                    (stage.part, found)
-                    for stage in seen.stages
-                    if (found := attempt(partial(accuracy, stage, model, kind, strength)))
-                ]
+    panels = []
+    for strength, title in ((None, "all pairs"), (STRENGTHS[0], "significantly better pairs")):
+        series = {
+            kind: [
+                (stage.part, found)
+                for stage in seen.stages
+                if (found := attempt(partial(accuracy, stage, model, kind, strength)))
+            ]
+            for model, kind in zip(_models(seen.last), KINDS, strict=True)
+        }
+        # Public comparisons have no strength: no empty panel.
+        if any(series.values()):
+            panels.append((title, series))
+    if not panels:
+        raise AbsentError("no held-out pair was scored")
+    with figure.figure(len(panels)) as (axes, out):
+        for panel, (title, series) in zip(axes, panels, strict=True):
+            for i, (kind, points) in enumerate(series.items()):
                 figure.intervals(panel, points, i, f"{kind} RM")
             figure.chance(panel)
             panel.set(ylabel=f"accuracy (%),\n{title}", xlabel="round")
