@@ -71,6 +71,8 @@ class Report:
     """Name of that file beside the page."""
     safety_report: str
     """Name of that file beside the page."""
+    search: str
+    """Name of the page on which replies are searched; empty where a judge saw none."""
 
     def sections(self) -> Iterator[tuple[Section, str, list[Drawn]]]:
         """Yield anchor, title and items of every part of the page that has some."""
@@ -110,6 +112,7 @@ def make_report(
     *more: tuple[StageReport[FinishedRun], bool],
     model_card: str = "",
     safety_report: str = "",
+    search: str = "",
 ) -> Report:
     """Draw every item of a run's stages.
 
@@ -118,6 +121,7 @@ def make_report(
         more: What else is shown of the run and whether there is any of it.
         model_card: Name of that file, where there is one.
         safety_report: Name of that file, where there is one.
+        search: Name of the page of replies, where there is one.
 
     Raises:
         MissingInputError: A finished stage lacks an output that it should hold.
@@ -163,6 +167,7 @@ def make_report(
         card=card,
         model_card=model_card,
         safety_report=safety_report,
+        search=search if replies else "",
     )
 
 
@@ -245,12 +250,12 @@ def render(report: Report, files: Sequence[str]) -> str:
     )
 
 
-def render_replies(report: Report) -> str:
-    """Return the page on which the judged replies are searched."""
+def render_search(report: Report, back: str) -> str:
+    """Return the page on which the judged replies are searched; `back` is the report's name."""
     # What would end the element is written as an escape of JSON.
     data = json.dumps(searchable(report.replies), ensure_ascii=False).replace("<", "\\u003c")
-    template = templates().get_template("replies.html")
-    return template.render(recipe=report.run.manifest.recipe, data=data)
+    template = templates().get_template("search.html")
+    return template.render(recipe=report.run.manifest.recipe, data=data, back=back)
 
 
 def headlines(measures: Sequence[Measure]) -> list[tuple[str, str]]:

@@ -121,7 +121,8 @@ def test_values_of_items_are_those_of_the_figures(varied):
                 assert mean == pytest.approx(known[values.key]["value"]), values.key
                 assert len(values.by_item) == known[values.key]["n"]
                 seen.add(values.key)
-    assert {"sft.exact_helpfulness", "final.reply_length", "ghost_attention.turn2.before"} <= seen
+    assert {"sft.exact_helpfulness", "final.reply_length", "final.win_rate_vs_sft"} <= seen
+    assert "ghost_attention.turn2.before" in seen
 
 
 def test_mistakes_are_explained(varied, smoke_run, smoke_copy, tmp_path, capsys):

@@ -56,6 +56,7 @@ VOID = {"meta", "br", "input", "link", "img"}
 
 def report_of(root):
     names = {"model_card": "model_card.md", "safety_report": "safety_report.md"}
+    names["search"] = "replies.html"
     return make_report(FinishedRun(root, RECIPES["smoke"]().stages), **names)
 
 
