@@ -17,6 +17,8 @@ from camelid.studies.known import STUDIES
 PLACEHOLDERS = {
     "RECIPE": ["smoke", "pocket"],
     "RUN": ["runs/pocket"],
+    "RUN_A": ["runs/pocket"],
+    "RUN_B": ["runs/other"],
     "MODEL": ["runs/pocket:sft"],
     "DIR": ["runs/here"],
     "STAGE": ["evaluating"],

@@ -192,7 +192,7 @@ def test_the_page_shows_its_table(finished):
     assert shown[1::2] == [f"{n:,}" for n in sorted(counts.values(), reverse=True)[:3]]
     assert '<h2 id="attention">' in page
     assert "<li>A toy counted these words.</li>" in page
-    assert f'<td class="short">toy.words</td><td>{len(counts)}.0</td>' in page
+    assert f'<td class="short">toy.words</td><td>{len(counts):,}</td>' in page
     assert "Missing:" not in page
 
 

@@ -137,6 +137,12 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     report = commands.add_parser("report", help="make the report of a run again")
     report.add_argument("run", metavar="RUN", type=Path, help="run directory")
 
+    compare = commands.add_parser("compare", help="figures of two runs side by side")
+    compare.add_argument("run_a", metavar="RUN_A", type=Path, help="run directory")
+    compare.add_argument("run_b", metavar="RUN_B", type=Path, help="another run directory")
+    compare.add_argument("--all", action="store_true", help="every figure, not only the main ones")
+    compare.add_argument("--json", action="store_true", help="everything, for machines")
+
     convert = commands.add_parser("convert", help="write a model in another format", epilog=_READ)
     convert.add_argument(
         "source",

@@ -6,7 +6,7 @@ Source: arXiv 2307.09288, Section 3.2.1 (comparisons) and 4.4 (ratings); the pro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from camelid.data.records import Kind, Message, Preference, Prompt, Rating, Scale, StopReason
 
@@ -88,6 +88,14 @@ class Judge(Protocol):
 
     def judge(self, prompt: Prompt, reply: str) -> Judgement:
         """Return the verdict on `reply` to `prompt`."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A judge that can say in words what its verdict means."""
+
+    def reason(self, judgement: Judgement, asked: PromptSet) -> str:
+        """Return why the verdict is as it is, on a reply to a prompt of a set."""
 
 
 class Annotator(Protocol):

@@ -157,6 +157,22 @@ def paired_difference(
     return Estimate(value, min(value, low), max(value, high), n)
 
 
+def unpaired_difference(a: Estimate, b: Estimate) -> Estimate:
+    """Return a - b of two independent estimates with a 95 % interval.
+
+    The ends come from those of both intervals, so that shares near 0 and 1 keep their skew
+    (Newcombe 1998, method 10; Zou and Donner 2008). NaN where one has none.
+
+    Args:
+        a: An estimate.
+        b: Another, of other observations.
+    """
+    value = a.value - b.value
+    down = math.hypot(a.value - a.low, b.high - b.value)
+    up = math.hypot(a.high - a.value, b.value - b.low)
+    return Estimate(value, value - down, value + up, min(a.n, b.n))
+
+
 def win_rate(a: Sequence[float], b: Sequence[float]) -> Estimate:
     """Return the share of items where a scores above b, ties half, with a 95 % interval.
 

@@ -6,11 +6,14 @@ safety report).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from camelid.report import energy
-from camelid.report.page import Drawn, Report
-from camelid.run.item import Card, Cell, Table
+from camelid.report.drawn import Drawn
+from camelid.report.page import Report
+from camelid.report.run_items import ancestors, weights
+from camelid.run.item import Card, CardField, Cell, Table
 
 
 def _texts(drawn: list[Drawn]) -> Iterator[tuple[str, str]]:
@@ -24,6 +27,70 @@ def _texts(drawn: list[Drawn]) -> Iterator[tuple[str, str]]:
 
 def _card(report: Report, name: Card) -> dict[str, str]:
     return dict(_texts([drawn for drawn in report.drawn if drawn.item.card == name]))
+
+
+def _said(report: Report, field: CardField) -> list[str]:
+    return [value for name, value in report.card if name == field]
+
+
+def _head(report: Report) -> Iterator[str]:
+    """Yield the hub's front matter (YAML): only what is so of this run."""
+    yield "---"
+    # The last word on a licence is that of given weights; JSON's strings are YAML's too.
+    for field in _ONE:
+        if values := _said(report, field):
+            yield f"{field}: {json.dumps(values[-1])}"
+    yield "library_name: camelid"
+    yield "pipeline_tag: text-generation"
+    tags = ["camelid", *(stage.kind.name.replace("_", "-") for stage in ancestors(report.run))]
+    lists = {"datasets": _said(report, "datasets"), "language": _said(report, "language")}
+    for name, values in {**lists, "tags": tags}.items():
+        if values:
+            yield f"{name}:"
+            yield from (f"- {json.dumps(value)}" for value in dict.fromkeys(values))
+    yield "---"
+    yield ""
+
+
+_ONE: tuple[CardField, ...] = ("license", "license_name", "base_model")
+
+
+def _use(report: Report) -> Iterator[str]:
+    """Yield how the newest weights are used."""
+    yield "Fields of Table 52 of arXiv 2307.09288, and how to use the weights."
+    made = ancestors(report.run)
+    if not made:
+        return
+    folder = weights(made[-1])[0]
+    yield from (
+        "",
+        "## Use",
+        "",
+        "`RUN` is the folder of this run, `OUT` a new one that other libraries read:",
+        "",
+        "```",
+        "camelid chat RUN",
+        f"camelid convert RUN/{folder.label} OUT --to hf",
+        "```",
+        "",
+        "```python",
+        *_TRANSFORMERS,
+        "```",
+    )
+
+
+_TRANSFORMERS = (
+    "from transformers import AutoModelForCausalLM, AutoTokenizer",
+    "",
+    'tokenizer = AutoTokenizer.from_pretrained("OUT")',
+    'model = AutoModelForCausalLM.from_pretrained("OUT")',
+    'chat = [{"role": "user", "content": "Hello, who are you?"}]',
+    "prompt = tokenizer.apply_chat_template(",
+    '    chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+    ")",
+    "reply = model.generate(**prompt, max_new_tokens=48)",
+    'print(tokenizer.decode(reply[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))',
+)
 
 
 def model_card(report: Report) -> str:
@@ -44,8 +111,7 @@ def model_card(report: Report) -> str:
             **_card(report, "Model Details"),
             "Model Dates": f"Trained {dates}.",
             "Status": "Static, trained offline once; recipe and seed below give it again.",
-            "License": "The code is Apache-2.0. The weights follow their data and, where the run "
-            "starts from given weights, the licence of those.",
+            "License": " ".join(["The code is Apache-2.0.", *_said(report, "about")]),
             "Where to send comments": "To whoever made this run.",
         },
         "Intended Use": {
@@ -69,7 +135,7 @@ def model_card(report: Report) -> str:
             f"{report.safety_report} before any use.",
         },
     }
-    lines = [f"# Model card: {manifest.recipe}", "", "Fields of Table 52 of arXiv 2307.09288."]
+    lines = [*_head(report), f"# Model card: {manifest.recipe}", "", *_use(report)]
     for title, entries in sections.items():
         lines += ["", f"## {title}"]
         for name, text in entries.items():

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from camelid.run.directory import Manifest
 
-FORMULA = "kWh = seconds / 3600 x watts / 1000 x PUE; kg CO2eq = kWh x intensity (kg/kWh)"
+FORMULA = "Wh = seconds / 3600 x watts x PUE; g CO2eq = Wh x intensity (kg/kWh)"
+"""As tables show it: a small run is no whole kWh."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from camelid.evaluation.statistics import Estimate
+from camelid.run.digits import interval
 from camelid.run.item import AbsentError, Cell, Measure
 
 K = TypeVar("K")
@@ -24,7 +25,14 @@ def percent(found: Estimate | None) -> Cell:
     """An estimated share in % with its 95 % interval, a dash where there is none."""
     if found is None:
         return None
-    return f"{100 * found.value:.1f} ({max(0, 100 * found.low):.1f}–{100 * found.high:.1f})"
+    return interval(100 * found.value, 100 * max(0, found.low), 100 * found.high, percent=True)
+
+
+def points(found: Estimate | None) -> Cell:
+    """A difference of shares in percentage points with its 95 % interval."""
+    if found is None or found.n < 2:
+        return None
+    return interval(100 * found.value, 100 * found.low, 100 * found.high, percent=True, sign=True)
 
 
 def measure(

@@ -7,25 +7,29 @@ draws again from the run's own data; the page is Source: choice.
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from camelid.data.annotation import JudgedReply
 from camelid.report import index
+from camelid.report.drawn import Drawn, explained, in_groups, placed
+from camelid.report.first_screen import Answer, answers, change_figure
+from camelid.report.replies import searchable
 from camelid.report.run_items import REPORT as RUN_REPORT
 from camelid.run.finished import FinishedRun
 from camelid.run.item import (
     AbsentError,
     AnyItem,
-    Content,
+    CardField,
     Drawing,
+    Line,
     Measure,
     NotApplicableError,
     Section,
     StageReport,
-    Table,
-    cell_text,
 )
 
 if TYPE_CHECKING:
@@ -48,31 +52,6 @@ TITLES: dict[Section, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """An item with its content, or with the reason why it has none."""
-
-    item: AnyItem
-    caption: str
-    content: Content | None = None
-    missing: str | None = None
-
-    @property
-    def drawing(self) -> Drawing | None:
-        """Its plot, where it is one."""
-        return self.content if isinstance(self.content, Drawing) else None
-
-    @property
-    def table(self) -> Table | None:
-        """Its table, where it is one."""
-        return self.content if isinstance(self.content, Table) else None
-
-    @property
-    def examples(self) -> list[Any]:
-        """Its examples, where it has some."""
-        return self.content if isinstance(self.content, list) else []
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """Everything that a report says."""
 
@@ -82,10 +61,18 @@ class Report:
     notices: Sequence[str]
     """What a reader must know first."""
     limits: Sequence[str]
+    lines: Sequence[Line]
+    """What the first screen says."""
+    replies: Sequence[tuple[JudgedReply, str]]
+    """Judged replies, each with the judge's reason."""
+    card: Sequence[tuple[CardField, str]]
+    """What stages say for the head of the model card."""
     model_card: str
     """Name of that file beside the page."""
     safety_report: str
     """Name of that file beside the page."""
+    search: str
+    """Name of the page on which replies are searched; empty where a judge saw none."""
 
     def sections(self) -> Iterator[tuple[Section, str, list[Drawn]]]:
         """Yield anchor, title and items of every part of the page that has some."""
@@ -93,6 +80,14 @@ class Report:
             items = [drawn for drawn in self.drawn if drawn.item.section == name]
             if items:
                 yield name, TITLES[name], items
+
+    def tiles(self) -> list[tuple[str, str, list[Answer]]]:
+        """Return name, question and answers of the tiles of the first screen."""
+        return answers(self.lines, self.measures)
+
+    def change(self) -> Drawing | None:
+        """Return the figure of the first screen."""
+        return change_figure(self.lines, self.measures)
 
     def index(self) -> list[index.Artefact]:
         """Return where this report stands on each artefact of the paper."""
@@ -117,6 +112,7 @@ def make_report(
     *more: tuple[StageReport[FinishedRun], bool],
     model_card: str = "",
     safety_report: str = "",
+    search: str = "",
 ) -> Report:
     """Draw every item of a run's stages.
 
@@ -125,6 +121,7 @@ def make_report(
         more: What else is shown of the run and whether there is any of it.
         model_card: Name of that file, where there is one.
         safety_report: Name of that file, where there is one.
+        search: Name of the page of replies, where there is one.
 
     Raises:
         MissingInputError: A finished stage lacks an output that it should hold.
@@ -134,6 +131,9 @@ def make_report(
     measures: list[Measure] = []
     notices: list[str] = [*unfinished(run)]
     limits: list[str] = []
+    lines: list[Line] = []
+    replies: list[tuple[JudgedReply, str]] = []
+    card: list[tuple[CardField, str]] = []
 
     def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
         with_none = (draw(item, found, missing) for item in reporter.items)
@@ -142,6 +142,9 @@ def make_report(
             measures.extend(reporter.find_measures(found))
             notices.extend(reporter.find_notices(found))
             limits.extend(reporter.find_limits(found))
+            lines.extend(reporter.find_lines(found))
+            replies.extend(reporter.find_replies(found))
+            card.extend(reporter.find_card(found))
 
     for kind in {stage.kind.name: stage.kind for stage in run.stages}.values():
         if not kind.shows:
@@ -159,8 +162,12 @@ def make_report(
         measures=measures,
         notices=notices,
         limits=limits,
+        lines=lines,
+        replies=replies,
+        card=card,
         model_card=model_card,
         safety_report=safety_report,
+        search=search if replies else "",
     )
 
 
@@ -214,19 +221,41 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = cell_text
     # The SVG is drawn by this package, so it is the one thing that is not escaped again.
     environment.filters["markup"] = Markup
+    environment.filters["groups"] = in_groups
     return environment
 
 
 def render(report: Report, files: Sequence[str]) -> str:
     """Return the whole page; `files` stand beside it."""
+    change = report.change()
     return (
         templates()
         .get_template("report.html")
-        .render(report=report, manifest=report.run.manifest, shown=report.shown, files=files)
+        .render(
+            report=report,
+            manifest=report.run.manifest,
+            change=change and placed(change.svg, "change"),
+            files=files,
+            explained=explained(
+                [
+                    drawn
+                    for _, _, items in report.sections()
+                    for _, group in in_groups(items)
+                    for drawn in group
+                ]
+            ),
+        )
     )
+
+
+def render_search(report: Report, back: str) -> str:
+    """Return the page on which the judged replies are searched; `back` is the report's name."""
+    # What would end the element is written as an escape of JSON.
+    data = json.dumps(searchable(report.replies), ensure_ascii=False).replace("<", "\\u003c")
+    template = templates().get_template("search.html")
+    return template.render(recipe=report.run.manifest.recipe, data=data, back=back)
 
 
 def headlines(measures: Sequence[Measure]) -> list[tuple[str, str]]:

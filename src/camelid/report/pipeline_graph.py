@@ -15,7 +15,7 @@ from camelid.run.item import AbsentError, Drawing
 
 _BOX_WIDTH, _BOX_HEIGHT, _STEP_X, _STEP_Y = 82, 38, 88, 68
 _MARGIN, _PER_ROW = 16, 4
-_FILL = {"v": "#dcebf7", "": "#eef2ee"}
+_FILL = {"v": "var(--round)", "": "var(--pale)"}
 
 
 def dependencies(run: FinishedRun) -> dict[str, set[str]]:
@@ -85,14 +85,17 @@ def pipeline(run: FinishedRun) -> Drawing:
     width, height = 2 * _MARGIN + _PER_ROW * _STEP_X - 6, len(rows) * _STEP_Y - 14
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="10.5" text-anchor="middle">'
+        'font-family="sans-serif" font-size="10.5" text-anchor="middle" style="fill: var(--ink)">'
         '<defs><marker id="arrow" viewBox="0 0 6 6" refX="5" refY="3" markerWidth="6" '
-        'markerHeight="6" orient="auto"><path d="M0 0L6 3L0 6z" fill="#555"/></marker></defs>'
+        'markerHeight="6" orient="auto"><path d="M0 0L6 3L0 6z" style="fill: var(--soft)"/>'
+        "</marker></defs>"
     )
     parts = [head]
     for i, (source, target) in enumerate(direct_edges(needs)):
         line = _path(place[source], place[target], (i * 5) % 21 - 10)
-        parts.append(f'<path d="{line}" fill="none" stroke="#555" marker-end="url(#arrow)"/>')
+        parts.append(
+            f'<path d="{line}" fill="none" style="stroke: var(--soft)" marker-end="url(#arrow)"/>'
+        )
     for name, (row, column) in place.items():
         x, y = _MARGIN + column * _STEP_X, row * _STEP_Y + 4
         round_name, _, stage = name.rpartition("/")
@@ -101,7 +104,7 @@ def pipeline(run: FinishedRun) -> Drawing:
         lines = [" ".join(words[:-1]), words[-1]] if len(words) > 1 else words
         parts.append(
             f'<rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="5" '
-            f'fill="{fill}" stroke="#7a8a99"/>'
+            f'style="fill: {fill}; stroke: var(--soft)"/>'
         )
         first = y + _BOX_HEIGHT // 2 + 4 - 6 * (len(lines) - 1)
         parts += [

@@ -7,19 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from camelid.data.annotation import JudgedReply
-from camelid.report.texts import cut, last_user
+from camelid.report.texts import cut, dialogue
+from camelid.run.digits import number
 from camelid.run.item import AbsentError, Example
+
+VERDICTS = ("exact", "violating", "refusing", "evasive")
+"""What a judge may find in a reply."""
 
 
 def _verdict(row: JudgedReply) -> str:
     found = row.judgement
-    verdicts = ("exact", "violating", "refusing", "evasive")
-    marks = [name for name in verdicts if getattr(found, name)]
+    marks = [name for name in VERDICTS if getattr(found, name)]
     if found.score is not None:
-        marks.append(f"score {found.score:.2f}")
+        marks.append(f"score {number(found.score)}")
     return ", ".join(marks)
+
+
+def searchable(judged: Sequence[tuple[JudgedReply, str]]) -> dict[str, Any]:
+    """Return what the page of replies searches: each prompt once, each reply with its reason.
+
+    Args:
+        judged: Replies with the judge's reasons; one prompt may be answered by many models.
+    """
+    prompts: dict[tuple[str, Any], int] = {}
+    models: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    asked: list[dict[str, Any]] = []
+    replies: list[dict[str, Any]] = []
+    for row, reason in judged:
+        key = (row.set, dialogue(row.prompt))
+        if key not in prompts:
+            prompts[key] = len(prompts)
+            about = row.risk_category or row.category
+            asked.append({"set": row.set, "about": about, "dialogue": key[1]})
+        score = row.judgement.score
+        replies.append(
+            {
+                "prompt": prompts[key],
+                "model": models.setdefault(row.model, len(models)),
+                "verdicts": [name for name in VERDICTS if getattr(row.judgement, name)]
+                or ["none of these"],
+                "score": "" if score is None else f", score {number(score)}",
+                "reason": reasons.setdefault(reason, len(reasons)),
+                "text": cut(row.reply),
+            }
+        )
+    return {
+        "models": list(models),
+        "reasons": list(reasons),
+        "prompts": asked,
+        "replies": replies,
+    }
 
 
 def samples(rows: Sequence[JudgedReply], models: Sequence[str], count: int) -> list[Example]:
@@ -48,8 +89,8 @@ def samples(rows: Sequence[JudgedReply], models: Sequence[str], count: int) -> l
             for m in models
             if m in answers
         )
-        note = f"{first.set} set, {kind}, {len(first.prompt)} message(s)"
-        found.append(Example(prompt=cut(last_user(first.prompt)), note=note, answers=shown))
+        note = f"{first.set} set, {kind.replace('_', ' ')}"
+        found.append(Example(dialogue=dialogue(first.prompt), note=note, answers=shown))
     return found
 
 
@@ -69,7 +110,7 @@ def where(
     final = {row.prompt_id: row for row in after}
     found = [
         Example(
-            prompt=cut(last_user(row.prompt)),
+            dialogue=dialogue(row.prompt),
             note=row.risk_category or row.category,
             answers=((row.model, cut(row.reply)), (later.model, cut(later.reply))),
         )

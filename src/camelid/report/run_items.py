@@ -5,13 +5,17 @@ Source: arXiv 2307.09288, Figure 4 and Table 2.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from camelid.report import energy
 from camelid.report.estimates import measure
 from camelid.report.pipeline_graph import pipeline
 from camelid.run.finished import FinishedRun
-from camelid.run.item import AbsentError, Cell, Measure, StageReport, Table
+from camelid.run.item import AbsentError, Cell, Line, Measure, StageReport, Table
+from camelid.run.place import ModelFolder
+from camelid.run.stage import PlannedStage
 from camelid.settings import flatten
 
 REPORT: StageReport[FinishedRun] = StageReport()
@@ -47,15 +51,19 @@ def energy_and_carbon(run: FinishedRun) -> Table:
     total = [0.0, 0.0, 0.0]
     peak = 0.0
     for name, stage in run.trained.items():
-        costs = (stage.seconds, power.kwh(stage.seconds), power.carbon_kg(stage.seconds))
+        costs = (
+            stage.seconds,
+            1000 * power.kwh(stage.seconds),
+            1000 * power.carbon_kg(stage.seconds),
+        )
         total = [sum(pair) for pair in zip(total, costs, strict=True)]
         peak = max(peak, stage.peak_memory_gib)
         memory = stage.peak_memory_gib
-        rows.append((name, round(stage.seconds, 1), memory, power.watts, *costs[1:]))
+        rows.append((name, stage.seconds, memory, power.watts, *costs[1:]))
     if not rows:
         raise AbsentError("no stage of this run has finished")
-    rows.append(("whole run", round(total[0], 1), peak, power.watts, *total[1:]))
-    names = ("stage", "seconds", "peak memory (GiB)", "watts (stated)", "kWh", "kg CO2eq")
+    rows.append(("whole run", total[0], peak, power.watts, *total[1:]))
+    names = ("stage", "seconds", "peak memory (GiB)", "watts (stated)", "Wh", "g CO2eq")
     return Table(columns=names, rows=rows)
 
 
@@ -76,6 +84,56 @@ def settings(run: FinishedRun) -> Table:
     return Table(columns=("setting", "used here", "the paper"), rows=rows)
 
 
+@REPORT.lines
+def first_lines(run: FinishedRun) -> Iterable[Line]:
+    """The stages that the last weights came through, costs and seed."""
+    yield Line(tile="trained", text=f"In this order: {', '.join(lineage(run)) or 'nothing yet'}.")
+    manifest = run.manifest
+    yield Line(tile="cost", text="{run.seconds} of computing.")
+    yield Line(
+        tile="cost",
+        text=f"At most {{run.peak_memory_gib}} GiB of memory; {manifest.device}, "
+        f"{manifest.threads} thread{'s' if manifest.threads != 1 else ''}, {manifest.precision}.",
+    )
+    yield Line(
+        tile="cost",
+        text=f"{{run.energy}} Wh and {{run.carbon}} g of CO2, if the machine takes the "
+        f"{manifest.watts:g} W that are stated.",
+    )
+    yield Line(
+        tile="doubt",
+        text=f"That another seed gives the same: this is one run, with seed {manifest.seed}.",
+    )
+
+
+def lineage(run: FinishedRun) -> list[str]:
+    """Return the stages that the newest weights came through, a kind once with its number."""
+    counts = Counter(stage.kind.name for stage in ancestors(run))
+    return [
+        # Three letters are an abbreviation: SFT, PPO.
+        (name.upper() if len(name) == 3 else name.replace("_", " "))
+        + (f" ({count} rounds)" if count > 1 else "")
+        for name, count in counts.items()
+    ]
+
+
+def weights(stage: PlannedStage[Any, Any, Any, Any]) -> list[ModelFolder]:
+    """Return the language models that a stage writes, the main one first."""
+    return [place for place in stage.outputs().places() if isinstance(place, ModelFolder)]
+
+
+def ancestors(run: FinishedRun) -> list[PlannedStage[Any, Any, Any, Any]]:
+    """Return the finished stages that the newest weights came through, in order."""
+    made = {s.name: s for s in run.stages if s.name in run.manifest.stages and weights(s)}
+    waiting, found = list(made)[-1:], set()
+    while waiting:
+        name = waiting.pop()
+        if name in made and name not in found:
+            found.add(name)
+            waiting += [p.stage for p in made[name].inputs.places() if isinstance(p, ModelFolder)]
+    return [stage for name, stage in made.items() if name in found]
+
+
 @REPORT.measures
 def costs(run: FinishedRun) -> Iterable[Measure]:
     """Seconds of all stages and their largest memory."""
@@ -88,3 +146,6 @@ def costs(run: FinishedRun) -> Iterable[Measure]:
 
     yield measure("run.seconds", "seconds", seconds)
     yield measure("run.peak_memory_gib", "GiB", memory)
+    power = energy.stated_power(run.manifest)
+    yield measure("run.energy", "Wh, stated watts", lambda: 1000 * power.kwh(seconds()))
+    yield measure("run.carbon", "g CO2eq, stated watts", lambda: 1000 * power.carbon_kg(seconds()))

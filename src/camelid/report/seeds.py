@@ -100,14 +100,20 @@ def figure_table(found: Sequence[Across], seeds: Sequence[int]) -> Table:
         columns=("figure", "unit", "judge", "mean (95 %)", "deviation", *names),
         rows=[
             (
-                entry.measure.key,
-                entry.measure.unit,
-                entry.measure.judge,
-                entry.measure.shown,
-                entry.deviation,
-                *(entry.by_seed[seed] for seed in seeds),
+                own.key,
+                own.unit,
+                own.judge,
+                own.shown,
+                *(
+                    None if value is None else replace(own, value=value, signed=signed).bare
+                    for value, signed in (
+                        (entry.deviation, False),
+                        *((entry.by_seed[seed], own.signed) for seed in seeds),
+                    )
+                ),
             )
             for entry in found
+            for own in [entry.measure]
         ],
     )
 

@@ -22,23 +22,23 @@ def cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " […]"
 
 
-def last_user(messages: Sequence[Message]) -> str:
-    """Text of the last user message."""
-    return next((m.content for m in reversed(messages) if m.role == "user"), "")
+def dialogue(messages: Sequence[Message]) -> tuple[tuple[str, str], ...]:
+    """Role and text of every message."""
+    return tuple((message.role, cut(message.content)) for message in messages)
 
 
 def demonstrations(dialogues: Sequence[Dialogue]) -> list[Example]:
     """Table 5: one helpful and one safety demonstration."""
     found: dict[bool, Dialogue] = {}
-    for dialogue in dialogues:
-        found.setdefault(dialogue.is_safety, dialogue)
+    for row in dialogues:
+        found.setdefault(row.is_safety, row)
     return [
         Example(
-            prompt=cut(last_user(dialogue.messages)),
-            note=f"{'safety' if safety else 'helpfulness'}, {dialogue.category}, {dialogue.source}",
-            answers=(("demonstration", cut(dialogue.messages[-1].content)),),
+            dialogue=dialogue(row.messages[:-1]),
+            note=f"{'safety' if safety else 'helpfulness'}, {row.category}, {row.source}",
+            answers=(("demonstration", cut(row.messages[-1].content)),),
         )
-        for safety, dialogue in sorted(found.items())
+        for safety, row in sorted(found.items())
     ]
 
 
@@ -59,10 +59,14 @@ def table_of(records: Mapping[str, Any] | Sequence[Any], *fields: str) -> Table:
     return Table(columns=("name", *columns) if names else columns, rows=rows)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def statistics(result: Any, without: Sequence[str] = ()) -> Table:
     """A result's values as a table, without some of its fields."""
     rows = [
-        (name.replace(".", ", "), str(value))
+        (name.replace(".", ", ").replace("_", " "), value if _is_number(value) else str(value))
         for name, value in flatten(result).items()
         if name.partition(".")[0] not in without
     ]
@@ -89,6 +93,6 @@ def model_table(
         ("width", shape.dim, 4096, 8192),
         ("blocks", shape.layers, 32, 80),
         ("query / key-value heads", f"{heads} / {groups}", "32 / 32", "64 / 8"),
-        ("peak learning rate", learning_rate, "3.0e-4", "1.5e-4"),
+        ("peak learning rate", learning_rate, "0.0003", "0.00015"),
     ]
     return Table(columns=("", "this run", "Llama 2 7B", "Llama 2 70B"), rows=rows)

@@ -7,11 +7,13 @@ Source: choice; the artefacts are those of arXiv 2307.09288.
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
+
+from camelid.data.annotation import JudgedReply
+from camelid.run.digits import interval, number
 
 F = TypeVar("F")
 """What is found in a run of the stages of one kind (`camelid.run.finished.Found`)."""
@@ -35,6 +37,8 @@ Card = Literal["Model Details", "Training Data", "Hardware and Software", "Evalu
 ARTEFACTS = {"Figure": 33, "Table": 52}
 """How many figures and tables the paper has."""
 Cell = str | float | None
+COUNTED = ("count", "parameters")
+"""Units of figures that are counts."""
 
 
 class NotApplicableError(Exception):
@@ -59,34 +63,34 @@ class Table:
             writer.writerow(self.columns)
             writer.writerows(self.rows)
 
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The cells for people (`camelid.run.digits`); a column with % in its name holds shares."""
+        percents = ["%" in column for column in self.columns]
+        return [
+            tuple(
+                cell if isinstance(cell, str) else number(cell, percent=percent)
+                for cell, percent in zip(row, percents, strict=True)
+            )
+            for row in self.rows
+        ]
+
     def markdown(self) -> str:
         """The table as Markdown."""
-        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
-        return "\n".join("| " + " | ".join(_plain(cell) for cell in row) + " |" for row in lines)
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.texts]
+        return "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in lines)
 
 
-def cell_text(cell: Cell) -> str:
-    """One cell for people: three or more digits, a dash for nothing."""
-    if cell is None:
-        return "–"
-    if isinstance(cell, str):
-        return cell
-    if not math.isfinite(cell):
-        return "–"
-    if float(cell).is_integer():
-        return f"{cell:,.0f}"
-    return f"{cell:.4g}" if abs(cell) < 1000 else f"{cell:,.0f}"
-
-
-def _plain(cell: Cell) -> str:
-    return cell_text(cell).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """A prompt and what answered it."""
+    """A dialogue and what answered it."""
 
-    prompt: str
+    dialogue: tuple[tuple[str, str], ...]
+    """(role, text) of every message before the answer."""
     note: str = ""
     answers: tuple[tuple[str, str], ...]
     """(label, text) pairs."""
@@ -130,17 +134,58 @@ class Measure:
         """Value with its 95 % interval for people, or `missing: reason`."""
         if self.value is None:
             return f"missing: {self.reason}"
-        share = self.unit == "share"
-        scale, digits = (100.0, 1) if share else (1.0, 3 if abs(self.value) < 10 else 1)
-        # Adding zero turns the -0.0 of rounding into 0.0.
-        value, low, high = (
-            None if x is None else round(x * scale, digits) + 0.0
-            for x in (self.value, self.low, self.high)
-        )
-        text = f"{value:.{digits}f}" + (" %" if share else "")
-        if low is not None and high is not None:
-            text += f" ({low:.{digits}f} to {high:.{digits}f})"
-        return text
+        return self._written(self.low, self.high)
+
+    @property
+    def bare(self) -> str:
+        """The same without the interval."""
+        return f"missing: {self.reason}" if self.value is None else self._written(None, None)
+
+    def _written(self, low: float | None, high: float | None) -> str:
+        value, share = self.value or 0.0, self.unit == "share"
+        if self.unit in COUNTED and low is None:
+            return number(round(value))
+        scale = 100 if share else 1
+        low, high = (None if x is None else x * scale for x in (low, high))
+        text = interval(value * scale, low, high, percent=share, sign=self.signed)
+        # Of a share the sign of percent stands at the value, before the brackets.
+        value_text, bracket, ends = text.partition(" (")
+        return f"{value_text} %{bracket}{ends}" if share else text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Values:
+    """The values of single items behind a figure, so that two runs can be paired on them."""
+
+    key: str
+    """Of the figure, which is their mean."""
+    by_item: dict[str, float]
+    """What was asked, whole, to its value: the same text in two runs is the same item."""
+    largest: float | None
+    """The largest difference that an item can have, 1 for verdicts (`paired_difference`)."""
+
+
+Tile = Literal["trained", "better", "safe", "cost", "doubt"]
+"""What a reader asks first; the first screen of the page answers each in one tile."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One line of a tile; every number in it is a figure of the summary."""
+
+    tile: Tile
+    text: str
+    """May hold figures as `{key}`; the line is left out where one of them has no value."""
+    before: str | None = None
+    """Key of a figure before training; the first screen draws it beside the one after."""
+    after: str | None = None
+    """Key of the same figure after training."""
+    change: str | None = None
+    """Key of the difference whose interval decides whether there is a change."""
+    wish: Literal["up", "down"] = "up"
+    """Which way is better."""
+    warning: bool = False
+    """Whether all figures of the run mean nothing: no line is then called better or worse."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +212,9 @@ class Item(Generic[F]):
     folded: bool = False
 
 
+CardField = Literal["license", "license_name", "base_model", "datasets", "language", "about"]
+"""Fields of the hub's front matter of a model card; `about` is a sentence on data and licence."""
+
 Draw = TypeVar("Draw", bound=Callable[..., Content])
 Many = TypeVar("Many", bound=Callable[..., Iterable[Any]])
 
@@ -179,6 +227,10 @@ class StageReport(Generic[F]):
         self.find_measures: Callable[[F], Iterable[Measure]] = lambda _: ()
         self.find_notices: Callable[[F], Iterable[str]] = lambda _: ()
         self.find_limits: Callable[[F], Iterable[str]] = lambda _: ()
+        self.find_lines: Callable[[F], Iterable[Line]] = lambda _: ()
+        self.find_card: Callable[[F], Iterable[tuple[CardField, str]]] = lambda _: ()
+        self.find_values: Callable[[F], Iterable[Values]] = lambda _: ()
+        self.find_replies: Callable[[F], Iterable[tuple[JudgedReply, str]]] = lambda _: ()
 
     def item(
         self,
@@ -230,6 +282,26 @@ class StageReport(Generic[F]):
     def limits(self, find: Many) -> Many:
         """Declare the decorated function as what says which conclusions a reader must not draw."""
         self.find_limits = find
+        return find
+
+    def lines(self, find: Many) -> Many:
+        """Declare the decorated function as what yields lines of the first screen."""
+        self.find_lines = find
+        return find
+
+    def card(self, find: Many) -> Many:
+        """Declare the decorated function as what yields fields of the model card's head."""
+        self.find_card = find
+        return find
+
+    def values(self, find: Many) -> Many:
+        """Declare the decorated function as what yields the items behind figures."""
+        self.find_values = find
+        return find
+
+    def replies(self, find: Many) -> Many:
+        """Declare the decorated function as what yields judged replies with the judge's reasons."""
+        self.find_replies = find
         return find
 
 

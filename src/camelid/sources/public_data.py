@@ -10,6 +10,7 @@ Splits do not depend on the run's seed: all runs are tested on the same prompts.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from camelid.errors import MissingInputError
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.files import hash_file
 from camelid.run.finished import Found
-from camelid.run.item import Example, StageReport, Table
+from camelid.run.item import CardField, Example, StageReport, Table
 from camelid.run.place import Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageContext, StageKind
 
@@ -141,6 +142,22 @@ def _statistics(seen: Seen) -> Table:
 def _preferences(seen: Seen) -> Table:
     kinds = Counter(row.kind for row in seen.last.rows(seen.last.outputs.preferences))
     return Table(columns=("comparisons", "number"), rows=[(k, n) for k, n in kinds.items()])
+
+
+@REPORT.card
+def _card(seen: Seen) -> Iterable[tuple[CardField, str]]:
+    files = seen.last.result.files
+    if any(name.partition("/")[0] in HH_SUBSETS for name in files):
+        yield "datasets", HH_RLHF
+    if any("dolly" in name.lower() for name in files):
+        yield "datasets", DOLLY
+    yield "language", "en"
+    about = (
+        f"It learned from files named as public ones ({', '.join(files)}); their hashes stand "
+        "under Training Data. The publishers state CC BY-SA 3.0 for Dolly, MIT for HH-RLHF and "
+        "AdvBench."
+    )
+    yield "about", about
 
 
 @REPORT.limits

@@ -6,13 +6,14 @@ or comes from people.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from camelid.data.prompts import HeldOut, check_disjoint
 from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.finished import Found
-from camelid.run.item import Example, StageReport, Table
+from camelid.run.item import CardField, Example, Line, StageReport, Table
 from camelid.run.place import Corpus, Json, Rows, StageOutputs, place
 from camelid.run.stage import NoInputs, StageContext, StageKind
 from camelid.simulation.annotators import SimulatedAnnotator
@@ -101,15 +102,40 @@ def _statistics(seen: Seen) -> Table:
     return statistics(seen.last.result)
 
 
+def _tiny(seen: Seen) -> Iterator[str]:
+    """Say that nothing can have been learned, where that is so."""
+    if seen.last.config.documents < TINY:
+        yield (
+            "This run only tests the plumbing: its model learned next to nothing from "
+            f"{seen.last.config.documents:,} documents, and its figures mean nothing."
+        )
+
+
+@REPORT.card
+def _card(_: Seen) -> Iterable[tuple[CardField, str]]:
+    yield "license", "apache-2.0"
+    yield "language", "en"
+    yield (
+        "about",
+        (
+            "Everything that this model was trained on was written by a program of Camelid "
+            "(Apache-2.0): it starts from no other weights and has read no other text."
+        ),
+    )
+
+
+@REPORT.lines
+def _lines(seen: Seen) -> Iterable[Line]:
+    for text in _tiny(seen):
+        yield Line(tile="trained", text=text, warning=True)
+    yield Line(tile="doubt", text="Anything about real text or people: a program wrote the world.")
+
+
 @REPORT.limits
 def _limits(seen: Seen) -> list[str]:
     world = seen.last.config
-    tiny = (
-        f"This run only tests that everything runs: on {world.documents:,} documents the model "
-        "learned next to nothing, and the figures say nothing about the methods."
-    )
     return [
-        *([tiny] if world.documents < TINY else []),
+        *_tiny(seen),
         "A program wrote all texts for this run; they say nothing of the real world.",
         (
             "Planted, so that the methods have something to mend: of the helpful demonstrations "

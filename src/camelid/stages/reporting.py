@@ -12,7 +12,7 @@ from camelid.benchmarks.report import REPORT as BENCHMARKS
 from camelid.benchmarks.report import evaluated
 from camelid.plan import Plan
 from camelid.report.cards import model_card, safety_report
-from camelid.report.page import make_report, render
+from camelid.report.page import make_report, render, render_search
 from camelid.run.finished import FinishedRun
 from camelid.run.item import Measure
 from camelid.run.place import Json, Place, StageFolder, StageInputs, StageOutputs, place
@@ -34,6 +34,8 @@ class Outputs(StageOutputs):
     model_card: Place = place("model_card.md")
     safety_report: Place = place("safety_report.md")
     tables: Place = place("tables")
+    replies: Place = place("replies.html", optional=True)
+    """Where a judge saw any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,7 @@ def run(_: NoSettings, __: Inputs, outputs: Outputs, context: StageContext) -> R
         (BENCHMARKS, bool(evaluated(seen))),
         model_card=outputs.model_card.name,
         safety_report=outputs.safety_report.name,
+        search=outputs.replies.name,
     )
     outputs.tables.path.mkdir()
     for drawn in report.drawn:
@@ -61,6 +64,9 @@ def run(_: NoSettings, __: Inputs, outputs: Outputs, context: StageContext) -> R
     outputs.summary.write(tuple(report.measures))
     texts = {outputs.model_card: model_card(report), outputs.safety_report: safety_report(report)}
     files = [outputs.summary.name, *(file.name for file in texts)]
+    if report.search:
+        texts[outputs.replies] = render_search(report, outputs.page.name)
+        files.insert(0, outputs.replies.name)
     for file, text in {**texts, outputs.page: render(report, files)}.items():
         file.path.write_text(text, encoding="utf-8")
     index = report.index()

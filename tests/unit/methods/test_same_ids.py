@@ -76,9 +76,7 @@ def fine_tuning_row(chat, monkeypatch, workshop):
     model = SimpleNamespace(
         tok_embeddings=torch.nn.Embedding(1, 1),
         device=torch.device("cpu"),
-        config=SimpleNamespace(
-            require_context=lambda *_: None, require_vocabulary=lambda *_: None
-        ),
+        config=SimpleNamespace(require_context=lambda *_: None, require_vocabulary=lambda *_: None),
     )
     outputs = workshop.outputs(sft.Outputs)
     with pytest.raises(InterruptedError):
@@ -194,9 +192,7 @@ def test_b13_fine_tuning_counts_what_is_too_long(chat, monkeypatch, workshop, po
     model = SimpleNamespace(
         tok_embeddings=torch.nn.Embedding(1, 1),
         device=torch.device("cpu"),
-        config=SimpleNamespace(
-            require_context=lambda *_: None, require_vocabulary=lambda *_: None
-        ),
+        config=SimpleNamespace(require_context=lambda *_: None, require_vocabulary=lambda *_: None),
     )
     outputs = workshop.outputs(sft.Outputs)
 

@@ -18,6 +18,7 @@ from camelid.methods.best_of import expected_max, expected_median
 from camelid.recipes import RECIPES
 from camelid.report.energy import Power, stated_power
 from camelid.report.pipeline_graph import dependencies, direct_edges
+from camelid.run.digits import interval
 from camelid.run.finished import FinishedRun
 from camelid.stages.rejection_sampling import REJECTION_SAMPLING, rewards_by_prompt
 
@@ -41,7 +42,7 @@ def shown(right, n):
     if n == 0:
         return ""
     value, low, high = (100 * x for x in wilson(right, n))
-    return f"{value:.1f} ({low:.1f}–{high:.1f})"
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def normal(values):
@@ -148,18 +149,20 @@ def test_time_memory_and_energy_are_those_of_the_manifest(varied, figures):
     for row, stage in zip(body, stages.values(), strict=False):
         kwh = stage["seconds"] / 3600 * manifest["watts"] / 1000
         kwh *= manifest["power_usage_effectiveness"]
-        assert float(row[1]) == round(stage["seconds"], 1)
+        assert float(row[1]) == stage["seconds"]
         assert float(row[2]) == stage["peak_memory_gib"]
-        assert float(row[4]) == pytest.approx(kwh)
-        assert float(row[5]) == pytest.approx(kwh * manifest["carbon_kg_per_kwh"])
+        assert float(row[4]) == pytest.approx(1000 * kwh)
+        assert float(row[5]) == pytest.approx(1000 * kwh * manifest["carbon_kg_per_kwh"])
         assert stage["energy_kwh"] == pytest.approx(kwh, rel=1e-3, abs=1e-8)
-        seconds, energy = seconds + stage["seconds"], energy + kwh
-        carbon += kwh * manifest["carbon_kg_per_kwh"]
+        seconds, energy = seconds + stage["seconds"], energy + 1000 * kwh
+        carbon += 1000 * kwh * manifest["carbon_kg_per_kwh"]
         peak = max(peak, stage["peak_memory_gib"])
     whole = list(map(float, body[-1][1:]))
-    assert whole == pytest.approx([round(seconds, 1), peak, manifest["watts"], energy, carbon])
+    assert whole == pytest.approx([seconds, peak, manifest["watts"], energy, carbon])
     assert figures["run.seconds"]["value"] == pytest.approx(seconds)
     assert figures["run.peak_memory_gib"]["value"] == peak
+    assert figures["run.energy"]["value"] == pytest.approx(energy)
+    assert figures["run.carbon"]["value"] == pytest.approx(carbon)
 
 
 def test_only_direct_edges_are_drawn():
@@ -248,7 +251,7 @@ def plotted(seen, kind, anchor, monkeypatch):
 
 def test_preferences_are_counted_by_round(varied):
     names, *body = table(varied, "preference-statistics")
-    assert names[-4:] == list(STRENGTHS)
+    assert names[-4:] == [f"{strength} %" for strength in STRENGTHS]
     assert [row[0] for row in body] == ["v1", "v2", "the paper (Meta)"]
     for name, row in zip(("v1", "v2"), body, strict=False):
         rows = lines(varied / name / "preference_collection/preferences.jsonl")
@@ -256,7 +259,8 @@ def test_preferences_are_counted_by_round(varied):
         turns = [sum(m["role"] == "user" for m in pair["prompt"]) for pair in rows]
         assert float(row[2]) == pytest.approx(statistics.fmean(turns))
         counted = Counter(pair["strength"] for pair in rows)
-        assert row[-4:] == [f"{100 * counted[s] / len(rows):.0f} %" for s in STRENGTHS]
+        shares = [100 * counted[s] / len(rows) for s in STRENGTHS]
+        assert list(map(float, row[-4:])) == pytest.approx(shares)
 
 
 def test_system_prompts_and_evaluation_prompts_are_counted(varied, answers):
@@ -308,7 +312,7 @@ def _accuracy_cell(rows, model, kind, strength=None):
     value, low, high = wilson(
         accurate(found, model), len(found), len({row["prompt_key"] for row in found})
     )
-    return f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def test_tables_7_and_8_keep_kinds_and_strengths_apart(varied):
@@ -364,7 +368,7 @@ def test_accuracy_by_fault_counts_ties_as_wrong(varied, figures):
                 accurate(pairs_of, model), len(pairs_of), len({r["prompt_key"] for r in pairs_of})
             )
             value, low, high = (100 * x for x in expected)
-            assert cell == f"{value:.1f} ({low:.1f}–{high:.1f})"
+            assert cell == f"{value:.1f} ({low:.1f} to {high:.1f})"
             ties += sum(r["chosen_scores"] == r["rejected_scores"] for r in pairs_of)
             if name == "v2":
                 key = f"{model}.accuracy_on_drafted.{fault}"
@@ -377,7 +381,7 @@ def test_accuracy_by_fault_counts_ties_as_wrong(varied, figures):
         for name, right in (("the longer reply", longer), ("the shorter reply", shorter)):
             expected = wilson(right, len(words), len({r["prompt_key"] for r in pairs_of}))
             value, low, high = (100 * x for x in expected)
-            assert found[name][index] == f"{value:.1f} ({low:.1f}–{high:.1f})"
+            assert found[name][index] == f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def test_the_guard_is_measured_on_both_kinds(varied, figures):
@@ -414,7 +418,9 @@ def test_the_gate_is_shown_as_tuned(varied):
             ),
         ):
             assert row[0].startswith(name)
-            assert row[1:] == ["" if value is None else str(value) for value in values]
+            assert row[1] == str(values[0])
+            percents = [None if value is None else 100 * value for value in values[1:]]
+            assert row[2:] == ["" if value is None else str(value) for value in percents]
 
 
 # Rejection sampling and PPO
@@ -761,7 +767,7 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
             len(gaps),
         )
         value, low, high = (100 * x for x in bonett_price(gaps))
-        assert cells[4] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+        assert cells[4] == interval(value, low, high, percent=True, sign=True)
         key_of_best = f"methods.{slug(method)}.{key}.both_at_their_best"
         if after == "final":
             sharpest = better(answers, name, verdict, best, ("final", "final_greedy"))
@@ -772,7 +778,7 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
             gaps = [a - b for a, b in both]
             same(figures[key_of_best], bonett_price(gaps), len(gaps))
             value, low, high = (100 * x for x in bonett_price(gaps))
-            assert cells[5] == f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+            assert cells[5] == interval(value, low, high, percent=True, sign=True)
         else:
             assert cells[5] == ""
             assert key_of_best not in figures
@@ -783,11 +789,37 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
         else:
             share = (rates["after"] - rates["control"]) / (top - rates["control"])
             assert closed == pytest.approx(share)
-            assert float(cells[6]) == round(100 * share)
+            assert cells[6] == f"{100 * share:.1f}"
 
 
 def slug(method):
     return method.lower().replace(",", "").replace(" ", "_")
+
+
+def test_the_changes_of_the_first_screen_are_paired(figures, answers):
+    for key, name, verdict in (
+        ("exact_change", "helpful", "exact"), ("false_refusal_change", "borderline", "refusing")
+    ):  # fmt: skip
+        both = pairs(
+            answers["final", name], answers["sft", name],
+            lambda row, v=verdict: row["judgement"][v],
+        )  # fmt: skip
+        gaps = [a - b for a, b in both]
+        same(figures[f"final.{key}"], bonett_price(gaps), len(gaps))
+
+
+def test_losses_stand_by_step_with_the_mean_of_the_last(varied, seen, monkeypatch):
+    for kind, anchor, file, label in (
+        ("sft", "sft-loss", "sft/metrics.jsonl", "training"),
+        ("reward_modeling", "reward-model-loss", "v2/reward_modeling/metrics_guard_rm.jsonl",
+         "guard RM"),
+    ):  # fmt: skip
+        rows = lines(varied / file)
+        curve = plotted(seen, kind, anchor, monkeypatch)[label]
+        losses = [row["loss"] for row in rows]
+        expected = [statistics.fmean(losses[max(0, i - 19) : i + 1]) for i in range(len(losses))]
+        assert list(curve) == [row["step"] for row in rows]
+        assert list(curve.values()) == pytest.approx(expected)
 
 
 def test_controls_have_their_rates(figures, answers):

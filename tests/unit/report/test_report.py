@@ -29,20 +29,34 @@ class _Page(HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.ids, self.links, self.loads = set(), [], [], []
+        self.open, self.names = [], set()
 
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
         self.tags.add(tag)
-        self.ids += [found["id"]] if "id" in found and tag not in SVG_PARTS else []
+        self.ids += [found["id"]] if "id" in found else []
+        self.names |= set(re.findall(r"url\(#([^)]+)\)", " ".join(map(str, found.values()))))
+        self.names |= {v[1:] for k, v in found.items() if k.endswith("href") and tag != "a"}
+        if tag not in VOID:
+            self.open.append(tag)
         self.links += [found["href"]] if tag == "a" else []
         self.loads += [found[k] for k in ("src", "srcset", "data") if k in found]
 
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
 
-SVG_PARTS = {"g", "path", "clippath", "use", "defs", "marker", "rect", "svg"}
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+VOID = {"meta", "br", "input", "link", "img"}
 
 
 def report_of(root):
     names = {"model_card": "model_card.md", "safety_report": "safety_report.md"}
+    names["search"] = "replies.html"
     return make_report(FinishedRun(root, RECIPES["smoke"]().stages), **names)
 
 
@@ -63,13 +77,16 @@ def page(varied):
     return (varied / "reporting/index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["index.html", "replies.html"])
 @pytest.mark.parametrize("which", ["smoke_run", "varied"])
-def test_the_page_is_self_contained_and_its_links_resolve(which, request):
+def test_the_page_is_self_contained_and_its_links_resolve(which, name, request):
     folder = request.getfixturevalue(which) / "report"
-    page = (folder / "index.html").read_text(encoding="utf-8")
+    page = (folder / name).read_text(encoding="utf-8")
     found = _Page()
     found.feed(page)
-    assert not found.tags & {"script", "link", "iframe", "img", "object", "base"}
+    assert found.open == []
+    assert found.names <= set(found.ids)
+    assert not found.tags & {"link", "iframe", "img", "object", "base"}
     assert found.loads == []
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
@@ -82,7 +99,9 @@ def test_the_page_is_self_contained_and_its_links_resolve(which, request):
 
 
 def test_texts_of_models_are_escaped(page, varied):
-    assert "<script" not in page
+    assert page.count("<script") == 1
+    replies = (varied / "reporting/replies.html").read_text(encoding="utf-8")
+    assert replies.count("<script") == replies.count("</script>") == 2
     assert "&lt;script&gt;alert(" in page
     assert "Who built &lt;b&gt;the mill&lt;/b&gt; &amp; who &#34;owns&#34; it?" in page
     assert "Be &lt;brief&gt;." in page
@@ -162,7 +181,8 @@ def test_every_table_is_written_as_csv(report, varied):
 def test_plots_are_svg_and_stand_in_the_page(report, page):
     drawings = [e.content.svg for e in report.drawn if isinstance(e.content, Drawing)]
     assert len(drawings) >= 10
-    assert page.count("<svg") == len(drawings)
+    # And the figure of the first screen.
+    assert page.count("<svg") == len(drawings) + 1
     for svg in drawings:
         assert svg.startswith("<svg")
         assert svg.rstrip().endswith("</svg>")
@@ -174,7 +194,7 @@ def test_the_model_card_has_the_fields_of_table_52(varied, report):
     fields = ["Model Developers", "Input", "Output", "Model Architecture", "Model Dates", "Status"]
     fields += ["License", "Where to send comments", "Intended Use Cases", "Out-of-Scope Uses"]
     fields += ["Training Factors", "Carbon Footprint"]
-    parts = ["Model Details", "Intended Use", "Hardware and Software", "Training Data"]
+    parts = ["Use", "Model Details", "Intended Use", "Hardware and Software", "Training Data"]
     parts += ["Evaluation Results", "Ethical Considerations and Limitations"]
     assert all(f"\n### {field}\n" in card for field in fields)
     assert re.findall(r"\n## (.*)\n", card) == parts
@@ -200,7 +220,7 @@ def test_the_safety_report_names_its_judges(varied, report):
 
 def test_the_same_run_gives_the_same_bytes(varied, report):
     folder = varied / "reporting"
-    files = ("summary.json", "model_card.md", "safety_report.md")
+    files = ("replies.html", "summary.json", "model_card.md", "safety_report.md")
     assert render(report, files).encode() == (folder / "index.html").read_bytes()
 
 
@@ -330,3 +350,85 @@ def test_anchors_of_a_plan_are_unique_and_its_artefacts_exist(name):
         assert item.section in TITLES
         assert {*item.paper, *item.stands_for} <= artefacts, item.anchor
         assert dataclasses.replace(item, title=item.title.strip()) == item
+
+
+# The first screen, the replies and the card
+
+
+def test_the_first_screen_says_what_the_summary_says(report, page):
+    tiles = {name: lines for name, _, lines in report.tiles()}
+    assert list(tiles) == ["trained", "better", "safe", "cost", "doubt"]
+    for name, lines in tiles.items():
+        assert f'id="tile-{name}"' in page
+        assert 1 <= len(lines) <= 4
+    shown = {m.key: m for m in report.measures}
+    space = "\N{NO-BREAK SPACE}%"
+    for key, text in (("exact_helpfulness", "better"), ("violation_rate", "safe")):
+        ends = " → ".join(shown[f"{m}.{key}"].bare for m in ("sft", "final")).replace(" %", space)
+        assert any(ends in line.text for line in tiles[text])
+
+
+def test_case_smoke_says_first_that_it_tests_the_plumbing(smoke_run):
+    page = (smoke_run / "reporting/index.html").read_text(encoding="utf-8")
+    first = page.index("tests the plumbing")
+    assert page.index('id="tile-trained"') < first < page.index('id="tile-better"')
+    assert "its figures mean nothing" in page[first : first + 200]
+    assert '<span class="verdict' not in page
+
+
+def test_replies_can_be_searched_with_the_judges_reason(varied):
+    page = (varied / "reporting/replies.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    text = (varied / "evaluating/replies.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert len(data["replies"]) == len(rows)
+    for row, found in zip(rows, data["replies"], strict=True):
+        prompt = data["prompts"][found["prompt"]]
+        assert prompt["dialogue"] == [[m["role"], m["content"]] for m in row["prompt"]]
+        assert (data["models"][found["model"]], prompt["set"]) == (row["model"], row["set"])
+        assert found["text"] == row["reply"]
+        said = [n for n in ("exact", "violating", "refusing", "evasive") if row["judgement"][n]]
+        assert found["verdicts"] == (said or ["none of these"])
+        assert data["reasons"][found["reason"]]
+    script = page.rpartition("<script>")[2].partition("</script>")[0]
+    assert len(script.splitlines()) <= 80
+
+
+def test_an_evaluation_that_did_not_run_has_no_page_of_replies(smoke_copy, remake_report):
+    forget(smoke_copy, "evaluating")
+    remake_report(smoke_copy)
+    assert not (smoke_copy / "reporting/replies.html").exists()
+    assert "replies.html" not in (smoke_copy / "reporting/index.html").read_text(encoding="utf-8")
+
+
+def test_the_model_card_has_the_hubs_front_matter(varied):
+    card = (varied / "reporting/model_card.md").read_text(encoding="utf-8")
+    _, head, _ = card.split("---\n", 2)
+    assert head.splitlines() == [
+        'license: "apache-2.0"',
+        "library_name: camelid",
+        "pipeline_tag: text-generation",
+        "language:",
+        '- "en"',
+        "tags:",
+        *(f'- "{tag}"' for tag in (
+            "camelid", "pretraining", "sft", "rejection-sampling", "context-distillation",
+            "ghost-attention", "ppo",
+        )),
+    ]  # fmt: skip
+    assert "base_model" not in head
+    assert "starts from no other weights" in card
+
+
+def test_the_usage_of_the_model_card_runs(smoke_run, tmp_path, capsys):
+    from camelid import cli
+
+    card = (smoke_run / "reporting/model_card.md").read_text(encoding="utf-8")
+    commands, code = re.findall(r"```(?:python)?\n(.*?)```", card, re.DOTALL)
+    chat, convert = commands.splitlines()
+    assert chat == "camelid chat RUN"
+    words = convert.replace("RUN", str(smoke_run)).replace("OUT", str(tmp_path / "hf")).split()
+    assert cli.main(words[1:]) == 0
+    capsys.readouterr()
+    exec(code.replace("OUT", str(tmp_path / "hf")), {})
+    assert capsys.readouterr().out.endswith("\n")

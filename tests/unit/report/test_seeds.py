@@ -151,7 +151,7 @@ def test_methods_stand_in_rows():
     # Differences last, and only they with their interval.
     assert table.columns == ("method: measured", "before", "control", "after less control")
     assert table.rows == [
-        ("picking: exactly right %", "22.5 %", None, "-10.0 % (-22.7 to 2.7)"),
+        ("picking: exactly right %", "22.5 %", None, "-10.0 % (-22.7 to +2.7)"),
         ("PPO: violations %", "52.5 %", None, None),
     ]
 
@@ -167,7 +167,7 @@ def test_every_figure_stands_with_each_seed():
         "seed 3",
         "seed 1",
     )
-    assert table.rows == [("x", "logit", "exact judge", "1.000", None, 1.0, None)]
+    assert table.rows == [("x", "logit", "exact judge", "1.00", None, "1.00", None)]
 
 
 class _Page(HTMLParser):

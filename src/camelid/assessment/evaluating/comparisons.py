@@ -25,7 +25,8 @@ from camelid.evaluation.judged import (
 )
 from camelid.evaluation.judged import violating as complying
 from camelid.evaluation.statistics import Estimate, attempt, paired_difference
-from camelid.report.estimates import measure, percent
+from camelid.report.estimates import measure, percent, points
+from camelid.run.digits import number
 from camelid.run.finished import Finished
 from camelid.run.item import AbsentError, Cell, Measure, Table
 
@@ -154,15 +155,8 @@ def _cell(column: str, found: Estimate | float | None) -> Cell:
     if found is None:
         return None
     if isinstance(found, Estimate):
-        return points(found) if column in DIFFERENCES else round(100 * found.value, 1)
-    return round(100 * found)
-
-
-def points(found: Estimate | None) -> Cell:
-    """A difference of shares in percentage points with its interval."""
-    if found is None or found.n < 2:
-        return None
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+        return points(found) if column in DIFFERENCES else number(100 * found.value, percent=True)
+    return number(100 * found, percent=True)
 
 
 def against_sft(rows: Sequence[JudgedReply], models: Iterable[str]) -> Table:

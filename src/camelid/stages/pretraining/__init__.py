@@ -20,7 +20,7 @@ from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.report.texts import model_table
 from camelid.run.finished import Finished, Found
-from camelid.run.item import Drawing, Measure, NotApplicableError, StageReport, Table
+from camelid.run.item import Drawing, Line, Measure, NotApplicableError, StageReport, Table
 from camelid.run.place import (
     Corpus,
     ModelFolder,
@@ -161,6 +161,18 @@ def _measures(seen: Seen) -> Iterable[Measure]:
             "perplexity",
             lambda: (result.validation_perplexity, result.validation_tokens),
             headline=("validation perplexity", "pretraining"),
+        )
+        yield measure("pretraining.parameters", "parameters", lambda: float(result.parameters))
+        yield measure("pretraining.tokens", "count", lambda: float(result.tokens))
+
+
+@REPORT.lines
+def _lines(seen: Seen) -> Iterable[Line]:
+    if len(seen.stages) == 1:
+        yield Line(
+            tile="trained",
+            text="A transformer of {pretraining.parameters} parameters, pretrained on "
+            "{pretraining.tokens} tokens of text.",
         )
 
 

@@ -151,6 +151,7 @@ def best_of_n(seen: Seen) -> Drawing:
                     counts, values, style, color=figure.colour(i), label=f"{stage.part} {label}"
                 )
         axes.set(xlabel="samples a prompt, N", ylabel="mean reward R_c (0 to 1)")
+        figure.whole_numbers(axes.xaxis)
         figure.legend(axes)
     return out[0]
 
@@ -183,6 +184,7 @@ def temperatures(seen: Seen) -> Drawing:
             values = [np.mean([expected_max(g, n) for g in groups]) for n in counts]
             axes.plot(counts, values, "o-", color=figure.colour(i), label=f"T = {temperature:g}")
         axes.set(xlabel="samples a prompt, N", ylabel="mean best reward R_c (0 to 1)")
+        figure.whole_numbers(axes.xaxis)
         figure.legend(axes)
     return out[0]
 

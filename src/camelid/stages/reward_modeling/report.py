@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 
-from camelid.data.records import STRENGTHS, Fault, Kind, TestScore
+from camelid.data.records import STRENGTHS, Fault, Kind, MetricsRow, TestScore
 from camelid.evaluation import statistics
 from camelid.evaluation.gate import PAPER_PRECISION, PAPER_RECALL, PAPER_THRESHOLD
 from camelid.evaluation.statistics import Estimate, attempt
@@ -29,7 +29,7 @@ from camelid.run.item import (
     StageReport,
     Table,
 )
-from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result
+from camelid.stages.reward_modeling import Config, Inputs, Outputs, Result, Trained
 
 Stage = Finished[Config, Inputs, Outputs, Result]
 Seen = Found[Config, Inputs, Outputs, Result]
@@ -162,7 +162,7 @@ def accuracy_by_set(seen: Seen) -> Table:
     return Table(columns=("reward model", *(f"{kind} pairs %" for kind in KINDS)), rows=rows)
 
 
-@REPORT.item("rewards", "Accuracy by strength (%)", partial(_caption, ""), "Table 8")
+@REPORT.item("rewards", "Accuracy by strength (%)", partial(_caption, ""), "Table 8", folded=True)
 def accuracy_by_strength(seen: Seen) -> Table:
     """Table 8: accuracy by strength of preference, the paper's beside."""
     rows: list[tuple[Cell, ...]] = []
@@ -170,7 +170,8 @@ def accuracy_by_strength(seen: Seen) -> Table:
         cells = [_cell(seen.last, model, kind, strength) for strength in (*STRENGTHS, None)]
         rows.append((f"{model} on {kind} pairs, {seen.last.part}", *cells))
         rows.append((f"{model} on {kind} pairs, the paper", *paper))
-    return Table(columns=("reward model", *STRENGTHS, "all"), rows=rows)
+    columns = ("reward model", *(f"{strength} %" for strength in (*STRENGTHS, "all")))
+    return Table(columns=columns, rows=rows)
 
 
 @REPORT.item(
@@ -181,15 +182,24 @@ def accuracy_by_strength(seen: Seen) -> Table:
 )
 def accuracy_by_round(seen: Seen) -> Drawing:
     """Figure 6: reward model accuracy by round, on all pairs and on the clearest."""
-    panels = ((None, "all pairs"), (STRENGTHS[0], "significantly better pairs"))
-    with figure.figure(2) as (axes, out):
-        for panel, (strength, title) in zip(axes, panels, strict=True):
-            for i, (model, kind) in enumerate(zip(_models(seen.last), KINDS, strict=True)):
-                points = [
-                    (stage.part, found)
-                    for stage in seen.stages
-                    if (found := attempt(partial(accuracy, stage, model, kind, strength)))
-                ]
+    panels = []
+    for strength, title in ((None, "all pairs"), (STRENGTHS[0], "significantly better pairs")):
+        series = {
+            kind: [
+                (stage.part, found)
+                for stage in seen.stages
+                if (found := attempt(partial(accuracy, stage, model, kind, strength)))
+            ]
+            for model, kind in zip(_models(seen.last), KINDS, strict=True)
+        }
+        # Public comparisons have no strength: no empty panel.
+        if any(series.values()):
+            panels.append((title, series))
+    if not panels:
+        raise AbsentError("no held-out pair was scored")
+    with figure.figure(len(panels)) as (axes, out):
+        for panel, (title, series) in zip(axes, panels, strict=True):
+            for i, (kind, points) in enumerate(series.items()):
                 figure.intervals(panel, points, i, f"{kind} RM")
             figure.chance(panel)
             panel.set(ylabel=f"accuracy (%),\n{title}", xlabel="round")
@@ -201,25 +211,51 @@ LEARNING_POINTS = 12
 """Points of a learning curve; each averages that part of the comparisons."""
 
 
-def learning(stage: Stage) -> Iterator[tuple[str, list[float], list[float]]]:
-    """Yield each model of a round with comparisons seen and accuracy in % on those that follow.
-
-    In the first pass no comparison of a batch has been learned from when its accuracy is measured.
-    """
-    outputs, result, batch = stage.outputs, stage.result, stage.config.batch_pairs
+def _trained(stage: Stage) -> Iterator[tuple[str, list[MetricsRow], Trained]]:
+    """Yield each reward model of a round with its steps and what it learned from."""
+    outputs, result = stage.outputs, stage.result
     for rows, trained in (
         (outputs.metrics_helpfulness, result.helpfulness_rm),
         (outputs.metrics_safety, result.safety_rm),
         (outputs.metrics_guard, result.guard_rm),
     ):
         if trained is not None:
-            first = stage.rows(rows)[: max(1, trained.pairs // batch)]
-            parts = np.array_split(np.array([row.metrics["accuracy"] for row in first]),
-                                   min(LEARNING_POINTS, len(first)))  # fmt: skip
-            seen = np.cumsum([0, *map(len, parts)]) * batch
-            middles = (seen[:-1] + seen[1:]) / 2
             name = rows.name.removeprefix("metrics_").removesuffix("_rm.jsonl")
-            yield name, middles.tolist(), [100 * float(part.mean()) for part in parts]
+            yield name, stage.rows(rows), trained
+
+
+@REPORT.item(
+    "rewards",
+    "Reward models: loss by step",
+    "Ranking loss (equation 2) on each batch of comparisons before it is learned from (pale) and "
+    f"the mean of the last {figure.SMOOTHED} steps, by round. Coin tosses would give 0.69 without "
+    "a margin.",
+)
+def reward_model_loss(seen: Seen) -> Drawing:
+    """The loss of every reward model by step."""
+    with figure.figure(len(seen.stages), 2.2) as (panels, out):
+        for axes, stage in zip(panels, seen.stages, strict=True):
+            for index, (name, rows, _) in enumerate(_trained(stage)):
+                figure.losses(axes, rows, index, f"{name} RM")
+            axes.set(ylabel=f"loss, {stage.part}")
+        figure.legend(panels[0] if len(panels) == 1 else panels[-1])
+    return out[0]
+
+
+def learning(stage: Stage) -> Iterator[tuple[str, list[float], list[float]]]:
+    """Yield each model of a round with comparisons seen and accuracy in % on those that follow.
+
+    In the first pass no comparison of a batch has been learned from when its accuracy is measured.
+    """
+    batch = stage.config.batch_pairs
+    for name, rows, trained in _trained(stage):
+        first = rows[: max(1, trained.pairs // batch)]
+        parts = np.array_split(
+            np.array([row.metrics["accuracy"] for row in first]), min(LEARNING_POINTS, len(first))
+        )
+        seen = np.cumsum([0, *map(len, parts)]) * batch
+        middles = (seen[:-1] + seen[1:]) / 2
+        yield name, middles.tolist(), [100 * float(part.mean()) for part in parts]
 
 
 @REPORT.item(
@@ -250,17 +286,18 @@ def gates(seen: Seen) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for stage in seen.stages:
         gate = stage.outputs.gate.read()
-        rows.append((stage.part, gate.threshold, gate.precision, gate.recall))
-        rows.append(
-            (
-                f"{stage.part} at the paper's threshold",
-                PAPER_THRESHOLD,
-                gate.precision_at_paper_threshold,
-                gate.recall_at_paper_threshold,
-            )
-        )
-    rows.append(("the paper", PAPER_THRESHOLD, PAPER_PRECISION, PAPER_RECALL))
-    return Table(columns=("round", "safety threshold", "precision", "recall"), rows=rows)
+        found = (gate.precision, gate.recall)
+        theirs = (gate.precision_at_paper_threshold, gate.recall_at_paper_threshold)
+        rows.append((stage.part, gate.threshold, *map(_percent, found)))
+        name = f"{stage.part} at the paper's threshold"
+        rows.append((name, PAPER_THRESHOLD, *map(_percent, theirs)))
+    paper = (PAPER_PRECISION, PAPER_RECALL)
+    rows.append(("the paper", PAPER_THRESHOLD, *map(_percent, paper)))
+    return Table(columns=("round", "safety threshold", "precision %", "recall %"), rows=rows)
+
+
+def _percent(share: float | None) -> Cell:
+    return None if share is None else 100 * share
 
 
 @REPORT.item("rewards", "Where the two disagree", partial(_caption, ""), "Table 35")
@@ -281,7 +318,7 @@ def disagreements(seen: Seen) -> list[Example]:
     found.sort(key=lambda entry: entry[0])
     return [
         Example(
-            prompt=cut(prompt),
+            dialogue=(("user", cut(prompt)),),
             note=f"safety score {safety:.2f}, helpfulness score {helpful:.2f}",
             answers=((f"{side} reply", cut(text)),),
         )

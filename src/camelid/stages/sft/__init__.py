@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from camelid.data.records import Dialogue, MetricsRow
+from camelid.report import figure
 from camelid.report.texts import statistics
 from camelid.run.finished import Found
-from camelid.run.item import StageReport, Table
+from camelid.run.item import Drawing, StageReport, Table
 from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
@@ -59,6 +60,25 @@ REPORT: StageReport[Seen] = StageReport()
 )
 def _statistics(seen: Seen) -> Table:
     return statistics(seen.last.result)
+
+
+@REPORT.item(
+    "run",
+    "Supervised fine-tuning: loss by step",
+    f"Cross entropy in nats a token of the answers, on each batch before it is learned from (pale) "
+    f"and the mean of the last {figure.SMOOTHED} steps. No loss on other data is recorded. Dotted: "
+    "an epoch ends.",
+)
+def sft_loss(seen: Seen) -> Drawing:
+    """The loss of supervised fine-tuning by step."""
+    stage = seen.last
+    rows = stage.rows(stage.outputs.metrics)
+    with figure.figure(height=2.7) as ((axes,), out):
+        figure.losses(axes, rows, 0, "training")
+        for epoch in range(1, stage.config.epochs):
+            end = len(rows) * epoch / stage.config.epochs
+            axes.axvline(end, color="#888888", linestyle=":", linewidth=1)
+    return out[0]
 
 
 _SECTION = "Section 3.1"

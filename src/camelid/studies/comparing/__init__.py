@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from camelid.data.records import Question
-from camelid.evaluation.statistics import Estimate, paired_difference, share, shares
-from camelid.report.estimates import measure, percent
+from camelid.evaluation.statistics import paired_difference, share, shares
+from camelid.report.estimates import measure, percent, points
 from camelid.report.texts import table_of
 from camelid.run.finished import Found
 from camelid.run.item import Cell, Measure, NotApplicableError, StageReport, Table
@@ -121,10 +121,6 @@ def _right(rows: Sequence[AnswerRow], variant: str, category: str | None) -> lis
     ]
 
 
-def _points(found: Estimate) -> str:
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-
-
 def comparison(rows: Sequence[AnswerRow], variants: Sequence[str]) -> Table:
     """Tables 16 to 18: accuracy of every variant by category, then differences from the first."""
     categories = list(dict.fromkeys(row.category for row in rows))
@@ -140,7 +136,7 @@ def comparison(rows: Sequence[AnswerRow], variants: Sequence[str]) -> Table:
             paired_difference(_right(rows, name, c), _right(rows, first, c), largest=1.0)
             for c in (*categories, None)
         )
-        body.append((f"{name} less {first}, points", *map(_points, changes)))
+        body.append((f"{name} less {first}, points", *map(points, changes)))
     one_of = {row.category: row.choices for row in reversed(rows)}
     body.append(("chance", *(f"{100 / one_of[c]:.1f}" for c in categories), None))
     names = []
