@@ -66,6 +66,10 @@ RUN = {
         "camelid run --recipe runs/smoke/recipe.json --out runs/again --until world_data",
         "last stage (--until)",
     ),
+    "camelid compare RUN_A RUN_B [--all] [--json]": (
+        "camelid compare runs/smoke runs/twin --all",
+        "exactly right: final",
+    ),
     "camelid report RUN": ("camelid report runs/smoke", "runs/smoke/report/index.html"),
     "camelid chat MODEL": ("camelid chat runs/smoke:sft", "Commands: /new"),
     "camelid chat MODEL [--compare A B]": (
@@ -157,6 +161,8 @@ def home(smoke_run, copy_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     (folder / "examples").symlink_to(ROOT / "examples")
     copy_run(smoke_run, folder / "runs" / "smoke")
+    # A second run to compare with.
+    copy_run(smoke_run, folder / "runs" / "twin")
     return folder
 
 
