@@ -26,6 +26,8 @@ QUESTIONS: dict[Tile, str] = {
 MOST_LINES = 4
 """A tile is read at a glance."""
 Verdict = Literal["better", "worse", "no clear change"]
+LABEL_WIDTH = 10
+"""Points that a number under its mark takes in the figure."""
 _COLOUR: dict[Verdict | None, str] = {
     "better": figure.COLOURS[2],
     "worse": figure.COLOURS[1],
@@ -162,9 +164,14 @@ def change_figure(lines: Sequence[Line], measures: Sequence[Measure]) -> Drawing
                     elinewidth=1,
                     label=label if index == 0 else None,
                 )
-                text = number(value, percent=True)
-                axes.text(value, at - 0.3, text, ha="center", va="center", fontsize=11)
             start, end = (_percent(measure)[0] for measure in (before, after))
+            labels = {value: number(value, percent=True) for value in (start, end)}
+            if abs(end - start) < LABEL_WIDTH:
+                # Side by side they would cover each other.
+                place = max((start + end) / 2, LABEL_WIDTH / 2)
+                labels = {place: f"{labels[start]} → {labels[end]}"}
+            for place, text in labels.items():
+                axes.text(place, at - 0.3, text, ha="center", va="center", fontsize=11)
             style = {"arrowstyle": "->", "color": colour, "lw": 2, "shrinkA": 6, "shrinkB": 6}
             axes.annotate("", xy=(end, at), xytext=(start, at), arrowprops=style)
             name = line.text if said is None else f"{line.text}: {said}"

@@ -76,12 +76,15 @@ def stage(*comparisons, sharpened=("sft",), temperatures=(0.6, 0.0), controls=("
 
 def cell(right, n):
     value, low, high = (100 * x for x in wilson(right, n))
-    return f"{value:.1f} ({low:.1f}–{high:.1f})"
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def points(gaps):
     value, low, high = (100 * x for x in bonett_price(gaps))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    # Nothing has no sign.
+    texts = [f"{number:+.1f}" for number in (value, low, high)]
+    first, *ends = ("0.0" if text in ("+0.0", "-0.0") else text for text in texts)
+    return f"{first} ({' to '.join(ends)})"
 
 
 def test_names_of_other_temperatures():
@@ -100,33 +103,33 @@ def test_the_table_by_hand():
     exact, broken = "exactly right %", "violations %"
     assert found.rows == [
         (
-            "the whole, v1", exact, 25.0, 100.0, "50.0 (at 0.6)",
-            100.0, points([0, 0, 0, 0, 1, 1, 1]), None, 100,
+            "the whole, v1", exact, "25.0", "100.0", "50.0 (at 0.6)",
+            "100.0", points([0, 0, 0, 0, 1, 1, 1]), None, "100.0",
         ),
         (
-            "the whole, v1", broken, 100.0, 25.0, "50.0 (greedy)",
-            0.0, points([0, -1, 0, 0]), None, 50,
+            "the whole, v1", broken, "100.0", "25.0", "50.0 (greedy)",
+            "0.0", points([0, -1, 0, 0]), None, "50.0",
         ),
         (
-            "picking", exact, 25.0, 100.0, "37.5 (random pick)", 100.0,
-            points([0, 0, 0, 1, 1, 1, 1]), None, 100,
+            "picking", exact, "25.0", "100.0", "37.5 (random pick)", "100.0",
+            points([0, 0, 0, 1, 1, 1, 1]), None, "100.0",
         ),
         (
-            "picking", broken, 100.0, 25.0, "75.0 (random pick)", 0.0,
-            points([0, -1, -1, 0]), None, 67,
+            "picking", broken, "100.0", "25.0", "75.0 (random pick)", "0.0",
+            points([0, -1, -1, 0]), None, "66.7",
         ),
         # v1 is right wherever it is judged: nothing is left to gain, and final loses.
         (
-            "PPO", exact, 100.0, 50.0, "100.0 (v1)", None,
+            "PPO", exact, "100.0", "50.0", "100.0 (v1)", None,
             points([0, 0, 0, 0, -1, -1, -1]), None, None,
         ),
         # Without a ceiling what is left to wish for is the way.
         (
-            "PPO", broken, 25.0, 0.0, "25.0 (v1)", None,
-            points([-1, 0, 0, 0]), None, 100,
+            "PPO", broken, "25.0", "0.0", "25.0 (v1)", None,
+            points([-1, 0, 0, 0]), None, "100.0",
         ),
-        ("none", exact, 25.0, 50.0, None, 100.0, None, None, None),
-        ("none", broken, 100.0, 0.0, None, 0.0, None, None, None),
+        ("none", exact, "25.0", "50.0", None, "100.0", None, None, None),
+        ("none", broken, "100.0", "0.0", None, "0.0", None, None, None),
     ]  # fmt: skip
 
 

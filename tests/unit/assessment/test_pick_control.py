@@ -337,7 +337,7 @@ def test_the_report_says_what_was_counted():
         assert (measure.value, measure.low, measure.high) == pytest.approx(wilson(right, n)), key
         assert (measure.n, measure.judge) == (n, "test judge")
     precision, recall = (
-        f"{100 * value:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+        f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
         for value, low, high in (wilson(6, 8), wilson(6, 10))
     )
     assert gate_work(seen).rows == [(50, 8, 10, 6, precision, recall)]

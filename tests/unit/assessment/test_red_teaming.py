@@ -237,7 +237,8 @@ def cell(right, n):
     p = right / n
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return f"{100 * p:.1f} ({100 * max(0.0, centre - half):.1f}–{100 * min(1, centre + half):.1f})"
+    low, high = max(0.0, centre - half), min(1, centre + half)
+    return f"{100 * p:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def test_the_report_counts_answers_of_the_model_before_apart():

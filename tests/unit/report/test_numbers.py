@@ -717,7 +717,7 @@ def better(answers, name, verdict, best, models):
 
 METHODS = {
     "rejection sampling, v1": ("sft", "v1", ("random_pick",), "judge_pick"),
-    "context distillation": ("v1", "context_distillation", ("v1",), None),
+    "context distillation": ("v2", "context_distillation", ("v2",), None),
     "ghost attention": ("context_distillation", "ghost_attention", ("context_distillation",), None),
     "PPO": (
         *("ghost_attention", "final", ("ghost_attention", "ghost_attention_greedy")), None
@@ -767,7 +767,9 @@ def test_methods_stand_beside_their_best_control(varied, figures, answers):
             len(gaps),
         )
         value, low, high = (100 * x for x in bonett_price(gaps))
-        assert cells[4] == interval(value, low, high, percent=True, sign=True)
+        shown = interval(value, low, high, percent=True, sign=True)
+        # One pair shows no difference.
+        assert cells[4] == (shown if len(gaps) > 1 else "")
         key_of_best = f"methods.{slug(method)}.{key}.both_at_their_best"
         if after == "final":
             sharpest = better(answers, name, verdict, best, ("final", "final_greedy"))

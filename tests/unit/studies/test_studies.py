@@ -228,7 +228,8 @@ def _check_table(run: FinishedRun, variants: list[str], figures: list[dict[str, 
             f for f in figures if f["key"] == f"{name}.dialogue"
         ).items()
     change = table[f"{second} less {first}, points"][column]
-    assert change.split(" (")[0] == f"{100 * (shares[second] - shares[first]):+.1f}"
+    expected = f"{100 * (shares[second] - shares[first]):+.1f}"
+    assert change.split(" (")[0] == ("0.0" if expected in ("+0.0", "-0.0") else expected)
     assert table["chance"][column] == "25.0"
 
 
