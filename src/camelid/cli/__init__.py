@@ -1,4 +1,4 @@
-"""The command line: `camelid list | run | study | show | chat | evaluate | report | convert`.
+"""The command line: `camelid COMMAND`; `camelid --help` names the commands.
 
 One file a command, imported when it is called: names and arguments are checked before torch is.
 Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 130

@@ -7,9 +7,7 @@ excluded; its file, line and reason are returned beside the rows.
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Literal
 
 from camelid.data.records import Dialogue, Message, Preference
 from camelid.data.text_files import PACKINGS, iterate_json_lines, iterate_lines, iterate_table
+from camelid.data.turns import HALF_PAIR, Tally, split_transcript
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
@@ -24,8 +23,6 @@ HH_RLHF = "Anthropic/hh-rlhf"
 ANNOTATOR = "Anthropic HH-RLHF, human"
 DOLLY = "databricks/databricks-dolly-15k"
 ADVBENCH = "llm-attacks/llm-attacks"
-_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +99,8 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     Raises:
         ValueError: The text is not of this form; the message is the reason.
     """
-    before, *parts = _SPEAKER.split(text)
-    if before.strip() or not parts:
-        raise ValueError("does not begin with a Human turn")
     messages: list[Message] = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
+    for speaker, content, _ in split_transcript(text):
         role: Literal["user", "assistant"] = "assistant" if len(messages) % 2 else "user"
         if (speaker == "Human") != (role == "user"):
             raise ValueError("turns do not alternate")
@@ -133,20 +127,16 @@ def _read(
     rows = Rows()
     for number, row in _iterate(path, columns):
         try:
-            # JSON can write half of a pair; no file and no tokenizer takes it.
-            if any(_HALF_PAIR.search(row[key]) for key in columns):
+            if any(HALF_PAIR.search(row[key]) for key in columns):
                 raise ValueError("holds half a surrogate pair")
             rows.used.append(parse(number, row))
         except ValueError as error:
             rows.excluded.append(Excluded(file=name or path.name, line=number, reason=str(error)))
     if not rows.used:
-        reasons = Counter(row.reason for row in rows.excluded)
-        lines = {row.reason: row.line for row in reversed(rows.excluded)}
-        shown = [f"{n} x {r} (first in line {lines[r]})" for r, n in reasons.most_common(3)]
-        raise DataError(
-            f"{path}: no usable row; {len(rows.excluded)} read and excluded"
-            f"{': ' if shown else ''}{', '.join(shown)}. Needed: {layout}."
-        )
+        tally = Tally()
+        for excluded in rows.excluded:
+            tally.add(excluded.reason, f"line {excluded.line}")
+        raise DataError(f"{path}: no usable row; {tally}. Needed: {layout}.")
     return rows
 
 
