@@ -45,6 +45,7 @@ PLACEHOLDERS = {
     "N": ["3"],
     "A": ["sft"],
     "B": ["final"],
+    "PATH...": ["own.jsonl"],
     "SRC": ["runs/pocket/ppo/model"],
     "DST": ["out"],
     "value": ["7"],
@@ -114,7 +115,7 @@ def check(words: list[str]) -> None:
 
 def test_the_readme_was_read() -> None:
     assert len(FENCES) >= 3
-    assert len(TABLE) == 10
+    assert len(TABLE) == 11
     commands = {usage.split()[1] for usage in TABLE}
     assert commands == set(make_parsers()[1])
     assert sum(command.startswith("camelid ") for command in COMMANDS) >= 4

@@ -135,7 +135,7 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     evaluate.add_argument("--out", metavar="DIR", type=Path, help="of logs and scores")
 
     data = commands.add_parser("data", help="what files of your own data hold")
-    data.add_argument("action", choices=["check"], help="read them once and count")
+    data.add_argument("action", metavar="check", choices=["check"], help="read once and count")
     data.add_argument(
         "paths",
         metavar="PATH",

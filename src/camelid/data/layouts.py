@@ -194,9 +194,12 @@ def _rank(node: dict[str, Any]) -> float:
 
 
 def _is_message(row: Any) -> bool:
-    keys = ("message_id", "text", "role", "parent_id")
-    return _has(*keys)(row) and all(
-        isinstance(row[key], str) for key in keys[: 4 if row["parent_id"] is not None else 3]
+    texts = ("message_id", "text", "role")
+    return (
+        _has(*texts, "parent_id")(row)
+        and all(isinstance(row[key], str) for key in texts)
+        and isinstance(row["parent_id"], str | None)
+        and isinstance(row.get("replies") or [], list)
     )
 
 
@@ -205,7 +208,7 @@ def as_trees(rows: Numbered, left_out: Tally) -> Iterator[tuple[int, Any]]:
     nodes: dict[str, dict[str, Any]] = {}
     roots = []
     for line, row in rows:
-        node = {**row, "replies": list(_replies(row))}
+        node = {**row, "replies": list(row.get("replies") or [])}
         parent = nodes.get(row["parent_id"])
         if row["message_id"] in nodes:
             left_out.add("its message_id stands twice", f"line {line}")

@@ -36,16 +36,10 @@ from camelid.settings import read_value
 Use = Literal["dialogues", "comparisons", "prompts"]
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 """Names of people's files end so, packed or not."""
-_SAFETY: dict[tuple[bool, bool], SafetyLabel] = {
-    (True, False): "chosen_safe",
-    (True, True): "both_safe",
-    (False, False): "both_unsafe",
-    (False, True): "chosen_unsafe",
-}
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that are named, and those of a readable kind in the folders that are.
+    """Return the files that are named, and those of the folders that are, without `.txt` there.
 
     Raises:
         MissingInputError: There is no such file or folder, or none in a folder.
@@ -56,7 +50,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
         if not path.exists() or (path.is_dir() and not inside):
             raise MissingInputError(
                 f"{path}: no file of people's data; name a file, or a folder of files that end in "
-                f"{', '.join(ENDINGS)} (each may be packed: {', '.join(PACKINGS[1:])})."
+                f"{', '.join(ENDINGS[:-1])} (each may be packed: {', '.join(PACKINGS[1:])})."
             )
         found += inside if path.is_dir() else [path]
     return found
@@ -119,21 +113,17 @@ class OwnFile:
         if first is None:
             raise DataError(f"{path}: holds no row; needed at least one.")
         self._rows = chain([first], rows)
-        self.layout = self._recognise(*first)
-        natural = self._natural_use(*first)
-        self.use: Use = use or natural
-        if (self.use == "comparisons") != self.layout.compares:
-            raise DataError(f"{path}: found {self.layout.name}, needed {self.use}.")
-
-    def _recognise(self, line: int, row: Any) -> Layout:
-        found = next((layout for layout in LAYOUTS if layout.fits(row)), None)
-        if found is None:
+        layout = _layout_of(first[1])
+        if layout is None:
             known = "".join(f"\n  {layout.name}: {layout.needs}" for layout in LAYOUTS)
             raise DataError(
-                f"{self.path}, line {line}: unknown format, found {_describe(row)}; needed one of:"
-                f"{known}"
+                f"{path}, line {first[0]}: unknown format, found {_describe(first[1])}; needed one "
+                f"of:{known}"
             )
-        return found
+        self.layout = layout
+        self.use: Use = use or self._natural_use(*first)
+        if (self.use == "comparisons") != self.layout.compares:
+            raise DataError(f"{path}: found {self.layout.name}, needed {self.use}.")
 
     def _natural_use(self, line: int, row: Any) -> Use:
         """Return what the file is for: a first row that ends with a user's turn is a prompt."""
@@ -154,7 +144,7 @@ class OwnFile:
         for line, row in self._rows:
             self.rows += 1
             if not self.layout.fits(row):
-                other = next((layout for layout in LAYOUTS if layout.fits(row)), None)
+                other = _layout_of(row)
                 mixed = f" The row is of {other.name}: split mixed formats." if other else ""
                 raise DataError(
                     f"{self.path}, line {line}: found {_describe(row)}; the rows before are "
@@ -223,9 +213,7 @@ class OwnFile:
                 )
             # Section 3.2.1 leaves these out too.
             if record.safety == "chosen_unsafe":
-                raise ValueError(
-                    "chosen is unsafe and rejected is safe (left out in Section 3.2.1)"
-                )
+                raise ValueError("chosen is unsafe and rejected safe")
             return record
         origin: dict[str, Any] = {
             "category": _category(columns),
@@ -241,6 +229,10 @@ class OwnFile:
         if isinstance(own, Prompt):
             return replace(own, messages=asked)
         return Prompt(id=name, messages=asked, split="rm_train", **origin)
+
+
+def _layout_of(row: Any) -> Layout | None:
+    return next((layout for layout in LAYOUTS if layout.fits(row)), None)
 
 
 def _category(columns: dict[str, Any]) -> str:
@@ -263,9 +255,6 @@ def _labels(columns: dict[str, Any], kind: Kind) -> dict[str, Any]:
         if isinstance(label, str):
             label = label.strip().lower().replace(" ", "_").replace("-", "_")
         found[name] = label and read_value(label, type_, name, error=DataError)
-    if "chosen_safe" in columns and "rejected_safe" in columns:
-        safe = _flag(columns, "chosen_safe"), _flag(columns, "rejected_safe")
-        found["safety"] = found["safety"] or _SAFETY[safe]
     return {**found, "kind": found["kind"] or ("safety" if found["safety"] else kind)}
 
 
