@@ -50,6 +50,9 @@ class Checked:
     safety_labels: int
 
 
+_COUNTED = ("equal_replies", "duplicates", "system_messages", "strengths", "safety_labels")
+
+
 def check(file: OwnFile, units: Units, unit: str, context: int | None, seen: set[int]) -> Checked:
     """Read a file and count.
 
@@ -104,6 +107,3 @@ def check(file: OwnFile, units: Units, unit: str, context: int | None, seen: set
         equal_within_context=None if context is None else counts["equal"],
         **{name: counts[name] for name in _COUNTED},
     )
-
-
-_COUNTED = ("equal_replies", "duplicates", "system_messages", "strengths", "safety_labels")

@@ -72,8 +72,9 @@ def _turns(messages: Any, name: str) -> list[Turn]:
     """Return a list of messages, by role and content or by from and value."""
     turns = []
     for message in _of_type(messages, list, repr(name)):
+        _of_type(message, dict, f"a message of {name!r}")
         role, content = ("from", "value") if "from" in message else ("role", "content")
-        if role not in _of_type(message, dict, f"a message of {name!r}"):
+        if role not in message:
             raise DataError(f"a message of {name!r} has no role; needed 'role' and 'content'.")
         turns.append(Turn(_of_type(message[role], str, repr(role)), _content(message, content)))
     return turns
@@ -144,7 +145,8 @@ def _scored(row: Any, changes: list[str]) -> Iterator[Held]:
     for completion in _of_type(row["completions"], list, "'completions'"):
         _of_type(completion, dict, "a completion")
         score = next((completion[name] for name in _SCORES if name in completion), None)
-        if not isinstance(score, int | float) or math.isnan(score):
+        # A whole number may be too large for a float.
+        if not isinstance(score, int | float) or (isinstance(score, float) and math.isnan(score)):
             raise ValueError("a completion has no score")
         name = "response" if "response" in completion else "text"
         found.append((score, _reply(completion.get(name), prompt, name)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from camelid.data.layouts import KINDS, LAYOUTS, OASST_MESSAGES, Held, Layout, Record, as_trees
 from camelid.data.records import (
@@ -29,11 +29,17 @@ from camelid.data.text_files import (
     iterate_lines,
     iterate_table,
 )
-from camelid.data.turns import Tally, as_comparison, as_dialogue, as_prompt, tidy
+from camelid.data.turns import HALF_PAIR, Tally, as_comparison, as_dialogue, as_prompt, tidy
 from camelid.errors import DataError, MissingInputError
 from camelid.settings import read_value
 
 Use = Literal["dialogues", "comparisons", "prompts"]
+_USES: dict[type[Record], Use] = {
+    Dialogue: "dialogues",
+    Preference: "comparisons",
+    Prompt: "prompts",
+}
+T = TypeVar("T", Dialogue, Preference, Prompt)
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 """Names of people's files end so, packed or not."""
 
@@ -73,7 +79,9 @@ def iterate_rows(path: Path) -> Iterator[tuple[int, Any]]:
     if ending == ".txt":
         return ((n, line) for n, line in enumerate(iterate_lines(path), 1) if not line.isspace())
     if ending in (".csv", ".tsv"):
-        return iterate_table(iterate_lines(path), str(path), tabs=ending == ".tsv")
+        # The line ends of the file are no part of its texts.
+        lines = (line.replace("\r\n", "\n") for line in iterate_lines(path))
+        return iterate_table(lines, str(path), tabs=ending == ".tsv")
     # Many a list's name ends in .json, and many a file of JSON lines' too.
     opening = next((line for line in iterate_lines(path) if not line.isspace()), "")
     is_list = ending == ".json" and opening.lstrip().startswith("[")
@@ -129,7 +137,8 @@ class OwnFile:
         """Return what the file is for: a first row that ends with a user's turn is a prompt."""
         if self.layout.compares:
             return "comparisons"
-        if self.layout is OASST_MESSAGES:
+        # A tree's first message may be one that nobody answered.
+        if self.layout.read is OASST_MESSAGES.read:
             return "dialogues"
         try:
             messages = [m for held in self.layout.read(row, []) for m in tidy(held.turns, [])]
@@ -237,6 +246,8 @@ def _layout_of(row: Any) -> Layout | None:
 
 def _category(columns: dict[str, Any]) -> str:
     category = columns.get("category")
+    if isinstance(category, str) and HALF_PAIR.search(category):
+        raise ValueError("holds half a surrogate pair")
     return category if isinstance(category, str) else ""
 
 
@@ -260,23 +271,23 @@ def _labels(columns: dict[str, Any], kind: Kind) -> dict[str, Any]:
 
 def _describe(row: Any) -> str:
     if isinstance(row, dict):
-        return f"an object with {', '.join(map(str, row)) or 'nothing'}"
+        return f"an object with {', '.join(map(repr, list(row)[:20])) or 'nothing'}"
     return KINDS.get(type(row), f"the value {row!r:.60}")
 
 
 def read_own(
-    paths: Iterable[Path], use: Use, *, kind: Kind = "helpfulness"
-) -> tuple[list[Record], list[OwnFile]]:
-    """Read files for one use, for a stage: all records, and each file with its counts.
+    paths: Iterable[Path], schema: type[T], *, kind: Kind = "helpfulness"
+) -> tuple[list[T], list[OwnFile]]:
+    """Read files for a stage: all records, and each file with its counts.
 
     Args:
         paths: Files, or folders of files.
-        use: What the rows are to become.
+        schema: What the rows are to become: `Dialogue`, `Preference` or `Prompt`.
         kind: As for `OwnFile`.
 
     Raises:
         MissingInputError: There is no such file or folder.
         DataError: A file cannot be read, or none of its rows used; names file and line.
     """
-    files = [OwnFile(path, use, kind=kind) for path in find_files(paths)]
-    return [record for file in files for record in file], files
+    files = [OwnFile(path, _USES[schema], kind=kind) for path in find_files(paths)]
+    return [row for file in files for row in file if isinstance(row, schema)], files

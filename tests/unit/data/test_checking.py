@@ -95,7 +95,7 @@ def test_json_for_machines(dialogues, capsys):
     ("rows", "message"),
     [
         ([{"messages": []}], "bad.jsonl: no usable row for dialogues; 1 read and excluded: 1 x no"),
-        ([{"a": 1}], "bad.jsonl, line 1: unknown format, found an object with a; needed one of"),
+        ([{"a": 1}], "bad.jsonl, line 1: unknown format, found an object with 'a'; needed one of"),
         ([{"messages": 1}], "bad.jsonl, line 1: 'messages' is 1, needed a list."),
     ],
 )

@@ -224,12 +224,13 @@ def test_every_layout_in_every_form(tmp_path, use, rows, expected, form):
 def test_prompts_of_texts_and_tables(tmp_path, form):
     files = {
         "x.txt": "Hi\n\n  \nWhy?\n",
-        "x.csv": 'id,prompt\n1,Hi\n2,"Why?"\n',
+        "x.csv": 'id,prompt\n1,Hi\n2,"Why?"\n"3\n4","Two\nlines"\n',
         "x.tsv": "prompt\tid\nHi\t1\nWhy?\t2\n",
     }
     for name, text in files.items():
         file = OwnFile(written(tmp_path / name, text, form))
-        assert [held(record) for record in file] == ASKED
+        more = [said("Two\nlines")] if name == "x.csv" else []
+        assert [held(record) for record in file] == ASKED + more
         assert file.use == "prompts"
 
 
@@ -294,6 +295,16 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path, what):
     assert (left_out, changed) == ({what: (2, "line 2")}, {})
 
 
+def test_case_lone_surrogate_in_a_category_is_left_out(tmp_path):
+    row = talk(USER, REPLY)
+    records, left_out, _ = read(tmp_path, [row, row | {"category": "\ud83d"}, row | {"\ud83d": 1}])
+    assert len(records) == 2
+    assert left_out == {"holds half a surrogate pair": (1, "line 2")}
+    with pytest.raises(DataError, match="found an object with 'bad") as caught:
+        read(tmp_path, [{"bad \ud83d": 1}])
+    str(caught.value).encode()
+
+
 def test_a_system_message_is_kept_wherever_it_stands(tmp_path):
     expected = said("Hi", "Hello.", system="Be kind.")
     for row in (
@@ -343,7 +354,8 @@ def test_scored_lists_without_a_worse_one_and_ties_are_counted(tmp_path):
         return {"prompt": "Hi", "completions": [
             {"text": f"Text {n}", "score": score} for n, score in enumerate(scores)]}  # fmt: skip
 
-    records, left_out, changed = read(tmp_path, [row(2, 3, 3, 1), row(1, 1), row(1, None)])
+    rows = [row(2, 3, 3, 1), row(1, 1), row(10**400, None)]
+    records, left_out, changed = read(tmp_path, rows)
     assert [(r.chosen, r.rejected) for r in records] == [("Text 1", "Text 0"), ("Text 1", "Text 3")]
     assert len({record.id for record in records}) == 2
     assert left_out == {
@@ -402,17 +414,18 @@ WRONG = {
     "a number": ([3], r"line 1: unknown format, found the value 3; needed one of:\n  Camelid com"),
     "mixed formats": (
         [talk(USER, REPLY), {"instruction": "Hi", "output": "Hello."}],
-        (r"line 2: found an object with instruction, output; the rows before are OpenAI messages "
-        r"and need .*\. The row is of instructions with replies: split mixed formats\."),
+        (r"line 2: found an object with 'instruction', 'output'; the rows before are OpenAI "
+        r"messages and need .*\. The row is of instructions with replies: split mixed formats\."),
     ),
     "missing columns": (
         [{"instruction": "a", "output": "b"}, {"instruction": "a", "input": ""}],
-        r"line 2: found an object with instruction, input; the rows before .* need instruction",
+        r"line 2: found an object with 'instruction', 'input'; the rows before .* need instruction",
     ),
     "wrong type": ([{"instruction": "a", "output": 5}], r"line 1: 'output' is 5, needed a text\."),
     "wrong content": ([talk(("user", {"a": 1}))], r"line 1: 'content' is \{'a': 1\}, needed a t"),
     "wrong messages": ([{"messages": "Hi"}], r"line 1: 'messages' is 'Hi', needed a list\."),
     "wrong message": ([{"messages": ["Hi"]}], r"line 1: a message of 'messages' is 'Hi', need"),
+    "number for message": ([{"messages": [5]}], r"line 1: a message of 'messages' is 5, needed"),
     "no role": ([{"messages": [{"content": "Hi"}]}], r"line 1: a message of 'messages' has no r"),
     "wrong reply": ([{"chosen": "a", "rejected": ["b"]}], r"line 1: 'rejected' is \['b'\], need"),
     "wrong own": ([to_json(OWN) | {"is_safety": 1}], r"line 1: Dialogue\.is_safety is 1, but must"),
@@ -473,7 +486,7 @@ def test_a_stage_takes_records_and_counts_of_files_and_folders(tmp_path):
     written(folder / "b.jsonl", lines_of([talk(USER, REPLY), talk(USER)]))
     written(folder / "a.csv", "instruction,output,is_safety\nHi,Hello.,true\n")
     written(folder / "LICENSE.txt", "no prompt\n")
-    records, files = read_own([folder], "dialogues")
+    records, files = read_own([folder], Dialogue)
     assert [(r.id, r.source, r.is_safety) for r in records] == [
         ("a.csv/2", "a.csv", True),
         ("b.jsonl/1", "b.jsonl", False),
