@@ -295,6 +295,11 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path, what):
     assert (left_out, changed) == ({what: (2, "line 2")}, {})
 
 
+def test_merged_replies_carry_loss_if_one_of_them_does(tmp_path):
+    [record], _, _ = read(tmp_path, [talk(USER, REPLY, ("assistant", "More."))])
+    assert record.messages == said("Hi", "Hello.\n\nMore.")
+
+
 def test_case_lone_surrogate_in_a_category_is_left_out(tmp_path):
     row = talk(USER, REPLY)
     records, left_out, _ = read(tmp_path, [row, row | {"category": "\ud83d"}, row | {"\ud83d": 1}])
