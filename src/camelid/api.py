@@ -15,8 +15,7 @@ from typing import TypeVar
 
 import torch
 
-from camelid.data.prompts import assign_split
-from camelid.data.public import conversation
+from camelid.data.prompts import assign_split, conversation
 from camelid.data.records import STRENGTHS, Message, MetricsRow, Preference, Prompt
 from camelid.data.sources import read_pairs
 from camelid.errors import CamelidError, CheckpointError, ConfigError, DataError, MissingInputError

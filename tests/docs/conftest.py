@@ -17,6 +17,7 @@ from camelid.studies.known import STUDIES
 PLACEHOLDERS = {
     "RECIPE": ["smoke", "pocket"],
     "RUN": ["runs/pocket"],
+    "PATH...": ["own.jsonl"],
     "RUN_A": ["runs/pocket"],
     "RUN_B": ["runs/other"],
     "MODEL": ["runs/pocket:sft"],

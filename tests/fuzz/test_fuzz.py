@@ -84,6 +84,46 @@ def public_files(chance: random.Random, folder: Path) -> None:
     assert all(row.reason and row.line for row in rows.excluded)
 
 
+OWN: dict[str, bytes] = {
+    "messages.jsonl": lines_of(
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Hi"},
+                      {"role": "assistant", "content": [{"type": "text", "text": "Ho"}]}]}
+    ),
+    "sharegpt.json": json.dumps(
+        [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]}] * 3
+    ).encode(),
+    "oasst.jsonl": lines_of(
+        {"message_id": "a", "parent_id": None, "text": "Hi", "role": "prompter", "replies": [
+            {"text": "Ho", "role": "assistant", "rank": 0, "deleted": False, "replies": []}]}
+    ),
+    "pairs.jsonl": lines_of(
+        {"prompt": "Hi", "chosen": [{"role": "assistant", "content": "a"}], "rejected": "b",
+         "strength": "better", "safety": "both_safe", "category": "c"}
+    ),
+    "scored.jsonl": lines_of(
+        {"instruction": "Hi", "completions": [{"response": "a", "overall_score": 3.5},
+                                              {"response": "b", "overall_score": 2}]}
+    ),
+    "alpaca.csv": b"instruction,input,output,is_safety\n"
+    b"Add,\"1\n2\",3,true\nHi,,Ho,\n",
+    "prompts.txt": b"Hi\n\nHo\n",
+}  # fmt: skip
+
+
+@target(6)
+def own_files(chance: random.Random, folder: Path) -> None:
+    """Dialogues, comparisons and prompts of any layout."""
+    from camelid.data.checking import check, words
+    from camelid.data.own_files import OwnFile
+    from camelid.data.records import write_records
+
+    name = chance.choice(list(OWN))
+    path = write_damaged(chance, folder / name, OWN[name], packed=True)
+    use = chance.choice([None, None, "dialogues", "prompts"])
+    write_records(folder / "records.jsonl", OwnFile(path, use))
+    check(OwnFile(path, use), words, "words", 3, set())
+
+
 def squad(*texts: str) -> bytes:
     answers = [{"text": text} for text in texts]
     asked = [{"question": q, "answers": answers} for q in ("Who?", "Why?")]

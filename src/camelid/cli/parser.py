@@ -134,6 +134,28 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     )
     evaluate.add_argument("--out", metavar="DIR", type=Path, help="of logs and scores")
 
+    data = commands.add_parser("data", help="what files of your own data hold")
+    data.add_argument("action", metavar="check", choices=["check"], help="read once and count")
+    data.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        help="file of dialogues, comparisons or prompts, or folder of such files",
+    )
+    data.add_argument(
+        "--as",
+        dest="use",
+        choices=["dialogues", "comparisons", "prompts"],
+        help="what the rows are for (what the first row looks like)",
+    )
+    data.add_argument("--weights", metavar="MODEL", help=f"for lengths in tokens: {_MODEL}")
+    data.add_argument(
+        "--context", metavar="N", type=_number("--context"), help="most tokens (that of MODEL)"
+    )
+    data.add_argument("--chat-format", choices=_FORMATS, help="in place of the template's")
+    data.add_argument("--json", action="store_true", help="print JSON")
+
     report = commands.add_parser("report", help="make the report of a run again")
     report.add_argument("run", metavar="RUN", type=Path, help="run directory")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
-from camelid.data.records import Prompt, Split
+from camelid.data.records import Message, Prompt, Split
 from camelid.errors import ConfigError, DataError
 
 Use = TypeVar("Use", bound=str)
@@ -49,6 +49,22 @@ def assign_split(identifier: str, shares: Mapping[Use, float]) -> Use:
     point = _hash(identifier) / 2**64 * total
     # Rounding must not push a point past the last bound.
     return uses[min(bisect(bounds, point), len(uses) - 1)]
+
+
+def conversation(text: str) -> str:
+    """Return the key of a conversation: its first message without case, marks and spacing."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def is_held_out(messages: Sequence[Message], share: float) -> bool:
+    """Tell whether a conversation belongs to the held-out share.
+
+    A pure function of the first user turn, so conversations that begin nearly alike stand on the
+    same side, whichever file and row they are in.
+    """
+    first = next((m.content for m in messages if m.role == "user"), "")
+    shares: dict[str, float] = {"training": 1 - share, "held_out": share}
+    return assign_split(f"held_out/{conversation(first)}", shares) == "held_out"
 
 
 def check_disjoint(prompts: Iterable[Prompt]) -> None:

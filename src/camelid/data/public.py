@@ -6,7 +6,6 @@ Source: choice; the uses are those of arXiv 2307.09288, Section 3.2.
 from __future__ import annotations
 
 import hashlib
-import re
 import typing
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from camelid.data.prompts import assign_split, check_disjoint
+from camelid.data.prompts import assign_split, check_disjoint, conversation
 from camelid.data.records import Dialogue, Kind, Message, Preference, Prompt, Split
 from camelid.data.sources import (
     ADVBENCH,
@@ -91,11 +90,6 @@ PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
 PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)
 T = TypeVar("T", Preference, Prompt, Dialogue, Goal)
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
-
-
-def conversation(text: str) -> str:
-    """Return the key of a conversation: its first message without case, marks and spacing."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 _SALT = "public_data"

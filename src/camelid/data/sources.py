@@ -7,7 +7,6 @@ excluded; its file, line and reason are returned beside the rows.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from camelid.data.records import STRENGTHS, Dialogue, Message, Preference, parse_record
 from camelid.data.text_files import PACKINGS, iterate_json_lines, iterate_lines, iterate_table
+from camelid.data.turns import HALF_PAIR, split_transcript
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
@@ -24,8 +24,6 @@ HH_RLHF = "Anthropic/hh-rlhf"
 ANNOTATOR = "Anthropic HH-RLHF, human"
 DOLLY = "databricks/databricks-dolly-15k"
 ADVBENCH = "llm-attacks/llm-attacks"
-_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,11 +107,8 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     Raises:
         ValueError: The text is not of this form; the message is the reason.
     """
-    before, *parts = _SPEAKER.split(text)
-    if before.strip() or not parts:
-        raise ValueError("does not begin with a Human turn")
     messages: list[Message] = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
+    for speaker, content, _ in split_transcript(text):
         role: Literal["user", "assistant"] = "assistant" if len(messages) % 2 else "user"
         if (speaker == "Human") != (role == "user"):
             raise ValueError("turns do not alternate")
@@ -140,8 +135,7 @@ def _read(
     rows = Rows()
     for number, row in _iterate(path, columns):
         try:
-            # JSON can write half of a pair; no file and no tokenizer takes it.
-            if any(_HALF_PAIR.search(row[key]) for key in columns):
+            if any(HALF_PAIR.search(row[key]) for key in columns):
                 raise ValueError("holds half a surrogate pair")
             rows.used.append(parse(number, row))
         except ValueError as error:
@@ -221,7 +215,7 @@ def read_pairs(path: str | Path) -> Rows:
         if request is None:
             prompt, chosen, rejected = _compared(row["chosen"], row["rejected"])
         else:
-            if not isinstance(request, str) or _HALF_PAIR.search(request):
+            if not isinstance(request, str) or HALF_PAIR.search(request):
                 raise ValueError("prompt is no text")
             texts = [text.strip() for text in (request, row["chosen"], row["rejected"])]
             if not all(texts):

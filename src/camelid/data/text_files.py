@@ -129,6 +129,37 @@ def iterate_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, parse_json(line, f"{path}, line {number}")
 
 
+def iterate_json_list(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, decoded value) of each item of a JSON list (errors as `read_text`).
+
+    Raises:
+        DataError: It is no list of valid JSON; names file and line.
+    """
+    text, decode = read_text(path), json.JSONDecoder().raw_decode
+    line, counted, at = 1, 0, _skip(text, 0)
+    opened = text[at : at + 1] == "["
+    at = _skip(text, at + 1)
+    while opened and text[at : at + 1] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, at = decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {line}: not valid JSON ({error}).") from None
+        yield line, value
+        at = _skip(text, at)
+        opened = text[at : at + 1] in (",", "]")
+        at = _skip(text, at + 1) if text[at : at + 1] == "," else at
+    if not opened or text[at + 1 :].strip():
+        raise DataError(f"{path}, line {line}: needed one JSON list, items parted by commas.")
+
+
+def _skip(text: str, at: int) -> int:
+    """Return where white space ends."""
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
+
+
 def iterate_cells(
     lines: Iterable[str], where: str, *, tabs: bool = False
 ) -> Iterator[tuple[int, list[str]]]:

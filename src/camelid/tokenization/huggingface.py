@@ -77,6 +77,15 @@ def _read_templates(directory: Path, config: dict[str, Any]) -> tuple[str | None
     return template, tuple(sorted(others | named.keys()))
 
 
+def _require_names(special: Mapping[str, Any]) -> None:
+    """Check that the file of special tokens holds no switches: the library opens texts by them."""
+    for name in special:
+        if name.startswith("add_"):
+            raise CheckpointError(
+                f"not supported: {name} in special_tokens_map.json; needed in {CONFIG_FILE}."
+            )
+
+
 def _token_name(config: dict[str, Any], key: str) -> str | None:
     found = config.get(key)
     return found["content"] if isinstance(found, dict) else found
@@ -245,8 +254,10 @@ def read_huggingface_tokenizer(
         raise MissingInputError(
             f"{directory}: no tokenizer here; needed {MODEL_FILE} or {TOKENIZER_FILE}."
         )
-    names = _read_object(directory / "special_tokens_map.json") | config
+    special = _read_object(directory / "special_tokens_map.json")
+    names = special | config
     try:
+        _require_names(special)
         for name in _REFUSED:
             if config.get(name):
                 raise CheckpointError(f"not supported: {name} {config[name]!r} in {CONFIG_FILE}.")

@@ -387,6 +387,15 @@ def test_case_an_ordinary_token_named_as_a_special_one(tmp_path):
     read_huggingface_tokenizer(library_folder(tmp_path / "pad", data, pad_token="a"))
 
 
+def test_case_switches_among_the_special_tokens_are_refused(tmp_path):
+    folder = library_folder(tmp_path / "x", library_json("bytes"))
+    read_huggingface_tokenizer(folder)
+    for switch in ("add_eos_token", "add_bos_token"):
+        (folder / "special_tokens_map.json").write_text(json.dumps({switch: False}))
+        with pytest.raises(CheckpointError, match=f"{switch} in special_tokens_map.json"):
+            read_huggingface_tokenizer(folder)
+
+
 def test_case_a_text_is_opened_by_a_token_that_no_setting_names(tmp_path):
     write_huggingface_tokenizer(byte_level("llama3"), tmp_path / "a")
 
