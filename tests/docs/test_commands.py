@@ -70,6 +70,11 @@ RUN = {
         "camelid compare runs/smoke runs/twin --all",
         "exactly right: final",
     ),
+    "camelid data check PATH...": ("camelid data check examples/pairs.jsonl", "comparisons"),
+    "camelid data check PATH... [--weights MODEL] [--context N]": (
+        "camelid data check examples/pairs.jsonl --weights runs/smoke/sft/model --context 128",
+        "comparisons",
+    ),
     "camelid report RUN": ("camelid report runs/smoke", "runs/smoke/report/index.html"),
     "camelid chat MODEL": ("camelid chat runs/smoke:sft", "Commands: /new"),
     "camelid chat MODEL [--compare A B]": (
