@@ -77,7 +77,7 @@ def _read_templates(directory: Path, config: dict[str, Any]) -> tuple[str | None
     return template, tuple(sorted(others | named.keys()))
 
 
-def _require_names(special: Mapping[str, Any]) -> None:
+def _require_names(special: dict[str, Any]) -> None:
     """Check that the file of special tokens holds no switches: the library opens texts by them."""
     for name in special:
         if name.startswith("add_"):
