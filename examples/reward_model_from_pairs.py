@@ -27,8 +27,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     known = parser.parse_args()
     read = camelid.read_pairs(known.pairs)
-    if read.excluded:
-        print(f"{len(read.excluded)} rows left out: {read.reasons()}")
+    if read.left_out:
+        print(f"rows left out: {read.left_out}")
     training, held_out = camelid.split_pairs(read.used, known.held_out)
     trained = camelid.train_reward_model(
         camelid.load_model(known.weights, chat_format=known.chat_format),

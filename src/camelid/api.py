@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import torch
 
+from camelid.data.own_files import read_pairs
 from camelid.data.prompts import assign_split, conversation
 from camelid.data.records import STRENGTHS, Message, MetricsRow, Preference, Prompt
-from camelid.data.sources import read_pairs
 from camelid.errors import CamelidError, CheckpointError, ConfigError, DataError, MissingInputError
 from camelid.evaluation.statistics import Estimate, accuracy
 from camelid.formats.convert import appearing, read_model

@@ -45,7 +45,7 @@ def test_a_reward_model_from_pairs_and_replies_scored_by_it(call, tiny_weights, 
     rate = "--learning-rate", "3e-3"
     code, out, err = call("reward_model_from_pairs", tiny_weights, own, "rm", *rate)
     assert (code, err) == (0, "")
-    assert "1 rows left out: 1 x chosen and rejected are identical (first in line 61)" in out
+    assert "rows left out: 1 read and excluded: 1 x chosen and rejected are identical" in out
     (steps,) = set(re.findall(r"^step \d+ of (\d+): loss", out, re.MULTILINE))
     assert out.count("\nstep ") == int(steps)
     rows = re.findall(r"^ *(\w+): +([\d.]+) % right \(\d+ to \d+\), n = \d+$", out, re.MULTILINE)
@@ -70,8 +70,8 @@ def test_a_reward_model_from_pairs_and_replies_scored_by_it(call, tiny_weights, 
     ("words", "said"),
     [
         (["none", "PAIRS", "rm"], "none: no model here. Needed a GGUF file"),
-        (["WEIGHTS", "none.jsonl", "rm"], "none.jsonl: no such file"),
-        (["WEIGHTS", "wrong.jsonl", "rm"], "line 1: needs the text field 'chosen'"),
+        (["WEIGHTS", "none.jsonl", "rm"], "none.jsonl: no file of people's data"),
+        (["WEIGHTS", "wrong.jsonl", "rm"], "needed comparisons"),
         (["WEIGHTS", "PAIRS", "there"], "there exists already; choose another destination"),
         (["WEIGHTS", "PAIRS", "rm", "--epochs", "0"], "epochs is 0, but must be from 1"),
         (["WEIGHTS", "PAIRS", "rm", "--held-out", "1"], "held_out is 1.0"),

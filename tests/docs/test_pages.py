@@ -58,6 +58,7 @@ def test_the_readme_leads_to_every_page():
 def test_messages_of_troubleshooting_are_ours():
     messages = text_of(ROOT / "tests/golden/messages.txt")
     # A warning, an error that is made in one place and raised in others, one put together of parts.
+    messages += "x: no usable row; 3 read and excluded\n"
     messages += "damaged checkpoint skipped\nx does not exist; stage y makes it.\n"
     messages += "temperature is -1.0, but must be from 0 to 100.\n"
     text = text_of(ROOT / "docs/troubleshooting.md")

@@ -234,3 +234,17 @@ def test_what_fails_leaves_nothing(trained, chat, pairs, tmp_path):
     with pytest.raises(ConfigError, match="learning_rate is 0"):
         camelid.train_reward_model(chat, pairs, tmp_path / "rm", learning_rate=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_pairs_say_what_was_left_out_and_changed(tmp_path):
+    file = tmp_path / "own.jsonl"
+    rows = [
+        {"prompt": " Hi ", "chosen": "Hello.", "rejected": "Go.", "strength": "better"},
+        {"prompt": "Hi", "chosen": "Hello.", "rejected": "Hello."},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = camelid.read_pairs(file)
+    [pair] = found.used
+    assert (pair.prompt[0].content, pair.chosen, pair.strength) == ("Hi", "Hello.", "better")
+    assert str(found.left_out).startswith("1 read and excluded: 1 x ")
+    assert not found.changed

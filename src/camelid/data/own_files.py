@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from camelid.data.layouts import KINDS, LAYOUTS, OASST_MESSAGES, Held, Layout, Record, as_trees
 from camelid.data.records import (
@@ -291,3 +291,28 @@ def read_own(
     """
     files = [OwnFile(path, _USES[schema], kind=kind) for path in find_files(paths)]
     return [row for file in files for row in file if isinstance(row, schema)], files
+
+
+class Pairs(NamedTuple):
+    """Comparisons of a file, and what became of its other rows."""
+
+    used: list[Preference]
+    left_out: Tally
+    """Rows that cannot be used, by reason; as a text it says how many, why, and the first lines."""
+    changed: Tally
+    """What was changed in rows that are used, as by `camelid data check`."""
+
+
+def read_pairs(path: str | Path) -> Pairs:
+    """Read comparisons of anybody, in any layout that `camelid data check` knows.
+
+    Args:
+        path: A file with `chosen` and `rejected` (texts, messages or transcripts) or with scored
+            completions; columns `strength` and `safety` are labels.
+
+    Raises:
+        MissingInputError: There is no such file.
+        DataError: A line cannot be read, or no row can be used; file and line are named.
+    """
+    used, [file] = read_own([Path(path)], Preference)
+    return Pairs(used, file.left_out, file.changed)

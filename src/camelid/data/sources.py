@@ -8,15 +8,14 @@ excluded; its file, line and reason are returned beside the rows.
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from camelid.data.records import STRENGTHS, Dialogue, Message, Preference, parse_record
+from camelid.data.records import Dialogue, Message, Preference
 from camelid.data.text_files import PACKINGS, iterate_json_lines, iterate_lines, iterate_table
-from camelid.data.turns import HALF_PAIR, split_transcript
+from camelid.data.turns import HALF_PAIR, Tally, split_transcript
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
@@ -41,13 +40,6 @@ class Rows:
 
     used: list[Any] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
-
-    def reasons(self) -> str:
-        """Return the three commonest reasons of what was excluded, with the first line of each."""
-        reasons = Counter(row.reason for row in self.excluded)
-        lines = {row.reason: row.line for row in reversed(self.excluded)}
-        shown = (f"{n} x {r} (first in line {lines[r]})" for r, n in reasons.most_common(3))
-        return ", ".join(shown)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,11 +133,10 @@ def _read(
         except ValueError as error:
             rows.excluded.append(Excluded(file=name or path.name, line=number, reason=str(error)))
     if not rows.used:
-        shown = rows.reasons()
-        raise DataError(
-            f"{path}: no usable row; {len(rows.excluded)} read and excluded"
-            f"{': ' if shown else ''}{shown}. needed: {layout}."
-        )
+        tally = Tally()
+        for excluded in rows.excluded:
+            tally.add(excluded.reason, f"line {excluded.line}")
+        raise DataError(f"{path}: no usable row; {tally}. needed: {layout}.")
     return rows
 
 
@@ -189,53 +180,6 @@ def _differing(chosen: str, rejected: str) -> tuple[str, str]:
     if chosen == rejected:
         raise ValueError("chosen and rejected are identical")
     return chosen, rejected
-
-
-def read_pairs(path: str | Path) -> Rows:
-    """Read comparisons of anybody (JSON lines or CSV) into `Preference`s.
-
-    Columns: `prompt` (one user message), `chosen` and `rejected` (replies to it), `strength` (one
-    of the four of Section 3.2.1, or nothing); or, without `prompt`, whole dialogues as HH-RLHF has
-    them in `chosen` and `rejected`. Other columns are not read. Rows with a list of messages as
-    `prompt` are read as the records that runs write.
-
-    Raises:
-        MissingInputError: There is no such file.
-        DataError: A line cannot be read, or no row can be used; file and line are named.
-    """
-    path = Path(path)
-
-    def parse(number: int, row: dict[str, str]) -> Preference:
-        request: Any = row.get("prompt")
-        if isinstance(request, list):
-            return parse_record(row, Preference, f"{path}, line {number}")
-        strength: Any = row.get("strength") or None
-        if strength is not None and strength not in STRENGTHS:
-            raise ValueError(f"strength is {strength!r}, needed one of {', '.join(STRENGTHS)}")
-        if request is None:
-            prompt, chosen, rejected = _compared(row["chosen"], row["rejected"])
-        else:
-            if not isinstance(request, str) or HALF_PAIR.search(request):
-                raise ValueError("prompt is no text")
-            texts = [text.strip() for text in (request, row["chosen"], row["rejected"])]
-            if not all(texts):
-                raise ValueError("empty prompt or reply")
-            prompt = (Message(role="user", content=texts[0]),)
-            chosen, rejected = _differing(*texts[1:])
-        return Preference(
-            id=f"{path.name}/{number}",
-            kind="helpfulness",
-            round=1,
-            batch=1,
-            category="",
-            prompt=prompt,
-            chosen=chosen,
-            rejected=rejected,
-            strength=strength,
-        )
-
-    layout = f"prompt with chosen and rejected, its two replies; or {_TRANSCRIPTS}"
-    return _read(path, _PAIR, parse, layout)
 
 
 def read_dolly(path: Path) -> Rows:

@@ -3,7 +3,6 @@ import json
 
 import pytest
 
-from camelid.data.records import write_records
 from camelid.data.sources import (
     HH_SUBSETS,
     find_public_files,
@@ -11,7 +10,6 @@ from camelid.data.sources import (
     read_advbench,
     read_comparisons,
     read_dolly,
-    read_pairs,
 )
 from camelid.errors import DataError, MissingInputError
 
@@ -207,49 +205,3 @@ def test_missing_files_are_all_named(tmp_path):
     with pytest.raises(MissingInputError) as caught:
         find_public_files(tmp_path)
     assert "advbench" not in str(caught.value)
-
-
-def test_pairs_of_anybody(tmp_path):
-    rows = [
-        {"prompt": " Hi ", "chosen": " Hello. ", "rejected": "Go.", "strength": "better", "by": 7},
-        {"prompt": "Hi", "chosen": "Hello.", "rejected": "Go.", "strength": None},
-        {"chosen": DIALOGUE + "Yes.", "rejected": DIALOGUE + "No."},
-        {"prompt": "Hi", "chosen": "Hello.", "rejected": " Hello."},
-        {"prompt": "Hi", "chosen": "Hello.", "rejected": ""},
-        {"prompt": "Hi", "chosen": "Hello.", "rejected": "Go.", "strength": "much better"},
-        {"prompt": 3, "chosen": "Hello.", "rejected": "Go."},
-        {"prompt": "half \ud800", "chosen": "Hello.", "rejected": "Go."},
-    ]
-    found = read_pairs(str(write_lines(tmp_path / "own.jsonl", rows)))
-    one, two, three = found.used
-    assert (one.id, one.prompt[0].content, one.chosen) == ("own.jsonl/1", "Hi", "Hello.")
-    assert (one.rejected, one.strength, two.strength) == ("Go.", "better", None)
-    assert [message.content for message in three.prompt] == ["Hi", "Hello.", "Why?"]
-    assert [(row.line, row.reason.split(",")[0]) for row in found.excluded] == [
-        (4, "chosen and rejected are identical"),
-        (5, "empty prompt or reply"),
-        (6, "strength is 'much better'"),
-        (7, "prompt is no text"),
-        (8, "prompt is no text"),
-    ]
-    assert "2 x prompt is no text (first in line 7)" in found.reasons()
-
-
-def test_pairs_in_a_table_and_as_records(tmp_path):
-    table = tmp_path / "own.csv"
-    table.write_text(
-        "prompt,chosen,rejected,strength\nHi,Hello.,Go.,\nHi,Hello.,Go.,better\n", "utf-8"
-    )
-    found = read_pairs(table).used
-    assert [row.strength for row in found] == [None, "better"]
-    write_records(tmp_path / "records.jsonl", found)
-    assert read_pairs(tmp_path / "records.jsonl").used == found
-    rows = [{"prompt": [{"role": "user", "content": "Hi"}], "chosen": "Hello.", "rejected": "Go."}]
-    with pytest.raises(DataError, match=r"line 1: Preference"):
-        read_pairs(write_lines(tmp_path / "messages.jsonl", rows))
-    with pytest.raises(DataError, match=r"line 1: needs the text field 'chosen'"):
-        read_pairs(write_lines(tmp_path / "other.jsonl", [{"text": "Hi"}]))
-    with pytest.raises(DataError, match=r"no usable row; 1 read and excluded: 1 x does not begin"):
-        read_pairs(write_lines(tmp_path / "bare.jsonl", [{"chosen": "a", "rejected": "b"}]))
-    with pytest.raises(MissingInputError, match="no such file"):
-        read_pairs(tmp_path / "none.jsonl")
