@@ -33,7 +33,7 @@ from camelid.run.place import RewardModelFolder, Rows
 from camelid.run.stage import StageContext
 from camelid.runtime import Runtime, open_runtime
 from camelid.seeds import derive_seed
-from camelid.settings import Precision
+from camelid.settings import Precision, read_value
 from camelid.stages.reward_modeling import Config, Trained
 from camelid.stages.reward_modeling.stage import Trainer
 from camelid.tokenization.chat import ChatFormat, chat_format_of
@@ -133,6 +133,7 @@ def _load(
         raise MissingInputError(
             f"{path} is a run; name the folder of one of its models: {', '.join(made) or '-'}."
         )
+    read_value(chat_format, ChatFormatName | None, "chat_format")
     found = read_model(
         path, tokenizer=None if tokenizer is None else Path(tokenizer), chat_format=chat_format
     )
@@ -178,6 +179,7 @@ def sample_replies(
         ConfigError: A setting is out of its range, or the reply alone fills the context.
         DataError: A dialogue does not end in a user message.
     """
+    _require(model, ModelResponder, "load_model")
     if samples < 1:
         raise ConfigError(f"samples is {samples}, but must be at least 1.")
     if max_new_tokens is None:
@@ -192,10 +194,17 @@ def sample_replies(
     )
 
 
+def _require(given: object, kind: type, reader: str) -> None:
+    if not isinstance(given, kind):
+        raise ConfigError(f"found a {type(given).__name__}, needed what {reader} gives.")
+
+
 def _prompt(asked: Asked, number: int) -> Prompt:
     if isinstance(asked, Prompt):
         return asked
     messages = (Message(role="user", content=asked),) if isinstance(asked, str) else tuple(asked)
+    for message in messages:
+        _require(message, Message, "camelid.Message(role=..., content=...)")
     return Prompt(
         id=str(number), messages=messages, category="", is_safety=False, source="", split="test"
     )
@@ -216,6 +225,7 @@ def score_replies(
     Raises:
         DataError: There are not as many prompts as replies, or a row is longer than the context.
     """
+    _require(reward_model, Scorer, "load_reward_model")
     if len(prompts) != len(replies):
         raise DataError(f"found {len(prompts)} prompts and {len(replies)} replies; give one each.")
     chat, context = reward_model.chat, reward_model.model.config.context
@@ -249,13 +259,15 @@ def split_pairs(
     if not 0 < held_out < 1:
         raise ConfigError(f"held_out is {held_out}, but must be above 0 and below 1.")
     sides: dict[str, list[Preference]] = {"train": [], "test": []}
-    shares = {"train": 1 - held_out, "test": held_out}
+    shares, seen = {"train": 1 - held_out, "test": held_out}, set()
     for pair in pairs:
-        sides[assign_split(conversation(pair.prompt[0].content), shares)].append(pair)
+        seen.add(first := conversation(pair.prompt[0].content))
+        sides[assign_split(first, shares)].append(pair)
     if not sides["train"] or not sides["test"]:
         raise DataError(
             f"found {len(sides['train'])} comparisons to train on and {len(sides['test'])} held "
-            "out; needed some of both. Give comparisons of more prompts, or another share."
+            f"out; needed some of both. Those of one conversation (the same first message) stay "
+            f"together, and there are {len(seen)}: give more conversations, or another share."
         )
     return sides["train"], sides["test"]
 

@@ -248,3 +248,19 @@ def test_pairs_say_what_was_left_out_and_changed(tmp_path):
     assert (pair.prompt[0].content, pair.chosen, pair.strength) == ("Hi", "Hello.", "better")
     assert str(found.left_out).startswith("1 read and excluded: 1 x ")
     assert not found.changed
+
+
+def test_what_is_given_in_the_place_of_another_is_named(scorer, tmp_path):
+    with pytest.raises(ConfigError, match="needed what load_model gives"):
+        camelid.sample_replies(scorer, "Hi")
+    with pytest.raises(ConfigError, match="needed what load_reward_model gives"):
+        camelid.score_replies(tmp_path, ["Hi"], ["Hello."])
+    with pytest.raises(ConfigError, match=r"camelid\.Message"):
+        camelid.score_replies(scorer, [[{"role": "user", "content": "Hi"}]], ["Hello."])
+    with pytest.raises(ConfigError, match="chat_format"):
+        camelid.load_model(tmp_path, chat_format="gemma")
+
+
+def test_comparisons_of_one_conversation_cannot_be_parted(pairs):
+    with pytest.raises(DataError, match="there are 1: give more conversations"):
+        camelid.split_pairs([pairs[0], pairs[0]], 0.25)
