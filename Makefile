@@ -26,12 +26,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "'$(PYTHON)' has no venv module (on Debian and Ubuntu: apt install python3-venv)."; exit 2; }
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing torch (a large download) and the other locked dependencies into $(VENV): minutes."
 	$(PIP) install --quiet $$(grep '^torch==' requirements.lock) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(PIP) install --quiet --no-deps -r requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: venv ## the whole pocket recipe: raw text to safety report (twenty minutes or more)
+run: venv ## the whole pocket recipe: raw text to safety report (the better part of an hour on two cores)
 	$(BIN)/camelid run pocket
 
 smoke: venv ## the same stages, tiny (about a minute)

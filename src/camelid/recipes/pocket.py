@@ -252,7 +252,7 @@ SMOKE = Settings(
 
 
 def pocket(*, rounds: Rounds = 2) -> Plan:
-    """A 2.9M-parameter model, two rounds, about twenty minutes.
+    """A 2.9M-parameter model, two rounds, the better part of an hour.
 
     Args:
         rounds: Rounds of preferences, reward models and rejection sampling (the paper has five).
