@@ -198,5 +198,5 @@ def test_commands_run(home, monkeypatch, capsys):
         exec(block, names)
     shown = capsys.readouterr().out
     assert len(blocks) == 2
-    assert "60 comparisons; 0 left out" in shown
+    assert "60 comparisons; left out: 0 read and excluded" in shown
     assert re.search(r"^all [01]\.?\d* \(", shown, re.MULTILINE)
