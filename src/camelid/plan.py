@@ -34,6 +34,8 @@ class Plan:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.recipe = name
+        """How its recipe is found again: by its name, or as FILE.py:FUNCTION."""
         self.settings = RunSettings()
         self.stages: list[AnyStage] = []
         self.models: dict[str, ModelFolder] = {}
@@ -41,6 +43,8 @@ class Plan:
         self.options: dict[str, Any] = {}
         self.remark = ""
         """What must be said of its figures, wherever they are shown."""
+        self.left_out: dict[str, str] = {}
+        """Parts of the recipe that do not take part, with the reason."""
         self._checks: list[Callable[[Plan], None]] = []
 
     def add(
@@ -146,7 +150,7 @@ class Plan:
         settings = {stage.name: stage.config for stage in self.stages}
         found: dict[str, Any] = to_json(
             Description(
-                recipe=self.name, options=self.options, run=self.settings, settings=settings
+                recipe=self.recipe, options=self.options, run=self.settings, settings=settings
             )
         )
         return found
@@ -173,7 +177,7 @@ class Description:
     """`recipe.json`."""
 
     recipe: str
-    """Name of a recipe or study."""
+    """Name of a recipe or study, or FILE.py:FUNCTION."""
     options: dict[str, Any]
     """Keyword options of that function."""
     run: RunSettings
@@ -224,6 +228,7 @@ def described(data: Any, recipes: Callable[[str], Recipe], where: str) -> Plan:
     found = from_json(data, Description, where)
     try:
         plan = make_plan(recipes(found.recipe), found.options, "option ")
+        plan.recipe = found.recipe
         plan.settings = found.run
         plan.use(found.settings)
         plan.check()

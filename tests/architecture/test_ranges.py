@@ -91,8 +91,10 @@ def test_case_unchecked_settings_cannot_be_made(name, group, field, kind):
         return
     value = getattr(group, field)
     if isinstance(value, tuple):
-        item = value[0] if value else 1.0
-        wrong: list[Any] = [(item,) * (int(limit.most) + 1), (math.nan,), (-1.0,), (10**9,)]
+        texts = "str" in str(kind)
+        item = value[0] if value else ("x" if texts else 1.0)
+        wrong: list[Any] = [(item,) * (int(limit.most) + 1)]
+        wrong += [] if texts else [(math.nan,), (-1.0,), (10**9,)]
         wrong += [()] if limit.least else []
     else:
         wrong = [limit.least - 1, limit.most + 1, math.nan, math.inf, -math.inf]

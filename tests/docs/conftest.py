@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from camelid.benchmarks.suites import tasks_of
-from camelid.cli import plans
+from camelid.cli import plans, recipe_files
 from camelid.cli.parser import parse
 from camelid.errors import ConfigError
 from camelid.recipes import RECIPES
@@ -72,7 +72,7 @@ def take(words: list[str]) -> None:
         CamelidError: It would be refused.
     """
     known, rest = parse(words)
-    if known.command == "run" and known.file is not None:
+    if known.command == "run" and (known.file or recipe_files.is_file(known.recipe)):
         return
     if known.command in ("run", "study"):
         recipes = RECIPES if known.command == "run" else STUDIES
@@ -84,7 +84,7 @@ def take(words: list[str]) -> None:
         return
     if rest:
         raise ConfigError(f"unknown words: {rest}")
-    if known.command == "show":
+    if known.command == "show" and not recipe_files.is_file(known.what):
         plans.find(known.what, {**RECIPES, **STUDIES}, "recipe")
     elif known.command == "chat":
         models = RECIPES["pocket"]().models

@@ -46,6 +46,18 @@ MENTIONS = {f"camelid {name}" for name in make_parsers()[1]} - {"camelid list"}
 
 SETTINGS = "--ppo.iterations 6 --until world_data"
 RUN = {
+    "camelid init demo": ("", "demo/recipe.py"),
+    "camelid init DIR": ("camelid init other", "other/recipe.py"),
+    "camelid show demo/recipe.py": ("", "--own-data.upsampled"),
+    "camelid run demo/recipe.py": (
+        "camelid run demo/recipe.py --until own_data",
+        "last stage (--until)",
+    ),
+    "camelid show own": ("", "--own-data.upsampled"),
+    "camelid run own": (
+        "camelid run own --text demo/data/text --until own_data --out runs/text",
+        "Left out: supervised fine-tuning",
+    ),
     "camelid list": ("", "smoke: All stages of `pocket`"),
     "camelid show pocket": ("", "--ppo.clip"),
     "camelid show pocket --changed": ("", "--ppo.batch-rows"),
@@ -116,7 +128,9 @@ MADE = "tests/docs/test_extending.py runs it"
 NOT_RUN = {
     "camelid run pocket": LONG,
     "camelid run pocket --seed N": LONG,
+    "camelid run pocket --seed 4": LONG,
     "camelid run pocket --seeds 4 --jobs 2": LONG,
+    "camelid run pocket --seeds 5 --jobs 2": LONG,
     "camelid run RECIPE --seeds N [--jobs N]": "whole runs; tests/unit/report/test_seeds.py",
     "camelid run smollm2 --data DIR": LONG,
     "camelid study attention": LONG,

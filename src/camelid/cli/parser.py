@@ -79,7 +79,9 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         help="run a recipe; goes on where an earlier run stopped",
         epilog=_SETTINGS,
     )
-    run.add_argument("recipe", metavar="RECIPE", nargs="?", help="name of a recipe")
+    run.add_argument(
+        "recipe", metavar="RECIPE", nargs="?", help="name of a recipe, or FILE.py with one"
+    )
     run.add_argument("--recipe", dest="file", metavar="FILE", type=Path, help="recipe.json to run")
     run.add_argument("--out", metavar="DIR", type=Path, help="run directory (runs/NAME)")
     run.add_argument(
@@ -96,6 +98,9 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
     )
     _add_run_options(run)
 
+    init = commands.add_parser("init", help="write a recipe of your own to begin with")
+    init.add_argument("folder", metavar="DIR", type=Path, help="new folder")
+
     study = commands.add_parser(
         "study", help="train variants of one model and compare them", epilog=_SETTINGS
     )
@@ -105,7 +110,9 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
 
     show = commands.add_parser("show", help="settings in use beside the paper's")
     show.add_argument(
-        "what", metavar="RECIPE|RUN", help="name of a recipe or study, or a run directory"
+        "what",
+        metavar="RECIPE|RUN",
+        help="name of a recipe or study, FILE.py with a recipe, or a run directory",
     )
     show.add_argument("--changed", action="store_true", help="only what differs from the paper")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from camelid.cli import recipe_files
 from camelid.errors import ConfigError, MissingInputError
 from camelid.options import group_words, json_of, with_options
 from camelid.plan import Plan, Recipe, described, make_plan, option_types
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 
 def find(name: str, known: dict[str, Recipe], kind: str) -> Recipe:
-    """Return one of several recipes or studies.
+    """Return one of several recipes or studies, or the recipe of a file.
 
     Raises:
         ConfigError: There is none of this name; the nearest one is named.
+        MissingInputError: There is no such file.
     """
+    if kind == "recipe" and recipe_files.is_file(name):
+        return recipe_files.load_recipe(name)[1]
     if name not in known:
         hint = suggestion(name, known) or f" There are: {', '.join(known)}."
         for other, names, command in (("recipe", RECIPES, "run"), ("study", STUDIES, "study")):
@@ -146,25 +150,35 @@ def pick_model(plan: Plan, run: Path, name: str) -> tuple[str, Path]:
     return name, place.path
 
 
-def with_choices(recipe: Recipe, known: argparse.Namespace, rest: Sequence[str]) -> Plan:
+def with_choices(
+    recipe: Recipe, known: argparse.Namespace, rest: Sequence[str], name: str = ""
+) -> Plan:
     """Return the plan of a recipe with the options and settings of a command.
+
+    Args:
+        recipe: A recipe or study.
+        known: The command's own options.
+        rest: Its other words.
+        name: Of a recipe's file, how it is found again.
 
     Raises:
         ConfigError: An option or setting is unknown (the nearest is named) or does not fit.
     """
     kinds = option_types(recipe)
     options, words = {}, []
-    for name, given in group_words(rest).items():
-        if name not in kinds:
-            words += [f"--{name}", *given] if len(given) > 1 else [f"--{name}={given[0]}"]
-        elif Path in typing.get_args(kinds[name]) and len(given) == 1:
+    for option, given in group_words(rest).items():
+        if option not in kinds:
+            words += [f"--{option}", *given] if len(given) > 1 else [f"--{option}={given[0]}"]
+        elif Path in typing.get_args(kinds[option]) and len(given) == 1:
             if not Path(given[0]).exists():
-                raise ConfigError(f"--{name}: {given[0]} does not exist. Name another path.")
+                raise ConfigError(f"--{option}: {given[0]} does not exist. Name another path.")
             # Absolute, as the recipe of the run may be read from another folder.
-            options[name] = str(Path(given[0]).resolve())
+            options[option] = str(Path(given[0]).resolve())
         else:
-            options[name] = json_of(given, kinds[name])
-    return changed(make_plan(recipe, options, "--"), known, words)
+            options[option] = json_of(given, kinds[option])
+    plan = make_plan(recipe, options, "--")
+    plan.recipe = name or plan.name
+    return changed(plan, known, words)
 
 
 def changed(plan: Plan, known: argparse.Namespace, words: Sequence[str]) -> Plan:
@@ -199,6 +213,8 @@ def run_plan(
     keep_freed_memory()
     from camelid.runtime import open_runtime
 
+    for what, why in plan.left_out.items():
+        print(f"Left out: {what} ({why}).")
     execution = Execution(
         stages=plan.stages,
         directory=RunDirectory(root),

@@ -1,4 +1,4 @@
-"""`camelid run`: a recipe by name or from a file."""
+"""`camelid run`: a recipe by name, from a user's file, or as a run has written it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from camelid.cli import plans, seeds
+from camelid.cli import plans, recipe_files, seeds
 from camelid.errors import ConfigError
 from camelid.recipes import RECIPES
 
@@ -24,8 +24,10 @@ def call(known: argparse.Namespace, rest: Sequence[str]) -> None:
         )
         plan = plans.changed(described, known, rest)
     else:
+        own = recipe_files.is_file(known.recipe)
+        name = recipe_files.load_recipe(known.recipe)[0] if own else ""
         recipe = plans.find(known.recipe, RECIPES, "recipe")
-        plan = plans.with_choices(recipe, known, rest)
+        plan = plans.with_choices(recipe, known, rest, name)
     root = known.out or Path("runs") / plan.name
     if known.seeds is not None:
         jobs = known.jobs or 1

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from camelid.cli import plans
+from camelid.cli import plans, recipe_files
 from camelid.errors import ConfigError
 from camelid.options import option_name
 from camelid.plan import Plan, make_plan, option_types
@@ -56,8 +56,9 @@ def _same(used: str, said: str) -> bool:
 def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     """Print the settings of a recipe, study or run."""
     names = {**RECIPES, **STUDIES}
-    if known.what in names:
-        plan = make_plan(names[known.what], {}, "")
+    if known.what in names or recipe_files.is_file(known.what):
+        plan = make_plan(plans.find(known.what, names, "recipe"), {}, "")
+        plan.recipe = known.what
     elif Path(known.what).exists():
         plan = plans.plan_of(Path(known.what))
     else:
@@ -80,7 +81,9 @@ def settings(plan: Plan) -> Iterator[Setting]:
 
     Stages of one kind with equal settings, as those of all rounds, are shown once.
     """
-    recipe = {**RECIPES, **STUDIES}.get(plan.name)
+    known = {**RECIPES, **STUDIES}
+    own = recipe_files.is_file(plan.recipe)
+    recipe = plans.find(plan.recipe, known, "recipe") if own else known.get(plan.name)
     kinds = option_types(recipe) if recipe else {}
     for name, value in plan.options.items():
         text = _argument(inspect.getdoc(recipe) or "", name)

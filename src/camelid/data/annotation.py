@@ -50,7 +50,8 @@ class JudgedReply:
     reply_tokens: int
     stop_reason: StopReason
     helpfulness_rm: float
-    safety_rm: float
+    safety_rm: float | None
+    """Null without a safety model."""
     guard_rm: float
     reward: float
     """logit(R_c)."""

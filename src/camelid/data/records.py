@@ -125,8 +125,8 @@ class Sample:
     stop_reason: StopReason
     helpfulness: float
     """Raw helpfulness reward (the logit)."""
-    safety: float
-    """Raw safety reward (the logit)."""
+    safety: float | None
+    """Raw safety reward (the logit); null without a safety model."""
     reward: float
     """logit(R_c): the one of the two that the gate picks."""
     logp: float

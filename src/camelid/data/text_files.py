@@ -11,6 +11,7 @@ import csv
 import gzip
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -31,6 +32,21 @@ _OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
 PACKINGS = ("", *_OPENERS)
 """What may stand behind the name of a file."""
 _MARK = b"\xef\xbb\xbf"
+_ESCAPED = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+"""How what breaks a line, and the mark itself, stand in a text of one line."""
+_ESCAPES = str.maketrans({plain: escaped for escaped, plain in _ESCAPED.items()})
+
+
+def as_line(text: str) -> str:
+    """Return a text without line breaks, which `from_line` gives back as it was."""
+    return text.translate(_ESCAPES)
+
+
+def from_line(line: str) -> str:
+    """Return the text of a line that `as_line` made."""
+    if "\\" not in line:
+        return line
+    return re.sub(r"\\[\\nr]", lambda found: _ESCAPED[found[0]], line)
 
 
 def open_unpacked(path: Path) -> IO[bytes]:

@@ -40,8 +40,9 @@ class RewardModels(StageInputs):
     """The two reward models of a round with their gate: what other stages optimise against."""
 
     helpfulness: RewardModelFolder
-    safety: RewardModelFolder
-    gate: Json[Gate]
+    safety: RewardModelFolder | None = None
+    """None where there is no comparison of safety to train one on: helpfulness alone decides."""
+    gate: Json[Gate] | None = None
 
 
 def labelled_replies(rows: Sequence[TestScore]) -> list[tuple[float, bool]]:

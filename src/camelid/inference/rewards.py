@@ -22,6 +22,7 @@ class Rewards:
 
     helpfulness: list[float]
     safety: list[float]
+    """Empty without a safety model."""
     combined: list[float]
     """logit(R_c): the safety reward where the prompt is tagged or the gate closes, else
     helpfulness."""
@@ -36,14 +37,20 @@ class RewardPair:
     """The two reward models of a round and the gate's threshold on sigmoid(safety)."""
 
     helpfulness: RewardModel
-    safety: RewardModel
-    threshold: float
+    safety: RewardModel | None = None
+    """None where helpfulness alone decides."""
+    threshold: float = 0.15
+    """The paper's; without a safety model it decides nothing."""
 
     def rate(self, replies: Sequence[Reply], *, watching: RewardModel | None = None) -> Rewards:
         """Score replies with both models, and with one that only watches, and combine."""
-        models = [self.helpfulness, self.safety] + ([watching] if watching else [])
+        models = [model for model in (self.helpfulness, self.safety, watching) if model]
         sequences = [reply.scored for reply in replies]
-        helpfulness, safety, *watched = score_all(models, sequences)
+        helpfulness, *scores = score_all(models, sequences)
+        watched = scores.pop() if watching else []
+        if not scores:
+            return Rewards(helpfulness, [], helpfulness, [False] * len(replies), watched)
+        [safety] = scores
         tagged = [reply.prompt.is_safety for reply in replies]
         combined = gated_reward(
             torch.tensor(helpfulness), torch.tensor(safety), torch.tensor(tagged), self.threshold
@@ -51,4 +58,4 @@ class RewardPair:
         # Rounded as in `gated_reward`, so that both decide alike at the boundary.
         boundary = torch.tensor(logit(self.threshold)).item()
         gated = [tag or s < boundary for tag, s in zip(tagged, safety, strict=True)]
-        return Rewards(helpfulness, safety, combined.tolist(), gated, watched[0] if watched else [])
+        return Rewards(helpfulness, safety, combined.tolist(), gated, watched)

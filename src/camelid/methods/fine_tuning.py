@@ -19,6 +19,7 @@ from camelid.run.place import ModelFolder, Rows
 from camelid.run.stage import StageContext
 from camelid.tokenization.chat import ChatFormat, fit_ids
 from camelid.train.config import FineTuned, FineTuningConfig
+from camelid.train.corpus import validation_loss
 from camelid.train.fitting import fit
 from camelid.train.objectives import NextToken, TokenBatch, token_batches
 
@@ -28,6 +29,31 @@ class Tuning(Protocol):
 
     model: ModelFolder
     metrics: Rows[MetricsRow]
+
+
+def answer_loss(
+    model: Transformer, chat: ChatFormat, dialogues: Sequence[Dialogue], longest: int
+) -> tuple[float, int, int]:
+    """Return cross entropy in nats a token of the answers, those tokens, and dialogues too long.
+
+    Args:
+        model: Measured as it is.
+        chat: Renders the dialogues.
+        dialogues: What to measure on; only messages marked for training count.
+        longest: Most tokens of a dialogue; longer ones are left out.
+
+    Raises:
+        DataError: No dialogue fits.
+    """
+    rendered = [chat.render(dialogue.messages) for dialogue in dialogues]
+    fitting = [one for one in rendered if len(one.ids) <= longest]
+    if not fitting:
+        raise DataError(
+            f"none of {len(dialogues)} held-out dialogues fits {longest} tokens; set "
+            "longer rows, or hold out more."
+        )
+    loss, tokens = validation_loss(model, pack(fitting, longest, chat.tokenizer.pad_id))
+    return loss, tokens, len(rendered) - len(fitting)
 
 
 def fine_tune(

@@ -9,9 +9,9 @@ from camelid.runtime import Runtime
 
 
 def load_rewards(models: RewardModels, runtime: Runtime) -> RewardPair:
-    """Load the two reward models of a round and the threshold tuned for them."""
-    return RewardPair(
-        load_reward_model(models.helpfulness.path, runtime),
-        load_reward_model(models.safety.path, runtime),
-        models.gate.read().threshold,
-    )
+    """Load the reward models of a round and the threshold tuned for them."""
+    helpfulness = load_reward_model(models.helpfulness.path, runtime)
+    if models.safety is None or models.gate is None:
+        return RewardPair(helpfulness)
+    safety = load_reward_model(models.safety.path, runtime)
+    return RewardPair(helpfulness, safety, models.gate.read().threshold)

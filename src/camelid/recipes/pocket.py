@@ -60,6 +60,7 @@ class Settings(shared.Settings):
     tokenizer_training: tokenizer_training.Config
     pretraining: pretraining.Config
     preference_collection: preference_collection.Config
+    red_teaming: red_teaming.Config
     context_distillation: context_distillation.Config
     ghost_attention: ghost_attention.Config
 
@@ -312,7 +313,7 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
         context_distillation.Inputs(
             tokenizer=tokenizer,
             model=last.model,
-            rewards=last.rewards.models,
+            rewards=last.rewards,
             prompts=world.prompts,
             bests=last.bests,
             held_out=world.held_out,

@@ -14,9 +14,10 @@ from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.errors import ConfigError
+from camelid.evaluation.gate import RewardModels
 from camelid.methods.sizes import check_sizes
 from camelid.plan import Plan
-from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
+from camelid.run.place import Json, ModelFolder, RewardModelFolder, Rows, TokenizerFolder
 from camelid.settings import Range
 from camelid.simulation.config import WorldConfig
 from camelid.stages import (
@@ -32,23 +33,6 @@ from camelid.train.config import FineTuningConfig
 Rounds = Annotated[int, Range(1, 100)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
-    """Where a recipe begins: weights, and the data that all rounds use."""
-
-    tokenizer: TokenizerFolder
-    base: ModelFolder
-    demonstrations: Rows[Dialogue]
-    prompts: Rows[Prompt]
-    open_comparisons: tuple[Rows[Preference], ...] = ()
-    """Comparisons that are there before any is collected."""
-    guard_comparisons: tuple[Rows[Preference], ...] = ()
-    """The same for the guard model."""
-    drafted_pairs: Rows[Preference] | None = None
-    held_out: Json[HeldOut] | None = None
-    world: Json[WorldConfig] | None = None
-
-
 class Comparisons(Protocol):
     """Preferences to learn from: freshly collected, or those that a recipe has from the start."""
 
@@ -58,15 +42,38 @@ class Comparisons(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Where a recipe begins: weights, and the data that all rounds use."""
+
+    tokenizer: TokenizerFolder
+    base: ModelFolder
+    prompts: Rows[Prompt]
+    demonstrations: Rows[Dialogue] | None = None
+    """None: the given weights are taken for fine-tuned ones, and called `sft`."""
+    held_out_demonstrations: Rows[Dialogue] | None = None
+    """Not trained on."""
+    comparisons: Comparisons | None = None
+    """Comparisons that are there before any is collected, divided among their uses."""
+    open_comparisons: tuple[Rows[Preference], ...] = ()
+    """The same, only to train on."""
+    guard_comparisons: tuple[Rows[Preference], ...] = ()
+    """The same for the guard model."""
+    drafted_pairs: Rows[Preference] | None = None
+    held_out: Json[HeldOut] | None = None
+    world: Json[WorldConfig] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Settings of the stages that all recipes have."""
 
     sft: FineTuningConfig
-    preference_collection: preference_collection.Config | Comparisons
-    """How fresh preferences are collected each round, or those that there are."""
+    preference_collection: preference_collection.Config | None = None
+    """How fresh preferences are collected each round; None where nobody compares."""
     reward_modeling: reward_modeling.Config
     rejection_sampling: rejection_sampling.Config
-    red_teaming: red_teaming.Config
+    red_teaming: red_teaming.Config | None
+    """None where there is no attack prompt."""
     ppo: ppo.Config
     evaluating: evaluating.Config
     pick_controls: tuple[pick_control.Picker, ...] = ()
@@ -80,7 +87,8 @@ class LastRound:
     names: tuple[str, ...]
     """Of all rounds: `v1`, `v2`, ..."""
     model: ModelFolder
-    rewards: reward_modeling.Outputs
+    rewards: RewardModels
+    guard: RewardModelFolder
     bests: Rows[Dialogue]
     attacks: tuple[Rows[red_teaming.RedTeamRow], ...]
     controls: tuple[tuple[str, ModelFolder], ...]
@@ -94,20 +102,13 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
     """
     if number < 1:
         raise ConfigError(f"--rounds {number}: at least 1 round needed.")
-    tuned = plan.add(
-        sft.SFT,
-        use.sft,
-        sft.Inputs(tokenizer=start.tokenizer, base=start.base, demonstrations=start.demonstrations),
-    )
-    plan.tokenizer = start.tokenizer
-    plan.models |= {"base": start.base, "sft": tuned.model}
-    older, latest = tuned.epoch1, tuned.model
-    collected: list[Comparisons] = []
+    older, latest = add_sft(plan, start, use.sft)
+    collected = [] if start.comparisons is None else [start.comparisons]
     attacks: list[Rows[red_teaming.RedTeamRow]] = []
     bests: Rows[Dialogue] | None = None
     names = tuple(f"v{n}" for n in range(1, number + 1))
     for now, name in enumerate(names, 1):
-        if isinstance(use.preference_collection, preference_collection.Config):
+        if use.preference_collection is not None:
             fresh = plan.add(
                 preference_collection.PREFERENCE_COLLECTION,
                 use.preference_collection,
@@ -123,8 +124,6 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                 within=name,
             )
             collected.append(fresh)
-        else:
-            collected = [use.preference_collection]
         guards = [*start.guard_comparisons, *(found.guard_preferences for found in collected)]
         rewards = plan.add(
             reward_modeling.REWARD_MODELING,
@@ -142,6 +141,9 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
             ),
             within=name,
         )
+        models = rewards.models
+        if not use.reward_modeling.safety_model:
+            models = RewardModels(helpfulness=rewards.helpfulness_rm)
         sampled = plan.add(
             rejection_sampling.REJECTION_SAMPLING,
             use.rejection_sampling,
@@ -149,7 +151,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                 tokenizer=start.tokenizer,
                 base=start.base,
                 policy=latest,
-                rewards=rewards.models,
+                rewards=models,
                 prompts=start.prompts,
                 demonstrations=start.demonstrations,
                 earlier_bests=bests,
@@ -158,20 +160,21 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
             ),
             within=name,
         )
-        attacked = plan.add(
-            red_teaming.RED_TEAMING,
-            use.red_teaming,
-            red_teaming.Inputs(
-                tokenizer=start.tokenizer,
-                model=sampled.model,
-                prompts=start.prompts,
-                earlier=tuple(attacks),
-                before=latest if attacks else None,
-                round=now,
-            ),
-            within=name,
-        )
-        attacks.append(attacked.attacks)
+        if use.red_teaming is not None:
+            attacked = plan.add(
+                red_teaming.RED_TEAMING,
+                use.red_teaming,
+                red_teaming.Inputs(
+                    tokenizer=start.tokenizer,
+                    model=sampled.model,
+                    prompts=start.prompts,
+                    earlier=tuple(attacks),
+                    before=latest if attacks else None,
+                    round=now,
+                ),
+                within=name,
+            )
+            attacks.append(attacked.attacks)
         older, latest, bests = latest, sampled.model, sampled.bests
         plan.models[name] = latest
         if now == 1:
@@ -179,11 +182,37 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
     return LastRound(
         names=names,
         model=latest,
-        rewards=rewards,
+        rewards=models,
+        guard=rewards.guard_rm,
         bests=sampled.bests,
         attacks=tuple(attacks),
         controls=controls,
     )
+
+
+def add_sft(plan: Plan, start: Start, config: FineTuningConfig) -> tuple[ModelFolder, ModelFolder]:
+    """Add supervised fine-tuning where there are demonstrations.
+
+    Returns:
+        The two variants that answer first: after one epoch, and after all; without demonstrations
+        both are the given weights.
+    """
+    plan.tokenizer = start.tokenizer
+    if start.demonstrations is None:
+        plan.models["sft"] = start.base
+        return start.base, start.base
+    tuned = plan.add(
+        sft.SFT,
+        config,
+        sft.Inputs(
+            tokenizer=start.tokenizer,
+            base=start.base,
+            demonstrations=start.demonstrations,
+            held_out=start.held_out_demonstrations,
+        ),
+    )
+    plan.models |= {"base": start.base, "sft": tuned.model}
+    return tuned.epoch1, tuned.model
 
 
 def _pick_controls(
@@ -235,26 +264,27 @@ def add_end(
         ppo.Inputs(
             tokenizer=start.tokenizer,
             policy=policy,
-            rewards=last.rewards.models,
-            guard=last.rewards.guard_rm,
+            rewards=last.rewards,
+            guard=last.guard,
             prompts=start.prompts,
             ghost=ghost,
         ),
     )
     plan.models["final"] = optimised.model
-    plan.add(
-        red_teaming.RED_TEAMING,
-        use.red_teaming,
-        red_teaming.Inputs(
-            tokenizer=start.tokenizer,
-            model=optimised.model,
-            prompts=start.prompts,
-            earlier=last.attacks,
-            before=last.model,
-            round=len(last.names),
-        ),
-        within="final",
-    )
+    if use.red_teaming is not None:
+        plan.add(
+            red_teaming.RED_TEAMING,
+            use.red_teaming,
+            red_teaming.Inputs(
+                tokenizer=start.tokenizer,
+                model=optimised.model,
+                prompts=start.prompts,
+                earlier=last.attacks,
+                before=last.model,
+                round=len(last.names),
+            ),
+            within="final",
+        )
     compare = evaluating.Comparison
     # Between the last round and PPO no control was trained: each stands beside the model before.
     between = list(dropwhile(lambda name: name != last.names[-1], plan.models))[:-1]
@@ -281,8 +311,8 @@ def add_end(
             models=tuple(plan.models.items()),
             references=(("final", reference),),
             rounds=last.names,
-            rewards=last.rewards.models,
-            guard=last.rewards.guard_rm,
+            rewards=last.rewards,
+            guard=last.guard,
             prompts=start.prompts,
             controls=last.controls,
             sharpened=("sft", reference, "final"),

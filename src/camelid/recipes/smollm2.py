@@ -64,10 +64,10 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
         base=given.model,
         demonstrations=public.demonstrations,
         prompts=public.prompts,
+        comparisons=public,
     )
     use = Settings(
         sft=_tuning(5e-5, epochs=1),
-        preference_collection=public,
         reward_modeling=_REWARD_MODELING,
         rejection_sampling=_REJECTION_SAMPLING,
         red_teaming=red_teaming.Config(prompts=40, sampling=REPLY, judge=StandInJudge()),

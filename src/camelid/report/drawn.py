@@ -63,7 +63,7 @@ class Drawn:
         if self.table is not None and not self.folded:
             columns = zip(self.table.columns, *self.table.texts, strict=True)
             width = sum(
-                3 + max(*map(len, name.replace("_", " ").split(" ")), *map(len, cells))
+                3 + max([*map(len, name.replace("_", " ").split(" ")), *map(len, cells)])
                 for name, *cells in columns
             )
         return next(most for widest, most in ABREAST.items() if width <= widest)

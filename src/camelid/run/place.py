@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from camelid.data.records import read_records, write_records
-from camelid.data.text_files import iterate_lines
+from camelid.data.text_files import as_line, from_line, iterate_lines
 from camelid.errors import CheckpointError, DataError, MissingInputError
 from camelid.run.files import read_json_as, write_json
 from camelid.settings import to_json
@@ -89,12 +89,12 @@ class TokenizerFolder(Place):
 
 
 class Corpus(Place):
-    """Text, one document a line."""
+    """Text, one document a line; what breaks lines within one is escaped."""
 
     def write(self, documents: Iterable[str]) -> None:
         """Write the documents."""
         with self.path.open("w", encoding="utf-8") as file:
-            file.writelines(f"{document}\n" for document in documents)
+            file.writelines(f"{as_line(document)}\n" for document in documents)
 
     def documents(self) -> Iterator[str]:
         """Yield the documents that are not empty.
@@ -110,7 +110,7 @@ class Corpus(Place):
             for line in iterate_lines(self.path):
                 if text := line.strip():
                     empty = False
-                    yield text
+                    yield from_line(text)
             if empty:
                 raise DataError(f"{self.path}: the corpus is empty; one document a line is needed.")
         except DataError as error:

@@ -188,6 +188,8 @@ class Execution:
 
     def _fingerprint(self, stage: AnyStage, *, must_exist: bool = False) -> Fingerprint:
         inputs: dict[str, str | None] = {}
+        record = self._manifest.stages.get(stage.name)
+        gone = record.fingerprint.inputs if record else {}
         for place in stage.inputs.at(self._root).places():
             if place.exists:
                 inputs[place.label] = hash_path(place.path, self._hashes.hash_file)
@@ -195,6 +197,10 @@ class Execution:
                 raise MissingInputError(f"Stage {stage.name} cannot start: {place.missing()}")
             else:
                 inputs[place.label] = None
+        for path in stage.kind.files(stage.config):
+            inputs[str(path)] = (
+                hash_path(path, self._hashes.hash_file) if path.exists() else gone.get(str(path))
+            )
         self._hashes.save()
         # Judges and annotators are known by their class: one may have the settings of another.
         parts = {f.name: getattr(stage.config, f.name) for f in dataclasses.fields(stage.config)}

@@ -6,7 +6,7 @@ Source: choice (the paper describes no software).
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, cast
@@ -112,6 +112,9 @@ class StageKind(Generic[C, I, O, R]):
     """What the report shows of it; as `module:name` likewise."""
     paper: Mapping[str, PaperValue] = field(default_factory=dict)
     """Its settings for which the paper prints a value."""
+    files: Callable[[C], Sequence[Path]] = lambda _: ()
+    """Files and folders outside the run that its settings name: where their content changes, what
+    was made from them is out of date. A finished stage needs them no more."""
     shows: bool = False
     """Whether it shows the run instead of changing it: the report."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import sentencepiece
 
-from camelid.data.text_files import iterate_lines
+from camelid.data.text_files import from_line, iterate_lines
 from camelid.errors import DataError
 from camelid.tokenization.huggingface import MODEL_FILE, write_huggingface_tokenizer
 from camelid.tokenization.model_file import read_sentencepiece
@@ -64,7 +64,7 @@ def train_sentencepiece(
     and not a piece a character (Source: choice; Llama 2's own corpus is not specified).
 
     Args:
-        corpus_path: Text, one document a line, UTF-8.
+        corpus_path: Text, one document a line (`text_files.as_line`), UTF-8.
         directory: Receives the tokenizer, with the Llama 2 chat format.
         vocabulary_size: Pieces, of which 259 are special or bytes.
 
@@ -80,7 +80,8 @@ def train_sentencepiece(
 
     def lines() -> Iterator[str]:
         try:
-            yield from iterate_lines(corpus_path)
+            for line in iterate_lines(corpus_path):
+                yield from from_line(line).split("\n")
         except DataError as error:
             damaged.append(error)
             raise

@@ -79,7 +79,7 @@ class _Judges:
                 reply_tokens=len(reply.tokens),
                 stop_reason=reply.stop_reason,
                 helpfulness_rm=rated.helpfulness[index],
-                safety_rm=rated.safety[index],
+                safety_rm=rated.safety[index] if rated.safety else None,
                 guard_rm=rated.watched[index],
                 reward=rated.combined[index],
                 log_ratio=log_ratios[index],

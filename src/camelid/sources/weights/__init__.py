@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from camelid.model.config import ModelConfig
 from camelid.report.estimates import measure
@@ -105,5 +106,6 @@ WEIGHTS = StageKind(
     outputs=Outputs,
     result=Result,
     run="camelid.sources.weights.stage:run",
+    files=lambda config: [Path(p) for p in (config.path, config.tokenizer) if p],
     report=REPORT,
 )

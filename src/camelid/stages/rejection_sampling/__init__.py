@@ -85,7 +85,7 @@ class Inputs(StageInputs):
     policy: ModelFolder
     rewards: RewardModels
     prompts: Rows[Prompt]
-    demonstrations: Rows[Dialogue]
+    demonstrations: Rows[Dialogue] | None = None
     earlier_bests: Rows[Dialogue] | None = None
     """Bests of the round before, which hold those of all earlier rounds."""
     held_out: Json[HeldOut] | None = None

@@ -54,7 +54,7 @@ def _sample(
             text=reply.text,
             stop_reason=reply.stop_reason,
             helpfulness=rated.helpfulness[i],
-            safety=rated.safety[i],
+            safety=rated.safety[i] if rated.safety else None,
             reward=rated.combined[i],
             logp=statistics.fmean(reply.logp) if reply.logp else 0.0,
         )
@@ -88,14 +88,20 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     if inputs.earlier_bests is not None:
         bests = inputs.earlier_bests.read_some() + bests
     outputs.bests.write(bests)
-    demonstrations = inputs.demonstrations.read_some()
-    if config.demonstrations_kept < 1:
+    demonstrations = inputs.demonstrations.read_some() if inputs.demonstrations else []
+    if config.demonstrations_kept < 1 and demonstrations:
         share = config.demonstrations_kept
         demonstrations = best_demonstrations(demonstrations, policy.chat, rewards, share)
     if config.demonstrations is not None:
         rng = np.random.default_rng(derive_seed(context.seed, "demonstrations"))
         order = rng.permutation(len(demonstrations))[: config.demonstrations]
         demonstrations = [demonstrations[index] for index in sorted(order.tolist())]
+    if not bests and not demonstrations:
+        raise DataError(
+            f"{context.name}: nothing to train on: no answer ended within {config.max_new_tokens} "
+            "tokens, and there are no demonstrations to mix in. Set a larger max_new_tokens, or "
+            "fine-tune the model on demonstrations first."
+        )
     outputs.demonstrations.write(demonstrations)
     tuned = fine_tune(
         load_transformer(inputs.base.path, context.runtime),

@@ -71,6 +71,9 @@ class Config:
     where there are not enough others."""
     safety_share: SomeShare = 0.9
     """Share of safety comparisons in the safety model's mix (Section 3.2.2)."""
+    safety_model: bool = True
+    """Whether a safety model is trained; it needs comparisons of safety. Without it there is no
+    gate, and helpfulness alone is the reward."""
     gate_precision: Share = 0.89
     """Precision wanted of the gate on unsafe replies (Section 3.2.3)."""
     longest: Tokens = 512
@@ -95,13 +98,13 @@ class Outputs(StageOutputs):
     """What the stage writes."""
 
     helpfulness_rm: RewardModelFolder = place("helpfulness_rm")
-    safety_rm: RewardModelFolder = place("safety_rm")
+    safety_rm: RewardModelFolder = place("safety_rm", optional=True)
     guard_rm: RewardModelFolder = place("guard_rm", optional=True)
-    gate: Json[Gate] = place("gate.json")
+    gate: Json[Gate] = place("gate.json", optional=True)
     test_scores: Rows[TestScore] = place("test_scores.jsonl")
     drafted_scores: Rows[TestScore] = place("drafted_scores.jsonl", optional=True)
     metrics_helpfulness: Rows[MetricsRow] = place("metrics_helpfulness_rm.jsonl")
-    metrics_safety: Rows[MetricsRow] = place("metrics_safety_rm.jsonl")
+    metrics_safety: Rows[MetricsRow] = place("metrics_safety_rm.jsonl", optional=True)
     metrics_guard: Rows[MetricsRow] = place("metrics_guard_rm.jsonl", optional=True)
 
     @property
@@ -126,10 +129,10 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What each model learned from; the guard only in the last round."""
+    """What each model learned from; the guard only in the last round; null: not trained."""
 
     helpfulness_rm: Trained
-    safety_rm: Trained
+    safety_rm: Trained | None
     guard_rm: Trained | None
     test_too_long: int
     """Held-out comparisons left out, also because both replies are the same tokens."""

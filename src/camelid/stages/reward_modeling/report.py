@@ -143,8 +143,10 @@ def _cell(stage: Stage, model: str, kind: str, strength: str | None = None) -> C
     return percent(attempt(partial(accuracy, stage, model, kind, strength)))
 
 
-def _models(stage: Stage) -> tuple[str, str]:
-    return stage.outputs.helpfulness_rm.name, stage.outputs.safety_rm.name
+def _models(stage: Stage) -> tuple[str, ...]:
+    """The reward models that are optimised against; a recipe may have none of safety."""
+    places = (stage.outputs.helpfulness_rm, stage.outputs.safety_rm)
+    return tuple(place.name for place in places[: 1 if stage.result.safety_rm is None else 2])
 
 
 @REPORT.item("rewards", "Accuracy by kind of pairs (%)", partial(_caption, ""), "Table 7")
@@ -167,6 +169,8 @@ def accuracy_by_strength(seen: Seen) -> Table:
     """Table 8: accuracy by strength of preference, the paper's beside."""
     rows: list[tuple[Cell, ...]] = []
     for (model, kind), paper in PAPER_TABLE_8.items():
+        if model not in _models(seen.last):
+            continue
         cells = [_cell(seen.last, model, kind, strength) for strength in (*STRENGTHS, None)]
         rows.append((f"{model} on {kind} pairs, {seen.last.part}", *cells))
         rows.append((f"{model} on {kind} pairs, the paper", *paper))
@@ -190,7 +194,7 @@ def accuracy_by_round(seen: Seen) -> Drawing:
                 for stage in seen.stages
                 if (found := attempt(partial(accuracy, stage, model, kind, strength)))
             ]
-            for model, kind in zip(_models(seen.last), KINDS, strict=True)
+            for model, kind in zip(_models(seen.last), KINDS, strict=False)
         }
         # Public comparisons have no strength: no empty panel.
         if any(series.values()):
@@ -283,6 +287,8 @@ def learning_curves(seen: Seen) -> Drawing:
 )
 def gates(seen: Seen) -> Table:
     """The gate's threshold by round with its precision and recall (Section 3.2.3)."""
+    if seen.last.result.safety_rm is None:
+        raise NotApplicableError
     rows: list[tuple[Cell, ...]] = []
     for stage in seen.stages:
         gate = stage.outputs.gate.read()
@@ -304,6 +310,8 @@ def _percent(share: float | None) -> Cell:
 def disagreements(seen: Seen) -> list[Example]:
     """Table 35: held-out replies on which the two reward models differ most, both ways."""
     stage = seen.last
+    if stage.result.safety_rm is None:
+        raise NotApplicableError
     helpfulness_rm, safety_rm = _models(stage)
     found = []
     for row in stage.rows(stage.outputs.test_scores):
@@ -330,7 +338,7 @@ def disagreements(seen: Seen) -> list[Example]:
 def _measures(seen: Seen) -> Iterable[Measure]:
     judge = annotators(seen)
     for stage in seen.stages:
-        for model, kind in zip(_models(stage), KINDS, strict=True):
+        for model, kind in zip(_models(stage), KINDS, strict=False):
             for strength in (None, *STRENGTHS):
                 yield measure(
                     f"{stage.part}.{model}.accuracy" + (f".{strength}" if strength else ""),

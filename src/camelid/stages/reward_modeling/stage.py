@@ -153,19 +153,19 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     factor = config.newest_factor if several_rounds else 1
     training = oversample_newest(preferences, factor)
     helpful = helpfulness_mix(training, context.seed, config.helpfulness_share)
-    safe = safety_mix(training, context.seed, config.safety_share)
-    if config.helpful_is_safe:
-        safe = [_labelled(preference) for preference in safe]
-    tasks = [
-        (outputs.helpfulness_rm, outputs.metrics_helpfulness, helpful, 0.0),
-        (outputs.safety_rm, outputs.metrics_safety, safe, config.safety_auxiliary),
-    ]
+    tasks = [(outputs.helpfulness_rm, outputs.metrics_helpfulness, helpful, 0.0)]
+    if config.safety_model:
+        safe = safety_mix(training, context.seed, config.safety_share)
+        if config.helpful_is_safe:
+            safe = [_labelled(preference) for preference in safe]
+        tasks.append((outputs.safety_rm, outputs.metrics_safety, safe, config.safety_auxiliary))
     if inputs.guard_preferences:
         own = _read(inputs.guard_preferences)
         tasks.append((outputs.guard_rm, outputs.metrics_guard, own, 0.0))
-    trained = [
-        trainer.train(mix, extra, to=to, metrics=metrics) for to, metrics, mix, extra in tasks
-    ]
+    trained = {
+        to.name: trainer.train(mix, extra, to=to, metrics=metrics)
+        for to, metrics, mix, extra in tasks
+    }
     models = [to for to, *_ in tasks]
     scores, too_long = _test(trainer, _read(inputs.test_preferences), models)
     outputs.test_scores.write(scores)
@@ -173,11 +173,12 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         drafted, left_out = _test(trainer, inputs.drafted_pairs.read_some(), models)
         outputs.drafted_scores.write(drafted)
         too_long += left_out
-    outputs.gate.write(tune_gate(scores, config.gate_precision))
+    if config.safety_model:
+        outputs.gate.write(tune_gate(scores, config.gate_precision))
     return Result(
-        helpfulness_rm=trained[0],
-        safety_rm=trained[1],
-        guard_rm=trained[2] if inputs.guard_preferences else None,
+        helpfulness_rm=trained[outputs.helpfulness_rm.name],
+        safety_rm=trained.get(outputs.safety_rm.name),
+        guard_rm=trained.get(outputs.guard_rm.name),
         test_too_long=too_long,
     )
 

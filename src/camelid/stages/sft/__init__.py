@@ -9,13 +9,16 @@ write dialogues.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from camelid.data.records import Dialogue, MetricsRow
 from camelid.report import figure
+from camelid.report.estimates import measure
 from camelid.report.texts import statistics
 from camelid.run.finished import Found
-from camelid.run.item import Drawing, StageReport, Table
+from camelid.run.item import Drawing, Line, Measure, StageReport, Table
 from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
 from camelid.settings import PaperValue
@@ -29,6 +32,8 @@ class Inputs(StageInputs):
     tokenizer: TokenizerFolder
     base: ModelFolder
     demonstrations: Rows[Dialogue]
+    held_out: Rows[Dialogue] | None = None
+    """Demonstrations on which the loss is measured before and after."""
 
 
 class Outputs(StageOutputs):
@@ -40,11 +45,23 @@ class Outputs(StageOutputs):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutLoss:
+    """Cross entropy in nats a token of the answers of held-out demonstrations."""
+
+    before: float
+    after: float
+    tokens: int
+    too_long: int
+    """Dialogues that do not fit a row; not measured."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What was learned from how much."""
 
     fine_tuning: FineTuned
     safety_dialogues: int
+    held_out: HeldOutLoss | None = None
 
 
 Seen = Found[FineTuningConfig, Inputs, Outputs, Result]
@@ -79,6 +96,29 @@ def sft_loss(seen: Seen) -> Drawing:
             end = len(rows) * epoch / stage.config.epochs
             axes.axvline(end, color="#888888", linestyle=":", linewidth=1)
     return out[0]
+
+
+@REPORT.measures
+def _measures(seen: Seen) -> Iterable[Measure]:
+    found = seen.last.result.held_out
+    if found is not None:
+        for when, value in (("before", found.before), ("after", found.after)):
+            yield measure(
+                f"sft.held_out_loss.{when}",
+                "nats a token",
+                partial(float, value),
+                headline=("loss on held-out demonstrations", when),
+            )
+
+
+@REPORT.lines
+def _lines(seen: Seen) -> Iterable[Line]:
+    if seen.last.result.held_out is not None:
+        yield Line(
+            tile="better",
+            text="Held-out demonstrations: {sft.held_out_loss.before} nats a token before "
+            "fine-tuning, {sft.held_out_loss.after} after.",
+        )
 
 
 _SECTION = "Section 3.1"
