@@ -86,7 +86,7 @@ class Endpoint:
     @property
     def name(self) -> str:
         """See `Annotator`."""
-        return f"{self.model} at {self.url}"
+        return f"the model {self.model}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

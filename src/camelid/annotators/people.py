@@ -71,10 +71,14 @@ class Comparison:
 
 
 def shown(pair: Pair) -> tuple[str, Pair]:
-    """Return the id of a pair and the pair with its replies in an order drawn for it."""
+    """Return the id of a pair and the pair with its replies in an order drawn for it.
+
+    Both depend on the texts alone, so they say nothing of the models.
+    """
     key = pair.key
-    # The hash of a hash: from the id nobody can tell which side the newer model is on.
-    return f"pair-{digest('id', key)}", pair.swapped if int(digest("side", key), 16) % 2 else pair
+    ordered = pair if pair.reply_a < pair.reply_b else pair.swapped
+    turned = int(digest("side", key), 16) % 2
+    return f"pair-{digest('id', key)}", ordered.swapped if turned else ordered
 
 
 class PeopleAnnotator:
