@@ -156,7 +156,7 @@ class PeopleAnnotator:
             if done[part] < needed[part]
         ]
         if short:
-            share = f"{self.settings.minimum:.0%} of each kind"
+            share = f"{self.settings.minimum:.0%} of each kind and use"
             least = "all are needed" if self.settings.minimum == 1 else f"{share} is needed"
             raise WaitingError(
                 f"{stage} waits for people: {done.total()} of {parts.total()} comparisons are "

@@ -149,7 +149,7 @@ def test_part_of_the_answers_is_enough_where_a_minimum_says_so(desk, pairs):
     test = {shown(s.pair)[0] for s in desk.sampled.pairs if s.use == "test"}
     # Of every kind and use two thirds, not of all together.
     desk.answer([row for row in rows if row["id"] not in test])
-    with pytest.raises(WaitingError, match=r"60% of each kind is needed; short are test helpful"):
+    with pytest.raises(WaitingError, match=r"60% of each kind and use is needed; short are test h"):
         desk.ask(minimum=0.6)
     kept = [row for n, row in enumerate(rows) if n % 12 not in (0, 3, 8, 10)]
     desk.answer([*kept, {"id": rows[0]["id"], "choice": ""}])
