@@ -80,7 +80,7 @@ class Endpoint:
             )
         if not self.model:
             raise ConfigError(
-                f"model: none is named for {self.url}; put it behind the address: {self.url}#MODEL"
+                f"no model is named for {self.url}; name it behind the address: {self.url}#MODEL."
             )
 
     @property

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from camelid.annotators import Endpoint
 from camelid.data.annotation import Lineage
@@ -73,6 +73,13 @@ class _Tried:
     """Seconds that the endpoint asks to wait."""
 
 
+class _Failed(NamedTuple):
+    """Why no more is asked."""
+
+    tries: int
+    detail: str
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the key would go along to wherever it leads."""
 
@@ -93,7 +100,7 @@ class Asker:
         self._url = f"{settings.url.rstrip('/')}/chat/completions"
         self._open = urllib.request.build_opener(_NoRedirect).open
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._failed: EndpointError | None = None
+        self._failed: _Failed | None = None
         self.requests: list[Request] = []
         if log.is_file():
             cut_half_line(log)
@@ -162,7 +169,7 @@ class Asker:
         wait = settings.wait_seconds
         for number in range(1, settings.tries + 1):
             if self._failed is not None:
-                raise self._failed
+                self._give_up(self._failed)
             tried = self._request(name, body, usable, key)
             with self._lock:
                 append_jsonl(self.log, to_json(tried.request))
@@ -179,14 +186,18 @@ class Asker:
         if tried.request.text == NONSENSE and settings.nonsense == "leave_out":
             return tried.request
         with self._lock:
-            self._failed = self._failed or EndpointError(
-                f"{self._url}, model {settings.model}: no usable answer to a question in {number} "
-                f"of at most {settings.tries} tries; the last time: {tried.detail}. The "
-                f"{len(self._known)} answers so far are kept in {self.log} and not asked for "
-                "again: the same command goes on once the endpoint answers."
-            )
+            # All questions end with the first failure, which the others only follow.
+            self._failed = self._failed or _Failed(number, tried.detail)
         self._stop.set()
-        raise self._failed
+        return self._give_up(self._failed)
+
+    def _give_up(self, failed: _Failed) -> NoReturn:
+        raise EndpointError(
+            f"{self._url}, model {self.settings.model}: no usable answer to a question in "
+            f"{failed.tries} of at most {self.settings.tries} tries; the last time: "
+            f"{failed.detail}. The {len(self._known)} answers so far are kept in {self.log} and "
+            "not asked for again: the same command goes on once the endpoint answers."
+        )
 
     def _request(
         self, name: str, body: str, usable: Callable[[str], bool], key: str | None

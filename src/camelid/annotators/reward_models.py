@@ -112,8 +112,8 @@ class ImitationAnnotator:
             self._below = settings.unsafe_below if learned.safety_labels else None
         else:
             raise ConfigError(
-                "An imitation of people is to compare, but this plan trains none; add a stage "
-                "'imitation', or give the paths of reward models (helpfulness and safety)."
+                f"Replies are to be compared by {self.name}, but this plan trains none; add a "
+                "stage 'imitation', or give the paths of reward models (helpfulness and safety)."
             )
 
     def compare(self, pairs: Sequence[Pair]) -> list[Preference | None]:

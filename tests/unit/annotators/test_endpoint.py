@@ -304,7 +304,7 @@ def test_safety_needs_its_bin():
         ({"url": "http://[host/v1"}, "needed an address such as"),
         ({"url": "https://me:secret@host/v1"}, "holds a user, a password or a query"),
         ({"url": "https://host/v1?key=1"}, "holds a user, a password or a query"),
-        ({"model": ""}, "put it behind the address: http://host/v1#MODEL"),
+        ({"model": ""}, "name it behind the address: http://host/v1#MODEL"),
         ({"concurrency": 0}, "concurrency is 0"),
     ],
 )

@@ -74,7 +74,7 @@ def test_one_word_says_who_compares(tmp_path, monkeypatch):
     ("text", "said"),
     [
         ("poeple", "must be one of none, people, imitation, an address.*Did you mean 'people'"),
-        ("http://host/v1", "none is named for http://host/v1; put it behind the address"),
+        ("http://host/v1", "no model is named for http://host/v1; name it behind"),
         ("ftp://host#m", "needed an address such as"),
     ],
 )

@@ -195,7 +195,7 @@ def test_a_given_reward_model_compares_as_well(tiny_run, trained, tmp_path):
     assert [made.chosen for made in found] == [made.chosen for made in own.compare(pairs)]
     assert {made.safety for made in found} == {None}
     assert other.lineage().source == str(model)
-    with pytest.raises(ConfigError, match="this plan trains none; add a stage 'imitation'"):
+    with pytest.raises(ConfigError, match="by an imitation of people, but this plan trains"):
         room.ImitationAnnotator(Imitation(), None, tokenizer, Runtime())
     chat = tiny_run.stages[COLLECTION].inputs.newer.at(tiny_run.root)
     convert(chat.path, tmp_path / "chat", to="huggingface", tokenizer=tokenizer.path)
