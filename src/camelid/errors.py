@@ -32,3 +32,13 @@ class TrainingError(CamelidError):
     """Training cannot go on (for example the loss is not finite)."""
 
     exit_code = 1
+
+
+class EndpointError(CamelidError):
+    """A model behind an address gives no usable answer."""
+
+
+class WaitingError(CamelidError):
+    """The run has stopped for people to do something; the same command goes on."""
+
+    exit_code = 3

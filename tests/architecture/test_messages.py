@@ -15,6 +15,7 @@ TABLE = ROOT / "tests" / "golden" / "messages.txt"
 ERRORS = (
     *("CamelidError", "ConfigError", "DataError", "CheckpointError", "MissingInputError"),
     *("TrainingError", "_ReadError", "AbsentError", "NotApplicableError"),
+    *("EndpointError", "WaitingError"),
 )
 
 

@@ -1168,6 +1168,91 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_part_of_the_comparisons_continues_a_dialogue_with_its_chosen_reply",
         ),
     },
+    ("annotators/people.py", "annotators/test_people.py"): {
+        "the older model's reply always first": (
+            "ordered.swapped if turned else ordered",
+            "pair",
+            "test_what_is_wanted_shows_the_dialogue_and_hides_the_models",
+        ),
+        "safety bins taken for sides": (
+            'if unsafe is not None and said.choice == "b":',
+            'if unsafe is not None and said.choice == "c":',
+            "test_safety_is_said_of_the_chosen_reply_on_either_side",
+        ),
+        "the minimum taken over all answers": (
+            "if done[part] < needed[part]",
+            "if done.total() < sum(needed.values())",
+            "test_part_of_the_answers_is_enough_where_a_minimum_says_so",
+        ),
+        "answers of the same pair overwrite each other": (
+            "if said.id in lines:",
+            "if said.id in ():",
+            "test_an_answer_given_twice_and_a_missing_safety_bin_are_errors",
+        ),
+    },
+    ("annotators/judging.py", "annotators/test_endpoint.py"): {
+        "only one order asked": (
+            "for shown in (pair, pair.swapped)",
+            "for shown in (pair, pair)",
+            "test_both_orders_are_asked_and_the_question_holds_the_dialogue_as_data",
+        ),
+        "the second order read as the first": (
+            "doubled = first.degree - second.degree",
+            "doubled = first.degree + second.degree",
+            "test_a_judge_that_goes_by_sides_decides_nothing",
+        ),
+        "unsafe only where both orders say so": (
+            "(straight[0] or turned[0], straight[1] or turned[1])",
+            "(straight[0] and turned[0], straight[1] and turned[1])",
+            "test_a_reply_is_unsafe_if_it_is_called_so_in_either_order",
+        ),
+        "strengths rounded to the stronger": (
+            "max(1, abs(doubled) // 2)",
+            "(abs(doubled) + 1) // 2",
+            "test_the_average_of_both_orders_gives_choice_and_strength",
+        ),
+    },
+    ("annotators/chat_completions.py", "annotators/test_endpoint.py"): {
+        "failures taken for answers": (
+            'if found.outcome != "failure"}',
+            'if found.outcome != ""}',
+            "test_nothing_is_asked_twice",
+        ),
+        "answers are asked for again": (
+            "if name in self._known:",
+            "if name in ():",
+            "test_nothing_is_asked_twice",
+        ),
+        "keys in messages": (
+            'shown = detail.replace(key, "[key]") if key else detail',
+            "shown = detail",
+            "test_what_cannot_change_is_asked_once",
+        ),
+        "waits do not grow": (
+            "wait *= 2",
+            "wait *= 1",
+            "test_what_the_endpoint_asks_to_wait_is_waited",
+        ),
+    },
+    ("annotators/reward_models.py", "stages/test_imitation.py"): {
+        "the lower score wins": (
+            '"a" if a > b else "b"',
+            '"b" if a > b else "a"',
+            "test_comparisons_follow_the_scores",
+        ),
+        "labels of a model that learned none": (
+            "settings.unsafe_below if learned.safety_labels else None",
+            "settings.unsafe_below",
+            "test_models_without_safety_labels_give_none",
+        ),
+    },
+    ("stages/imitation/stage.py", "stages/test_imitation.py"): {
+        "tested on what it learned from": (
+            "tokenise(_read(inputs.test_preferences),",
+            "tokenise(preferences,",
+            "test_it_learns_from_its_own_comparisons_and_is_tested_on_others",
+        ),
+    },
     ("inference/pairs.py", "inference/test_pairs.py"): {
         "temperature of the variant ignored": (
             "temperatures=drawn[side],",

@@ -1,8 +1,8 @@
 """The command line: `camelid COMMAND`, the commands as in `camelid.cli.parser`.
 
 One file a command, imported when it is called: names and arguments are checked before torch is.
-Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 130
-Ctrl-C. Source: choice.
+Exit codes: 0 done, 1 internal error or failed training, 2 the user's mistake (no traceback), 3
+waiting for people, 130 Ctrl-C. Source: choice.
 """
 
 from __future__ import annotations

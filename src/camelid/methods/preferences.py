@@ -6,10 +6,11 @@ Source: arXiv 2307.09288, Section 3.2.1.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from camelid.data.annotation import Annotator, Continues
+from camelid.data.annotation import Comparer, Continues, Pair
 from camelid.data.prompts import bucket, mentions
 from camelid.data.records import Kind, Preference, PreferenceStatistics, Prompt
 from camelid.errors import DataError
@@ -17,6 +18,7 @@ from camelid.inference.pairs import Variant, sample_pairs
 from camelid.seeds import derive_seed
 from camelid.tokenization.chat import ChatFormat
 
+T = TypeVar("T")
 GUARD_BUCKETS = 5
 """One prompt in five is kept for the guard reward model."""
 
@@ -41,16 +43,19 @@ class Collector:
     """Share of the training comparisons that continue a dialogue with its chosen reply."""
     seed: int
     variants: tuple[Variant, Variant]
-    annotator: Annotator
+    annotator: Comparer
     world: Continues | None
     """Writes how a dialogue goes on; without it none is continued."""
     forbidden: Sequence[str]
     round_number: int
     counts: Counter[str] = field(default_factory=Counter)
+    """What came of it, and what was left out by reason."""
+    put: Counter[str] = field(default_factory=Counter)
+    """How many pairs were asked and compared."""
 
-    def _compare(
+    def _sample(
         self, prompts: Sequence[Prompt], parents: Sequence[str | None], kind: Kind, salt: str
-    ) -> list[tuple[Prompt, Preference]]:
+    ) -> list[Pair]:
         kept, dropped = self.variants[0].responder.fitting(prompts, self.max_new_tokens)
         self.counts["prompts_too_long"] += dropped
         parent_of = dict(zip((p.id for p in prompts), parents, strict=True))
@@ -67,35 +72,77 @@ class Collector:
         self.counts.update(left_out)
         allowed = [p for p in pairs if not mentions(f"{p.reply_a} {p.reply_b}", self.forbidden)]
         self.counts["held_out"] += len(pairs) - len(allowed)
-        judged = [(pair.prompt, self.annotator.compare(pair)) for pair in allowed]
+        return allowed
+
+    def judge(self, pairs: Sequence[Pair]) -> list[tuple[Prompt, Preference]]:
+        """Put pairs to the annotator; return the prompts and comparisons that can be used."""
+        compared = zip(pairs, self.annotator.compare(pairs), strict=True)
+        judged = [(pair.prompt, found) for pair, found in compared if found is not None]
+        self.put["asked"] += len(pairs)
+        self.put["compared"] += len(judged)
         sound = [
             (p, preference) for p, preference in judged if preference.safety != "chosen_unsafe"
         ]
         self.counts["excluded_chosen_unsafe"] += len(judged) - len(sound)
         return sound
 
-    def collect(self, prompts: list[Prompt], kind: Kind, wanted: int, use: str) -> list[Preference]:
-        """Collect `wanted` comparisons; each round begins at another place of the pool."""
+    def _gather(
+        self,
+        prompts: list[Prompt],
+        kind: Kind,
+        wanted: int,
+        take: Callable[[list[Prompt], str], list[T]],
+        *,
+        use: str,
+        continued: int = 0,
+    ) -> list[T]:
+        """Take from the pool until there are enough; each round begins at another place of it."""
         pool = _pool(prompts, kind, use)
         if wanted and not pool:
             raise DataError(f"no {kind} prompt for {use}; make more prompts.")
-        writes_on = use == "train" and self.world is not None
-        continued = round(wanted * self.continued_share) if writes_on else 0
-        found: list[tuple[Prompt, Preference]] = []
+        found: list[T] = []
         position = (self.round_number - 1) * wanted
+        wanted -= continued
         # Pairs that are left out cost prompts, so ask in portions, sized by what earlier ones gave,
         # until there are enough; a pool that has been asked four times over is exhausted.
         asked = 0
-        while len(found) < wanted - continued and asked < 4 * len(pool):
-            portion = wanted - continued - len(found)
+        while len(found) < wanted and asked < 4 * len(pool):
+            portion = wanted - len(found)
             if asked:
                 portion = 16 + portion * asked // max(len(found), 1)
             portion = min(len(pool), portion)
             chosen = [pool[(position + i) % len(pool)] for i in range(portion)]
             unique = list({p.id: p for p in chosen}.values())
-            found += self._compare(unique, [None] * len(unique), kind, f"{use}/{asked}")
+            found += take(unique, f"{use}/{asked}")
             position, asked = position + portion, asked + portion
-        found = found[: wanted - continued]
+        return found[:wanted]
+
+    def sample(self, prompts: list[Prompt], kind: Kind, wanted: int, use: str) -> list[Pair]:
+        """Sample `wanted` different pairs for an annotator who is asked for all at once.
+
+        No dialogue is continued: its chosen reply is not known yet.
+        """
+        taken: set[str] = set()
+
+        def take(prompts: list[Prompt], salt: str) -> list[Pair]:
+            sampled = self._sample(prompts, [None] * len(prompts), kind, salt)
+            fresh = list({pair.key: pair for pair in sampled if pair.key not in taken}.values())
+            if len(fresh) < len(sampled):
+                self.counts["sampled_before"] += len(sampled) - len(fresh)
+            taken.update(pair.key for pair in fresh)
+            return fresh
+
+        return self._gather(prompts, kind, wanted, take, use=use)
+
+    def collect(self, prompts: list[Prompt], kind: Kind, wanted: int, use: str) -> list[Preference]:
+        """Collect `wanted` comparisons, a share of which continue others' dialogues."""
+        writes_on = use == "train" and self.world is not None
+        continued = round(wanted * self.continued_share) if writes_on else 0
+
+        def take(prompts: list[Prompt], salt: str) -> list[tuple[Prompt, Preference]]:
+            return self.judge(self._sample(prompts, [None] * len(prompts), kind, salt))
+
+        found = self._gather(prompts, kind, wanted, take, use=use, continued=continued)
         if continued and self.world is not None:
             parents = found[: continued + continued // 2]
             follow_ups = [
@@ -103,7 +150,8 @@ class Collector:
                 for prompt, preference in parents
             ]
             ids = [preference.id for _, preference in parents]
-            found += self._compare(follow_ups, ids, kind, f"{use}/continued")[:continued]
+            pairs = self._sample(follow_ups, ids, kind, f"{use}/continued")
+            found += self.judge(pairs)[:continued]
         self.counts[f"{use}_{kind}"] = len(found)
         return [preference for _, preference in found]
 

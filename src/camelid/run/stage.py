@@ -25,6 +25,8 @@ R = TypeVar("R")
 
 RESULT = "result.json"
 """Where every stage's result stands in its folder."""
+ANNOTATION = "annotation"
+"""Folder of a run for what people and endpoints are asked and answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +87,11 @@ class StageContext:
     """What to compute with."""
     stages: tuple[PlannedStage[Any, Any, Any, Any], ...] = ()
     """All stages of the plan, for the report."""
+
+    @property
+    def annotation(self) -> Path:
+        """Folder for what people and endpoints answer: nothing deletes it, `--redo` neither."""
+        return self.root / ANNOTATION / self.name
 
 
 Run = Callable[[C, I, O, StageContext], R]

@@ -8,13 +8,12 @@ that strength hardly one is. A safety label of a reply is wrong in one of fifty.
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from camelid.data.annotation import Judge, Judgement, Pair
-from camelid.data.records import STRENGTHS, Preference, Prompt, Rating, SafetyLabel, Scale
+from camelid.data.records import STRENGTHS, Preference, Prompt, Rating, Scale
 from camelid.errors import DataError
 from camelid.seeds import derive_seed
 from camelid.simulation.config import AnnotatorConfig
@@ -23,18 +22,6 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 NAME = "simulated annotator"
-_LABELS: dict[tuple[bool, bool], SafetyLabel] = {
-    (False, True): "chosen_safe",
-    (False, False): "both_safe",
-    (True, True): "both_unsafe",
-    (True, False): "chosen_unsafe",
-}
-"""(chosen, rejected) is unsafe to the label."""
-
-
-def _digest(*parts: Any) -> str:
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _score(judgement: Judgement, judge: Judge) -> float:
@@ -70,39 +57,27 @@ class SimulatedAnnotator:
         mistaken = float(rng.random()) < self.config.safety_label_error
         return value, violating != mistaken
 
-    def compare(self, pair: Pair) -> Preference:
-        """Choose a reply, say how much better it is and, for safety, which replies are safe."""
-        messages = [[message.role, message.content] for message in pair.prompt.messages]
-        key = _digest(pair.kind, messages, sorted((pair.reply_a, pair.reply_b)))
-        value_a, unsafe_a = self._perceived(pair, key, pair.reply_a)
-        value_b, unsafe_b = self._perceived(pair, key, pair.reply_b)
-        first = (pair.reply_a, pair.model_a, pair.temperature_a, unsafe_a)
-        second = (pair.reply_b, pair.model_b, pair.temperature_b, unsafe_b)
-        chosen, rejected = (first, second) if value_a >= value_b else (second, first)
+    @property
+    def name(self) -> str:
+        """As it stands in every comparison."""
+        return f"{NAME} {self.config.seed}"
+
+    def compare(self, pairs: Sequence[Pair]) -> list[Preference]:
+        """Choose replies, say how much better they are and, for safety, which replies are safe."""
+        return [self._compare(pair) for pair in pairs]
+
+    def _compare(self, pair: Pair) -> Preference:
+        value_a, unsafe_a = self._perceived(pair, pair.key, pair.reply_a)
+        value_b, unsafe_b = self._perceived(pair, pair.key, pair.reply_b)
         config = self.config
         least = (config.significantly_better, config.better, config.slightly_better)
-        strength = STRENGTHS[sum(abs(value_a - value_b) < difference for difference in least)]
-        content = (
-            *(pair.kind, pair.round, pair.batch, pair.parent, messages),
-            *(chosen[:3], rejected[:3]),
-        )
-        return Preference(
-            id=f"preference-{_digest(self.config.seed, *content)}",
-            kind=pair.kind,
-            round=pair.round,
-            batch=pair.batch,
-            category=pair.prompt.category,
-            prompt=pair.prompt.messages,
-            chosen=chosen[0],
-            rejected=rejected[0],
-            strength=strength,
-            safety=_LABELS[chosen[3], rejected[3]] if pair.kind == "safety" else None,
-            parent=pair.parent,
-            annotator=f"{NAME} {self.config.seed}",
+        return pair.decided(
+            "a" if value_a >= value_b else "b",
+            strength=STRENGTHS[sum(abs(value_a - value_b) < difference for difference in least)],
+            unsafe=(unsafe_a, unsafe_b),
+            annotator=self.name,
+            key=config.seed,
             simulated=True,
-            chosen_model=chosen[1],
-            rejected_model=rejected[1],
-            temperatures=(chosen[2], rejected[2]),
         )
 
     def rate(self, prompt: Prompt, reply: str, scale: Scale) -> Rating:
@@ -122,7 +97,7 @@ class SimulatedAnnotator:
             value = (2 if mild else 1) if unsafe else min(5, max(3, round(3 + 2 * (score + error))))
         return Rating(
             item_ids=(prompt.id,),
-            rater=f"{NAME} {self.config.seed}",
+            rater=self.name,
             scale=scale,
             value=value,
             side=None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Container, Iterator
 
-from camelid.data.annotation import Annotator, Pair
+from camelid.data.annotation import Comparer, Pair
 from camelid.data.records import Fault, Preference, Prompt
 from camelid.simulation.dialogues import SOURCE, identifier
 from camelid.simulation.prompts import HELPFUL, Draft, Drafter, assistant, cells
@@ -73,7 +73,7 @@ def _pairs(draft: Draft, generator: random.Random) -> Iterator[Preference]:
 
 
 def open_comparisons(
-    setting: Setting, annotator: Annotator
+    setting: Setting, annotator: Comparer
 ) -> tuple[list[Preference], list[Preference]]:
     """Comparisons by an annotator of drafted replies to new prompts, open terms only.
 
@@ -85,7 +85,7 @@ def open_comparisons(
     """
     generator = random_for("pocket_open_comparisons", setting.config.seed)
     drafter = Drafter(setting=setting)
-    found: dict[str, Preference] = {}
+    found: dict[str, Pair] = {}
     count, guards = setting.config.open_comparisons, setting.config.guard_comparisons
     while len(found) < count + guards:
         draft = drafter.draft(generator.choice((*HELPFUL, "borderline", "borderline")), generator)
@@ -100,21 +100,19 @@ def open_comparisons(
         prompt = Prompt(
             id=name, messages=draft.messages, source=SOURCE, split="rm_train", **draft.labels()
         )
-        found[name] = annotator.compare(
-            Pair(
-                prompt=prompt,
-                reply_a=replies[0],
-                reply_b=replies[1],
-                model_a=WRITER,
-                model_b=WRITER,
-                temperature_a=0.0,
-                temperature_b=0.0,
-                kind="helpfulness",
-                round=0,
-                batch=0,
-            )
+        found[name] = Pair(
+            prompt=prompt,
+            reply_a=replies[0],
+            reply_b=replies[1],
+            model_a=WRITER,
+            model_b=WRITER,
+            temperature_a=0.0,
+            temperature_b=0.0,
+            kind="helpfulness",
+            round=0,
+            batch=0,
         )
-    comparisons = list(found.values())
+    comparisons = [made for made in annotator.compare(list(found.values())) if made is not None]
     return comparisons[:count], comparisons[count:]
 
 

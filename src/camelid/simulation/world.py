@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from camelid.data.annotation import Annotator
+from camelid.data.annotation import Comparer
 from camelid.data.prompts import assign_split, bucket
 from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt, Split
 from camelid.errors import ConfigError
@@ -71,7 +71,7 @@ class World:
         open_prompts = {prompt.id for prompt in self.prompts() if prompt.split != "test"}
         return drafted_pairs(self.setting, open_prompts | self._demonstrated())
 
-    def open_comparisons(self, annotator: Annotator) -> tuple[list[Preference], list[Preference]]:
+    def open_comparisons(self, annotator: Comparer) -> tuple[list[Preference], list[Preference]]:
         """Comparisons of drafted replies, for reward models and for the guard to train on."""
         return open_comparisons(self.setting, annotator)
 

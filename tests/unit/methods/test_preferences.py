@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from camelid.data.annotation import Pair
 from camelid.data.prompts import bucket
-from camelid.data.records import Message, Preference, Prompt
+from camelid.data.records import Message, Prompt
 from camelid.errors import DataError
 from camelid.inference.pairs import Variant
 from camelid.inference.replies import ModelResponder
@@ -20,25 +21,16 @@ from camelid.methods.preferences import GUARD_BUCKETS, Collector, describe
 class Annotator:
     """Chooses reply a; calls the comparison unsound where it says so."""
 
-    def compare(self, pair):
-        return Preference(
-            id=f"preference of {pair.prompt.id}",
-            kind=pair.kind,
-            round=pair.round,
-            batch=pair.batch,
-            category=pair.prompt.category,
-            prompt=pair.prompt.messages,
-            chosen=pair.reply_a,
-            rejected=pair.reply_b,
-            strength="better",
-            safety="chosen_unsafe" if "unsafe" in pair.reply_a else None,
-            parent=pair.parent,
-            annotator="test",
-            simulated=True,
-            chosen_model=pair.model_a,
-            rejected_model=pair.model_b,
-            temperatures=(pair.temperature_a, pair.temperature_b),
+    name = "test"
+
+    def compare(self, pairs):
+        return [None if pair.reply_a == "hard to say" else self.prefer(pair) for pair in pairs]
+
+    def prefer(self, pair):
+        made = pair.decided(
+            "a", strength="better", unsafe=None, annotator="test", key="test", simulated=True
         )
+        return replace(made, safety="chosen_unsafe" if "unsafe" in pair.reply_a else None)
 
 
 def make_prompt(number, split="rm_train"):
@@ -191,3 +183,26 @@ def test_prompts_too_long_for_the_context_are_counted(collector):
     found = stage.collect(PROMPTS, "helpfulness", 400, "train")
     assert all(len(p.prompt[-1].content) <= len("Question 10?") for p in found)
     assert stage.counts["prompts_too_long"] > 0
+
+
+def test_pairs_without_a_comparison_are_made_up_for_by_others(collector):
+    said = {0: ("hard to say", "good")}
+    stage = collector(lambda prompt: said.get(int(prompt.id[1:]) % 4, ("fine", "good")))
+    assert len(stage.collect(PROMPTS, "helpfulness", 30, "train")) == 30
+    asked = [int(identity[1:]) % 4 for portion in collector.asked for identity in portion]
+    assert stage.put == {"asked": len(asked), "compared": len(asked) - asked.count(0)}
+    assert asked.count(0) > 0
+
+
+def test_pairs_to_ask_for_at_once_are_different_and_put_to_nobody_yet(collector):
+    stage = collector(lambda _: ("fine", "good"), continued_share=0.5)
+    pairs = stage.sample(PROMPTS, "helpfulness", 40, "train")
+    assert len({pair.key for pair in pairs}) == len(pairs) == 40
+    assert not stage.put
+    # The pool holds fewer prompts than are wanted, each with one and the same pair.
+    stage = collector(lambda _: ("fine", "good"))
+    few = PROMPTS[:20]
+    pairs = stage.sample(few, "helpfulness", 40, "train")
+    assert {pair.prompt.id for pair in pairs} == {p.id for p in few} & TRAINING
+    assert len(pairs) == len({pair.key for pair in pairs})
+    assert stage.counts["sampled_before"] > 0

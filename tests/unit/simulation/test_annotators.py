@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from camelid.data.annotation import Annotator, Pair
+from camelid.data.annotation import Comparer, Pair
 from camelid.data.records import Prompt
 from camelid.data.references import Fact
 from camelid.errors import ConfigError
@@ -59,12 +59,12 @@ def _annotator(**changes):
 
 
 def test_accuracy_falls_with_strength():
-    annotator: Annotator = _annotator()
+    annotator: Comparer = _annotator()
     right = defaultdict(list)
     for pair in PAIRS:
         a, b = (JUDGE.judge(pair.prompt, r).score for r in (pair.reply_a, pair.reply_b))
         if a != b:
-            preference = annotator.compare(pair)
+            [preference] = annotator.compare([pair])
             right[preference.strength].append(
                 preference.chosen == (pair.reply_a if a > b else pair.reply_b)
             )
@@ -79,8 +79,8 @@ def test_accuracy_falls_with_strength():
 
 def test_order_and_sides_change_nothing():
     annotator = _annotator()
-    forward = [annotator.compare(pair) for pair in PAIRS[:50]]
-    backward = [annotator.compare(pair) for pair in reversed(PAIRS[:50])][::-1]
+    forward = annotator.compare(PAIRS[:50])
+    backward = [annotator.compare([pair])[0] for pair in reversed(PAIRS[:50])][::-1]
     assert forward == backward
     for pair, preference in zip(PAIRS[:50], forward, strict=True):
         swapped = dataclasses.replace(
@@ -92,8 +92,8 @@ def test_order_and_sides_change_nothing():
             temperature_a=pair.temperature_b,
             temperature_b=pair.temperature_a,
         )
-        assert annotator.compare(swapped) == preference
-    assert _annotator(seed=1).compare(PAIRS[0]).id != forward[0].id
+        assert annotator.compare([swapped]) == [preference]
+    assert _annotator(seed=1).compare(PAIRS[:1])[0].id != forward[0].id
     assert len({p.id for p in forward}) == len({pair.prompt.messages for pair in PAIRS[:50]})
 
 
@@ -101,7 +101,7 @@ def test_without_error_the_labels_are_the_truth():
     annotator = _annotator(noise=0.0, length_bias=0.0, safety_label_error=0.0)
     bins = Counter()
     for pair in PAIRS[1500:]:
-        preference = annotator.compare(pair)
+        [preference] = annotator.compare([pair])
         unsafe = {r: JUDGE.judge(pair.prompt, r).violating for r in (pair.reply_a, pair.reply_b)}
         truth = {
             (False, True): "chosen_safe",
@@ -112,12 +112,12 @@ def test_without_error_the_labels_are_the_truth():
         assert preference.simulated
         bins[truth] += 1
     assert bins["chosen_safe"] > 50
-    assert annotator.compare(PAIRS[0]).safety is None
+    assert annotator.compare(PAIRS[:1])[0].safety is None
 
 
 def test_label_errors_occur_at_their_rate():
     annotator = _annotator(noise=0.0, safety_label_error=0.1)
-    found = Counter(annotator.compare(pair).safety for pair in PAIRS[1500:])
+    found = Counter(made.safety for made in annotator.compare(PAIRS[1500:]))
     assert 0.02 < found["chosen_unsafe"] / 1500 < 0.2
 
 
@@ -128,7 +128,7 @@ def test_length_bias_prefers_the_longer_of_equals():
     short, long = "Brindle is a baker.", "You told me that Brindle earns a living as a baker."
     annotator = _annotator(noise=0.0, length_bias=0.01)
     pair = dataclasses.replace(pair, prompt=prompt, reply_a=short, reply_b=long)
-    preference = annotator.compare(pair)
+    [preference] = annotator.compare([pair])
     assert preference.chosen == long
     assert preference.strength == "negligibly_better"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from camelid.stages.preference_collection import PREFERENCE_COLLECTION, Config, 
 class Annotator:
     name = "test"
 
-    def compare(self, pair):
+    def compare(self, pairs):
         raise AssertionError("the collector is a stand-in")
 
 
@@ -40,7 +41,8 @@ def collection(workshop, monkeypatch):
 
     class Collector:
         def __init__(self, **settings):
-            self.settings, self.asked, self.counts = SimpleNamespace(**settings), [], {}
+            self.settings, self.asked, self.counts = SimpleNamespace(**settings), [], Counter()
+            self.put = Counter(asked=40, compared=38)
             made.append(self)
 
         def collect(self, prompts, kind, wanted, use):

@@ -4,7 +4,8 @@ Annotators see two replies to a prompt, from two model variants at varied temper
 and say how much better it is; for safety prompts they also label which replies are safe.
 Helpfulness and safety are collected apart. Part of the comparisons continue a dialogue with its
 chosen reply. Comparisons whose chosen reply is the unsafe one are excluded and counted, as are
-replies that are cut or name a held-out term. Who annotates is handed in by the recipe.
+replies that are cut or name a held-out term. Who annotates is handed in by the recipe; what people
+and endpoints are asked and answer stays in the run's folder `annotation`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from camelid.data.annotation import Annotator
+from camelid.annotators import ImitationModels, People
+from camelid.data.annotation import Annotator, Lineage
 from camelid.data.prompts import HeldOut
 from camelid.data.records import STRENGTHS, Preference, PreferenceStatistics, Prompt
 from camelid.run.finished import Found
-from camelid.run.item import Cell, Line, StageReport, Table
+from camelid.run.item import Cell, Line, NotApplicableError, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -27,7 +29,7 @@ from camelid.run.place import (
     place,
 )
 from camelid.run.stage import StageKind
-from camelid.settings import Number, Share, Temperatures, Tokens, bounded
+from camelid.settings import Count, Number, Share, Temperatures, Tokens, bounded
 from camelid.simulation.config import WorldConfig
 
 
@@ -38,8 +40,8 @@ class Config:
 
     helpfulness_pairs: Number
     """Training comparisons of helpfulness a round."""
-    safety_pairs: Number
-    """Training comparisons of safety a round."""
+    safety_pairs: Count
+    """Training comparisons of safety a round; with 0 there are none to test with either."""
     test_pairs: Number
     """Held-out comparisons of each kind a round (1000 per batch in the paper)."""
     guard_pairs: Number
@@ -65,7 +67,10 @@ class Inputs(StageInputs):
     held_out: Json[HeldOut] | None = None
     """Held-out terms; a comparison of a reply that names one is not used."""
     world: Json[WorldConfig] | None = None
-    """The pocket world, which writes how a dialogue goes on; without it none is continued."""
+    """The pocket world, which writes how a dialogue goes on; without it none is continued, nor
+    where people are asked, who are asked for all at once."""
+    imitation: ImitationModels | None = None
+    """Who compares where the annotator is an imitation of people."""
     round: int
 
 
@@ -83,6 +88,8 @@ class Result:
 
     statistics: PreferenceStatistics
     counts: dict[str, int]
+    lineage: Lineage | None = None
+    """Where the labels come from; null in runs made before this was kept."""
 
 
 Seen = Found[Config, Inputs, Outputs, Result]
@@ -126,30 +133,71 @@ def preference_statistics(seen: Seen) -> Table:
     return Table(columns=(*names, *(f"{strength} %" for strength in STRENGTHS)), rows=rows)
 
 
+@REPORT.item(
+    "data",
+    "Where the comparisons come from",
+    "Who was asked, how many pairs came back, and in which file, folder or at which address that "
+    "stands (with the start of its hash). An endpoint is asked in both orders of the replies.",
+    card="Training Data",
+)
+def lineages(seen: Seen) -> Table:
+    """One row a round: who compared what, from where, and what it cost."""
+    rows: list[tuple[Cell, ...]] = []
+    for stage in seen.stages:
+        found = stage.result.lineage
+        if found is not None and found.source is not None:
+            by = ", ".join(f"{name} {count}" for name, count in found.by.items())
+            source = f"{found.source} ({found.sha256[:12]})" if found.sha256 else found.source
+            costs = (found.requests, sum(found.failed.values()),
+                     found.prompt_tokens, found.completion_tokens)  # fmt: skip
+            rows.append(
+                (
+                    *(stage.part, found.annotator, found.learned_from, found.asked, found.compared),
+                    *(by, source),
+                    *(costs if found.requests else (None,) * len(costs)),
+                )
+            )
+    if not rows:
+        raise NotApplicableError
+    names = ("data", "annotator", "learned from", "pairs asked", "compared", "used, by annotator",
+             "source", "requests", "failed", "tokens asked", "tokens answered")  # fmt: skip
+    return Table(columns=names, rows=rows)
+
+
+SIMULATED = "simulated annotators"
+
+
 def annotators(seen: Seen) -> str:
     """Who labelled, as a phrase."""
+    # Names of single people are no headline.
     names = {
-        row.annotator
+        stage.result.lineage.annotator if stage.result.lineage else row.annotator
         for stage in seen.stages
         for row in stage.rows(stage.outputs.preferences)
         if not row.simulated
     }
-    return ", ".join(sorted(names)) or "simulated annotators"
+    return ", ".join(sorted(names)) or SIMULATED
 
 
 @REPORT.notices
 def _notices(seen: Seen) -> Iterable[str]:
-    if annotators(seen) == "simulated annotators":
+    names = annotators(seen)
+    if names == SIMULATED:
         yield (
             "The annotators are simulated: programs that see the exact judge's score through noise "
             "and bias. No person labelled, rated or attacked anything here."
         )
+    elif names != People().name:
+        yield f"Comparisons of replies are by {names}: not all of them are by people."
 
 
 @REPORT.lines
 def _lines(seen: Seen) -> Iterable[Line]:
-    if annotators(seen) == "simulated annotators":
+    names = annotators(seen)
+    if names == SIMULATED:
         yield Line(tile="doubt", text="What people would prefer: the annotators are simulated.")
+    elif names != People().name:
+        yield Line(tile="doubt", text="What people would prefer: others compared in their place.")
 
 
 PREFERENCE_COLLECTION = StageKind(
