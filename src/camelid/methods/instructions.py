@@ -279,6 +279,9 @@ def _parts(
     drawn = [first]
     if partners and generator.random() < rules.two_parts:
         drawn.append(generator.choice(partners))
+    if "language" in drawn and "form" in drawn:
+        # Not all scripts have capitals, or spaces to count words by.
+        usable["form"] = [name for name in usable["form"] if form_of(name).list == "word"]
     forms = [form_of(generator.choice(usable[kind])) for kind in drawn]
     return [(form, generator.choice(values[form.list])) for form in forms]
 

@@ -214,6 +214,8 @@ def reference(rules, values, turns, *, split, number, seed):
             there = []
             for name in FORMS[kind]:
                 wanted = authored("forms")[name]["list"]
+                if name in ("words", "capitals") and "language" in drawn:
+                    continue
                 if [v for v in values if v.split == split and v.list == wanted]:
                     there.append(name)
             names.append(draw.choice(there))
@@ -290,6 +292,8 @@ def test_parts_go_together_or_stand_alone():
             both_mentioned = parts == ["mentions", "mentions"]
             assert both_mentioned or frozenset(kinds) in TOGETHER or "form" in kinds
             assert not {"mentions", "language"} <= set(parts)
+            # Chinese has no capitals and no spaces between words.
+            assert not ("language" in parts and {"capitals", "words"} & set(parts))
         pairs[len(parts)] += 1
     # Four standard deviations of a fair coin.
     assert abs(pairs[2] - 150) < 35

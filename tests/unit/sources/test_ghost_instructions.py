@@ -9,15 +9,19 @@ import pytest
 import torch
 from tokenizers import pre_tokenizers
 
+from camelid.data.public import PublicDataConfig
 from camelid.data.records import Dialogue, Message, Prompt
 from camelid.errors import ConfigError, DataError, MissingInputError
 from camelid.formats.folder import save_model
 from camelid.inference.replies import ModelResponder
 from camelid.inference.sampling import Sampling
 from camelid.methods import instruction_checks
+from camelid.methods.sizes import check_sizes
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
+from camelid.plan import Plan
 from camelid.run.place import ModelFolder, Rows, TokenizerFolder
+from camelid.run.stage import NoInputs
 from camelid.sources.ghost_instructions import (
     GHOST_INSTRUCTIONS,
     REPORT,
@@ -25,6 +29,9 @@ from camelid.sources.ghost_instructions import (
     Inputs,
     Outputs,
 )
+from camelid.sources.public_data import PUBLIC_DATA
+from camelid.sources.weights import WEIGHTS
+from camelid.sources.weights import Config as WeightsConfig
 from camelid.stages import ghost_attention
 from camelid.tokenization.huggingface import write_huggingface_tokenizer
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
@@ -215,6 +222,39 @@ def test_impossible_settings_are_refused():
         replace(CONFIG, train_split="validation")
     with pytest.raises(ConfigError, match="each must be named once"):
         replace(CONFIG, kinds=("hobby", "hobby"))
+
+
+def planned(**changes):
+    plan = Plan("test")
+    given = plan.add(WEIGHTS, WeightsConfig(), NoInputs())
+    public = plan.add(PUBLIC_DATA, PublicDataConfig(), NoInputs())
+    ghosts = plan.add(
+        GHOST_INSTRUCTIONS,
+        CONFIG,
+        Inputs(tokenizer=given.tokenizer, model=given.model, prompts=public.prompts),
+    )
+    tuning = FineTuningConfig(optimizer=OptimizerConfig(learning_rate=1e-3))
+    fields = {"dialogues": 12, "test_dialogues": 4} | changes
+    plan.add(
+        ghost_attention.GHOST_ATTENTION,
+        ghost_attention.Config(sampling=Sampling(), fine_tuning=tuning, **fields),
+        ghost_attention.Inputs(
+            tokenizer=given.tokenizer,
+            model=given.model,
+            ghost_dialogues=ghosts.ghost_dialogues,
+            bests=public.demonstrations,
+        ),
+    )
+    plan.require(check_sizes)
+    return plan
+
+
+def test_no_more_dialogues_are_asked_for_than_are_made():
+    planned().check()
+    with pytest.raises(ConfigError, match=r"is 13, but there are 12 \(--ghost-instructions.train"):
+        planned(dialogues=13).check()
+    with pytest.raises(ConfigError, match=r"is 5, but there are 4 \(--ghost-instructions.test"):
+        planned(test_dialogues=5).check()
 
 
 @pytest.mark.parametrize("place", ["first_user", "system"])

@@ -242,6 +242,9 @@ def test_dialogues_that_lose_their_start_are_left_out_and_counted(haunting):
         (6, "before", 2),
         (6, "after", 2),
     ]
+
+
+def test_a_context_too_short_for_any_dialogue_is_an_error(haunting):
     haunting.room = 4
     with pytest.raises(DataError) as error:
         haunting.run()

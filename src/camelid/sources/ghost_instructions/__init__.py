@@ -91,7 +91,7 @@ class Inputs(StageInputs):
 class Outputs(StageOutputs):
     """What the stage writes."""
 
-    ghost_dialogues: Rows[GhostDialogue] = place("ghost_dialogues.jsonl")
+    ghost_dialogues: Rows[GhostDialogue] = place("dialogues.jsonl")
     values: Rows[InstructionValue] = place("values.jsonl")
 
 
