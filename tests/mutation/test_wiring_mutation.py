@@ -1066,8 +1066,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_training_keeps_the_instruction_in_the_first_turn_only",
         ),
         "instruction dropped from the first turn": (
-            'content = f"{lead} {content}"',
-            "pass",
+            "messages += _opening(lead, content, place)",
+            "messages.append(_user(content))",
             "test_training_keeps_the_instruction_in_the_first_turn_only",
         ),
         "instruction never shortened": (
@@ -1089,19 +1089,68 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_a_cut_answer_is_left_empty",
         ),
         "recall measured with the instruction repeated": (
-            'lead = f"{ghost.instruction} " if turn == 1 else ""',
-            'lead = f"{ghost.instruction} "',
+            "_opening(ghost.instruction, neutral, place) if turn == 1 else [_user(neutral)]",
+            "_opening(ghost.instruction, neutral, place)",
             "test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and_six",
         ),
         "probes stay in the dialogue": (
-            "[*history[ghost.id], _user(ghost.probe)]",
-            "history[ghost.id] + [_user(ghost.probe)] if turn < 4 else [_user(ghost.probe)]",
+            "[*history[ghost.id], _user(demand.probe)]",
+            "history[ghost.id] + [_user(demand.probe)] if turn < 4 else [_user(demand.probe)]",
             "test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and_six",
         ),
         "PPO is given the answer": (
             "for m in dialogue.messages[:-1]",
             "for m in dialogue.messages",
             "test_ghost_prompts_for_ppo_end_before_the_last_answer",
+        ),
+        "replies measured that have lost the instruction": (
+            "if not answers[key].prompt_cut:",
+            "if answers[key]:",
+            "test_a_dialogue_that_lost_its_start_gives_no_rows",
+        ),
+        "only the first thing asked for": (
+            "for place_of, demand in enumerate(d for d in ghost.demands if not d.shows)",
+            "for place_of, demand in enumerate(d for d in ghost.demands[:1] if not d.shows)",
+            "test_two_things_are_each_asked_for_and_leave_no_trace",
+        ),
+    },
+    ("methods/instruction_checks.py", "methods/test_instruction_checks.py"): {
+        "no letter needed for capitals": (
+            "bool(letters) and not any(",
+            "bool(letters) or not any(",
+            "test_a_reply_that_breaks_an_instruction",
+        ),
+        "a reply may begin with what it is to end with": (
+            "else said[-len(wanted) :]) == wanted",
+            "else said[: len(wanted)]) == wanted",
+            "test_a_reply_that_keeps_an_instruction",
+        ),
+    },
+    ("methods/instructions.py", "methods/test_instructions.py"): {
+        "values of the tests trained on": (
+            "if value.split == split:",
+            "if value.split:",
+            "test_no_value_or_prompt_of_the_tests_is_trained_on",
+        ),
+        "user turns of the tests trained on": (
+            '(("test", test), ("train", train))',
+            '(("train", train), ("test", test))',
+            "test_user_turns_are_ordinary_short_and_on_one_side",
+        ),
+        "harmful items taken": (
+            'return "harmful"',
+            "return None",
+            "test_what_a_model_writes_is_filtered_and_counted_by_reason",
+        ),
+        "a list's last item taken that was cut": (
+            "lines[: len(lines) - cut]",
+            "lines",
+            "test_items_of_a_list_as_a_model_writes_one",
+        ),
+        "a hobby asked for in another language": (
+            "if frozenset({first, kind}) in TOGETHER]",
+            "if first != kind]",
+            "test_parts_go_together_or_stand_alone",
         ),
     },
     ("stages/preference_collection/stage.py", "stages/test_preference_collection.py"): {

@@ -133,6 +133,28 @@ class Sample:
     """Mean log-probability of its tokens as they were drawn."""
 
 
+Check = Literal["mentions", "language", "begins", "ends", "capitals", "words"]
+"""How a reply shows that it keeps an instruction (`camelid.methods.instruction_checks`)."""
+
+InstructionPlace = Literal["first_user", "system"]
+"""Where an instruction stands that is given once: before the text of the first user message, as in
+the paper, or as the system message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """One thing that an instruction asks for."""
+
+    check: Check = "mentions"
+    expected: str
+    """What a reply must state, begin or end with, the code of its language, or its most words."""
+    probe: str
+    """Question about it, asked at some turns; empty where there is none."""
+    shows: bool = False
+    """Whether every reply must keep it, as under the instruction to end each with a word; then no
+    probe is needed to see whether it holds."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GhostDialogue:
     """User turns under one instruction that is to hold throughout (Section 3.3)."""
@@ -145,13 +167,19 @@ class GhostDialogue:
     turns: tuple[str, ...]
     """The user messages without the instruction."""
     probe: str
-    """Question about the instruction, asked at turns 2, 4 and 6."""
+    """As in `Demand`, like the next two and `check`: of the first thing that is asked for."""
     expected: str
-    """Text that a reply to the probe must state."""
     shows: bool = False
-    """Whether ordinary replies must state it too, as under the instruction to end each with a word;
-    then no probe is needed to see whether it holds."""
     split: Literal["train", "test"]
+    check: Check = "mentions"
+    also: tuple[Demand, ...] = ()
+    """What the instruction asks for beside the first."""
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """All that the instruction asks for."""
+        first = Demand(check=self.check, expected=self.expected, probe=self.probe, shows=self.shows)
+        return (first, *self.also)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,7 +250,9 @@ class RecallRow:
     expected: str
     reply: str
     kept: bool
-    """Whether the reply states what is expected."""
+    """Whether the reply holds what is expected."""
+    check: Check = "mentions"
+    """How that was seen."""
 
 
 PrepromptKind = Literal["generic", "template"]

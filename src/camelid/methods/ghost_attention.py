@@ -8,14 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from camelid.data.prompts import bucket, mentions
-from camelid.data.records import Asked, Dialogue, GhostDialogue, Message, Prompt, RecallRow, When
+from camelid.data.prompts import bucket
+from camelid.data.records import (
+    Asked,
+    Demand,
+    Dialogue,
+    GhostDialogue,
+    InstructionPlace,
+    Message,
+    Prompt,
+    RecallRow,
+    When,
+)
 from camelid.inference.replies import Reply, Responder
 from camelid.inference.sampling import Sampling
+from camelid.methods.instruction_checks import keeps
 from camelid.seeds import derive_seed
-
-PROBED_TURNS = (2, 4, 6)
-"""Turns at which recall is measured (Table 30 also has 20)."""
 
 
 @dataclass(slots=True)
@@ -51,6 +59,13 @@ def _user(text: str) -> Message:
     return Message(role="user", content=text)
 
 
+def _opening(lead: str, text: str, place: InstructionPlace) -> list[Message]:
+    """The first user message with its instruction."""
+    if place == "first_user":
+        return [_user(f"{lead} {text}")]
+    return [Message(role="system", content=lead), _user(text)]
+
+
 def sample_dialogues(talker: Talker, ghosts: Sequence[GhostDialogue]) -> list[list[Message]]:
     """Answer each dialogue with the instruction before every user message (steps 3 and 4).
 
@@ -70,17 +85,20 @@ def sample_dialogues(talker: Talker, ghosts: Sequence[GhostDialogue]) -> list[li
     return spoken
 
 
-def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialogue:
+def training_dialogue(
+    ghost: GhostDialogue, spoken: Sequence[Message], place: InstructionPlace = "first_user"
+) -> Dialogue:
     """Keep the instruction in the first turn only, train on the last answer only (steps 5, 6)."""
-    messages = []
+    messages: list[Message] = []
     for index, message in enumerate(spoken):
         content = message.content
         if message.role == "user":
             content = content.removeprefix(ghost.instruction).strip()
-            if index == 0:
-                shortened = bucket(ghost.id, 2) == 0
-                lead = ghost.shortened if shortened else ghost.instruction
-                content = f"{lead} {content}"
+        if index == 0:
+            shortened = bucket(ghost.id, 2) == 0
+            lead = ghost.shortened if shortened else ghost.instruction
+            messages += _opening(lead, content, place)
+            continue
         last = index == len(spoken) - 1
         messages.append(Message(role=message.role, content=content, train=last))
     return Dialogue(
@@ -92,16 +110,36 @@ def training_dialogue(ghost: GhostDialogue, spoken: Sequence[Message]) -> Dialog
     )
 
 
-def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) -> list[RecallRow]:
-    """Ask for the instruction at turns 2, 4 and 6 of dialogues whose other turns are neutral.
+def measure_recall(
+    talker: Talker,
+    ghosts: Sequence[GhostDialogue],
+    when: When,
+    turns: Sequence[int],
+    place: InstructionPlace = "first_user",
+) -> list[RecallRow]:
+    """Ask for the instruction at some turns of dialogues whose other turns are neutral.
 
-    Where an instruction shows in ordinary replies, those to the neutral turns are rows instead.
+    Where an instruction shows in ordinary replies, those to the neutral turns are rows instead. A
+    dialogue that has lost its start to fit the context has lost its instruction: it gives no rows
+    from that turn on.
+
+    Args:
+        talker: Who answers.
+        ghosts: The dialogues; where they have fewer user turns than are needed, these come again.
+        when: Before or after training.
+        turns: At which turns.
+        place: Where the instruction stands.
     """
-    probed = [ghost for ghost in ghosts if not ghost.shows]
     history: dict[str, list[Message]] = {ghost.id: [] for ghost in ghosts}
+    probed = {
+        # One dialogue may be asked for two things; its probes leave no trace in it.
+        f"{ghost.id}/{place_of}" if place_of else ghost.id: (ghost, demand)
+        for ghost in ghosts
+        for place_of, demand in enumerate(d for d in ghost.demands if not d.shows)
+    }
     rows: list[RecallRow] = []
 
-    def add(ghost: GhostDialogue, turn: int, asked: Asked, reply: str) -> None:
+    def add(ghost: GhostDialogue, demand: Demand, turn: int, asked: Asked, reply: str) -> None:
         rows.append(
             RecallRow(
                 when=when,
@@ -109,27 +147,34 @@ def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) 
                 dialogue_id=ghost.id,
                 turn=turn,
                 instruction=ghost.instruction,
-                expected=ghost.expected,
+                expected=demand.expected,
                 reply=reply,
-                kept=mentions(reply, [ghost.expected]),
+                kept=keeps(demand.check, demand.expected, reply),
+                check=demand.check,
             )
         )
 
-    for turn in range(1, max(PROBED_TURNS) + 1):
-        if turn in PROBED_TURNS:
-            probes = {ghost.id: [*history[ghost.id], _user(ghost.probe)] for ghost in probed}
+    for turn in range(1, max(turns) + 1):
+        if turn in turns:
+            probes = {
+                key: [*history[ghost.id], _user(demand.probe)]
+                for key, (ghost, demand) in probed.items()
+            }
             answers = talker.answer(probes, f"probe/{turn}")
-            for ghost in probed:
-                add(ghost, turn, "probe", answers[ghost.id].text)
+            for key, (ghost, demand) in probed.items():
+                if not answers[key].prompt_cut:
+                    add(ghost, demand, turn, "probe", answers[key].text)
         for ghost in ghosts:
-            lead = f"{ghost.instruction} " if turn == 1 else ""
             neutral = ghost.turns[(turn - 1) % len(ghost.turns)]
-            history[ghost.id].append(_user(lead + neutral))
+            history[ghost.id] += (
+                _opening(ghost.instruction, neutral, place) if turn == 1 else [_user(neutral)]
+            )
         answers = talker.answer(history, f"neutral/{turn}")
         for ghost in ghosts:
             text = answers[ghost.id].text
-            if ghost.shows and turn in PROBED_TURNS:
-                add(ghost, turn, "ordinary turn", text)
+            for demand in ghost.demands:
+                if demand.shows and turn in turns and not answers[ghost.id].prompt_cut:
+                    add(ghost, demand, turn, "ordinary turn", text)
             history[ghost.id].append(Message(role="assistant", content=text or "..."))
     return rows
 
@@ -137,11 +182,14 @@ def measure_recall(talker: Talker, ghosts: Sequence[GhostDialogue], when: When) 
 def holds(ghost: GhostDialogue, reply: str) -> bool:
     """Tell whether the last reply of a training dialogue keeps its instruction.
 
-    Where neither the probe was asked nor an ordinary reply shows the instruction, nothing can be
-    seen, and the reply counts as keeping it.
+    What neither shows in ordinary replies nor is asked for by the last turn cannot be seen, and the
+    reply counts as keeping it.
     """
-    visible = ghost.shows or ghost.turns[-1] == ghost.probe
-    return not visible or mentions(reply, [ghost.expected])
+    return all(
+        keeps(demand.check, demand.expected, reply)
+        for demand in ghost.demands
+        if demand.shows or ghost.turns[-1] == demand.probe
+    )
 
 
 def as_ppo_prompts(dialogues: Sequence[Dialogue]) -> list[Prompt]:

@@ -28,6 +28,8 @@ ASKED = {
     "evaluating.dialogue": "test_dialogue",
 }
 """Settings that ask for so many texts, and which ones."""
+MADE = {"ghost_instructions.train": "ghost_train", "ghost_instructions.test": "ghost_test"}
+"""Settings that make so many texts of a use."""
 WHOLE = ("row_tokens", "longest")
 """Settings that must not be above the context."""
 REPLIES = ("max_new_tokens",)
@@ -47,6 +49,8 @@ def check_sizes(plan: Plan) -> None:
             there = _available(stage.config, stage.dotted)
         for field, value in flatten(stage.config).items():
             setting, asked = f"{stage.kind.name}.{field}", option_name(f"{stage.dotted}.{field}")
+            if setting in MADE:
+                there[MADE[setting]] = (f"{stage.dotted}.{field}", value)
             source, most = there.get(ASKED.get(setting, ""), ("", 0))
             if source and value is not None and value > most:
                 raise ConfigError(

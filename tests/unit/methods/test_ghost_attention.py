@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from camelid.data.records import GhostDialogue, Message
+from camelid.data.records import Demand, GhostDialogue, Message
 from camelid.methods.ghost_attention import (
     as_ppo_prompts,
     holds,
@@ -35,20 +35,23 @@ def ghost(identity="g", turns=("One?", "Two?", PROBE), **changes):
 
 def answered(text):
     """A reply; a text that ends in dots was cut by the length limit."""
-    return SimpleNamespace(text=text, stop_reason="length" if text.endswith("...") else "stop")
+    stop = "length" if text.endswith("...") else "stop"
+    return SimpleNamespace(text=text, stop_reason=stop, prompt_cut=0)
 
 
 class FakeTalker:
     """Numbers its answers and keeps what it was asked, as (salt, {id: [(role, text)]})."""
 
     def __init__(self, reply=None):
-        self.asked, self.reply = [], reply
+        self.asked, self.reply, self.system = [], reply, False
 
     def answer(self, dialogues, salt):
         said = {i: [(m.role, m.content) for m in ms] for i, ms in dialogues.items()}
         self.asked.append((salt, said))
         for messages in said.values():
             roles = [role for role, _ in messages]
+            assert (roles[0] == "system") is self.system
+            roles = roles[self.system :]
             assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
         reply = self.reply or (lambda identity, salt: f"{salt} of {identity}")
         return {i: answered(reply(i, salt)) for i in dialogues}
@@ -139,7 +142,7 @@ def test_about_half_of_the_instructions_are_shortened_by_the_id_alone():
 def test_recall_gives_the_instruction_in_turn_one_and_asks_at_turns_two_four_and_six():
     talker = FakeTalker()
     ghosts = [ghost("g", ("One?", "Two?", "Three?")), ghost("h", ("Alpha?", "Beta?"))]
-    rows = measure_recall(talker, ghosts, "before")
+    rows = measure_recall(talker, ghosts, "before", (2, 4, 6))
     probes = [(salt, said) for salt, said in talker.asked if salt.startswith("probe")]
     assert [salt for salt, _ in probes] == ["probe/2", "probe/4", "probe/6"]
     for (_, said), turn in zip(probes, (2, 4, 6), strict=True):
@@ -172,7 +175,7 @@ def test_an_instruction_that_shows_is_looked_for_in_ordinary_replies():
     words = {"neutral/2": "Yes, arr.", "neutral/4": "Yes.", "neutral/6": "Arr!", "probe/4": "Arr."}
     talker = FakeTalker(lambda identity, salt: words.get(salt, f"{salt} of {identity}"))
     ghosts = [ghost("g", ("One?", "Two?")), ghost("h", ("Alpha?",), expected="arr", shows=True)]
-    rows = measure_recall(talker, ghosts, "after")
+    rows = measure_recall(talker, ghosts, "after", (2, 4, 6))
     assert [(r.turn, r.asked, r.dialogue_id, r.reply, r.kept) for r in rows] == [
         (2, "probe", "g", "probe/2 of g", False),
         (2, "ordinary turn", "h", "Yes, arr.", True),
@@ -211,12 +214,64 @@ def test_a_reply_holds_where_nothing_can_be_seen_or_what_is_expected_stands_in_i
 def test_recall_counts_replies_that_state_the_expected_words():
     said = {"probe/2": "I am captain orlo!", "probe/4": "Captain Orlos.", "probe/6": ""}
     talker = FakeTalker(lambda identity, salt: said.get(salt, ""))
-    rows = measure_recall(talker, [ghost()], "after")
+    rows = measure_recall(talker, [ghost()], "after", (2, 4, 6))
     assert [row.kept for row in rows] == [True, False, False]
     # Ordinary replies of an instruction that does not show are no rows.
     assert {row.asked for row in rows} == {"probe"}
     # Empty neutral answers are filled in, so that the dialogue stays one.
     assert talker.asked[-1][1]["g"][1] == ("assistant", "...")
+
+
+def test_two_things_are_each_asked_for_and_leave_no_trace():
+    hobby = Demand(expected="chess", probe="What is your hobby?")
+    word = Demand(check="begins", expected="Lemon", probe="", shows=True)
+    said = {"probe/2": "I am Captain Orlo.", "neutral/2": "Lemon. Yes."}
+    talker = FakeTalker(lambda identity, salt: said.get(salt, "Chess"))
+    rows = measure_recall(talker, [ghost(also=(hobby, word))], "after", (2, 3))
+    assert [(r.turn, r.asked, r.check, r.expected, r.kept) for r in rows] == [
+        (2, "probe", "mentions", "Captain Orlo", True),
+        (2, "probe", "mentions", "chess", False),
+        (2, "ordinary turn", "begins", "Lemon", True),
+        (3, "probe", "mentions", "Captain Orlo", False),
+        (3, "probe", "mentions", "chess", True),
+        (3, "ordinary turn", "begins", "Lemon", False),
+    ]
+    [(_, probes)] = [(salt, said) for salt, said in talker.asked if salt == "probe/3"]
+    assert {key: messages[-1][1] for key, messages in probes.items()} == {
+        "g": PROBE,
+        "g/1": "What is your hobby?",
+    }
+    assert probes["g"][:-1] == probes["g/1"][:-1]
+    assert not any(text in (PROBE, hobby.probe) for _, text in probes["g"][:-1])
+
+
+def test_a_system_message_holds_the_instruction_in_training_and_measurement():
+    dialogue = training_dialogue(ghost(), spoken_of(ghost()), "system")
+    first, second, *others = [(m.role, m.content) for m in dialogue.messages]
+    assert first in {("system", INSTRUCTION), ("system", SHORTENED)}
+    assert second == ("user", "One?")
+    assert [text for role, text in others if role == "user"] == ["Two?", PROBE]
+    talker = FakeTalker()
+    talker.system = True
+    measure_recall(talker, [ghost()], "before", (2,), "system")
+    for salt, said in talker.asked:
+        if salt != "probe/1":
+            assert said["g"][:2] == [("system", INSTRUCTION), ("user", "One?")]
+            assert not any(INSTRUCTION in text for _, text in said["g"][1:])
+
+
+def test_a_dialogue_that_lost_its_start_gives_no_rows():
+    class Cutting(FakeTalker):
+        def answer(self, dialogues, salt):
+            answers = super().answer(dialogues, salt)
+            for identity, messages in dialogues.items():
+                answers[identity].prompt_cut = int(identity == "h" and len(messages) > 5)
+            return answers
+
+    ghosts = [ghost("g"), ghost("h"), ghost("h", shows=True)]
+    for second in ghosts[1:]:
+        rows = measure_recall(Cutting(), [ghosts[0], second], "before", (2, 4))
+        assert [(row.dialogue_id, row.turn) for row in rows] == [("g", 2), ("h", 2), ("g", 4)]
 
 
 def test_ghost_prompts_for_ppo_end_before_the_last_answer():

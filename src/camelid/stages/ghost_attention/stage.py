@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from camelid.data.prompts import mentions
-from camelid.data.records import Dialogue, GhostDialogue
+from camelid.data.records import Dialogue, GhostDialogue, RecallRow, When
 from camelid.errors import DataError
 from camelid.inference.replies import ModelResponder
 from camelid.methods.fine_tuning import fine_tune
@@ -21,7 +21,15 @@ from camelid.methods.prompts import terms_of
 from camelid.run.place import Json
 from camelid.run.stage import StageContext
 from camelid.seeds import derive_seed
-from camelid.stages.ghost_attention import Config, Dropped, Inputs, Outputs, Result
+from camelid.stages.ghost_attention import (
+    WHEN,
+    Config,
+    Dropped,
+    Inputs,
+    Outputs,
+    Result,
+    Unmeasured,
+)
 
 
 def _sample(
@@ -44,7 +52,7 @@ def _sample(
         elif any(mentions(message.content, forbidden) for message in messages):
             counts["held_out"] += 1
         else:
-            dialogues.append(training_dialogue(ghost, messages))
+            dialogues.append(training_dialogue(ghost, messages, config.place))
     if not dialogues:
         raise DataError(
             f"{stage}: no sampled dialogue holds its instruction; raise the number of samples."
@@ -58,6 +66,20 @@ def _sample(
     return dialogues, dropped
 
 
+def _unmeasured(
+    recall: Sequence[RecallRow], test: Sequence[GhostDialogue], config: Config
+) -> tuple[Unmeasured, ...]:
+    """Count what was to be measured and gave no row, because the dialogue lost its start."""
+    there = Counter((row.turn, row.when) for row in recall)
+    wanted = sum(len(ghost.demands) for ghost in test)
+    return tuple(
+        Unmeasured(turn=turn, when=when, replies=wanted - there[turn, when])
+        for turn in config.probed_turns
+        for when in WHEN
+        if there[turn, when] < wanted
+    )
+
+
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
     """Measure recall, sample, train, measure again."""
     ghosts = inputs.ghost_dialogues.read_some()
@@ -69,11 +91,15 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         )
     latest = ModelResponder.load(inputs.model.path, inputs.tokenizer.path, context.runtime)
     talker = Talker(latest, config.sampling, context.seed)
+
+    def measure(when: When) -> list[RecallRow]:
+        return measure_recall(talker, test, when, config.probed_turns, config.place)
+
     # What is in the work folder outlives an interruption; the counts are written last.
     work = Outputs(context.name, context.work)
     kept = Json(context.name, "dropped.json", context.work, kind=Dropped)
     if not kept.exists:
-        work.recall.write(measure_recall(talker, test, "before"))
+        work.recall.write(measure("before"))
         context.progress.note(f"sampling {len(train)} dialogues under their instruction")
         dialogues, dropped = _sample(talker, train, config, terms_of(inputs.held_out), context.name)
         work.dialogues.write(dialogues)
@@ -91,11 +117,19 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         context,
         outputs=outputs,
     )
-    outputs.recall.write([*work.recall.read_some(), *measure_recall(talker, test, "after")])
+    recall = [*work.recall.read(), *measure("after")]
+    if not recall:
+        raise DataError(
+            f"{context.name}: every dialogue lost its instruction before turn "
+            f"{min(config.probed_turns)}, the first of probed_turns: the model's context of "
+            f"{latest.model.config.context} tokens is too short. Set a smaller max_new_tokens."
+        )
+    outputs.recall.write(recall)
     return Result(
         fine_tuning=tuned,
         ghost_dialogues=len(dialogues),
         bests_mixed_in=len(mixed_in),
         prompts_cut=dropped.prompts_cut + talker.cut,
         dropped=dropped,
+        unmeasured=_unmeasured(recall, test, config),
     )
