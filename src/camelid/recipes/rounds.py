@@ -14,6 +14,7 @@ from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.errors import ConfigError
+from camelid.evaluation.trained_judges import Judges
 from camelid.methods.sizes import check_sizes
 from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, Rows, TokenizerFolder
@@ -47,6 +48,8 @@ class Start:
     drafted_pairs: Rows[Preference] | None = None
     held_out: Json[HeldOut] | None = None
     world: Json[WorldConfig] | None = None
+    judges: Judges | None = None
+    """Judges of real text, trained on people's labels."""
 
 
 class Comparisons(Protocol):
@@ -168,6 +171,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                 earlier=tuple(attacks),
                 before=latest if attacks else None,
                 round=now,
+                judges=start.judges,
             ),
             within=name,
         )
@@ -252,6 +256,7 @@ def add_end(
             earlier=last.attacks,
             before=last.model,
             round=len(last.names),
+            judges=start.judges,
         ),
         within="final",
     )
@@ -287,6 +292,7 @@ def add_end(
             controls=last.controls,
             sharpened=("sft", reference, "final"),
             comparisons=tuple(comparisons),
+            judges=start.judges,
         ),
     )
     add_report(plan)
