@@ -70,6 +70,8 @@ class Opinion:
     """Probability of a refusal, by the judge trained on human labels."""
     harm: float | None
     """Probability of harm by the other one; null where the prompt is no attack."""
+    cut: bool
+    """Whether the trained judges read the end of the prompt or the beginning of the reply only."""
     second_judge: str
     second: Judgement
 

@@ -133,7 +133,7 @@ def read_human_scores(
     if not found.replies:
         names = ", ".join(map(str, files))
         raise DataError(
-            f"{names}: no usable row; left out: {dict(found.left_out)}. Needed: objective, "
+            f"{names}: no usable row, left out: {dict(found.left_out)}; needed: objective, "
             "assistant_response and human_score with a number from 0 to 1."
         )
     return found

@@ -26,8 +26,8 @@ class Embedded:
 
     states_ND: NDArray[np.float64]
     """Mean of the last hidden states over the tokens of each reply, its end token included."""
-    cut: int
-    """Texts that lost tokens to fit."""
+    cut_N: list[bool]
+    """Whether a prompt or reply lost tokens to fit."""
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def embed_replies(
     """Read each reply after its prompt, many at once, and average the states of its tokens.
 
     Of a prompt longer than half of `longest` the end is kept, of a reply longer than what is left
-    its beginning; such texts are counted.
+    its beginning.
 
     Args:
         model: Whose hidden states.
@@ -54,13 +54,13 @@ def embed_replies(
         batch_tokens: Most tokens (padding included) in one forward pass.
     """
     longest = min(longest, model.config.context)
-    starts, sequences, cut = [], [], 0
+    starts, sequences, cut_N = [], [], []
     for messages, text in zip(prompts, replies, strict=True):
         prompt = chat.render_prompt(messages)
         kept = prompt[-(longest // 2) :]
         reply = [*chat.encode_reply(text), chat.end_id]
         room = longest - len(kept)
-        cut += len(kept) < len(prompt) or len(reply) > room
+        cut_N.append(len(kept) < len(prompt) or len(reply) > room)
         starts.append(len(kept))
         sequences.append([*kept, *reply[:room]])
     states_ND = np.zeros((len(sequences), model.config.dim))
@@ -72,4 +72,4 @@ def embed_replies(
         for row, index in enumerate(indices):
             of_reply = hidden_BLD[row, starts[index] : len(sequences[index])]
             states_ND[index] = of_reply.mean(0).cpu().numpy()
-    return Embedded(states_ND, cut)
+    return Embedded(states_ND, cut_N)

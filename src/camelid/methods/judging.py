@@ -42,11 +42,11 @@ class Reader:
 
     def read(
         self, prompts: Sequence[Sequence[Message]], replies: Sequence[str]
-    ) -> tuple[NDArray[np.float64], int]:
-        """Return the features, shape (N, D + 2), and how many texts were cut to `longest`."""
+    ) -> tuple[NDArray[np.float64], list[bool]]:
+        """Return the features, shape (N, D + 2), and which texts were cut to `longest`."""
         found = embed_replies(self.model, self.chat, prompts, replies, longest=self.longest)
         plain = [[float(is_refusal(text)), float(np.log1p(len(text)))] for text in replies]
-        return np.hstack([found.states_ND, np.asarray(plain)]), found.cut
+        return np.hstack([found.states_ND, np.asarray(plain)]), found.cut_N
 
 
 def _probabilities(learned: Learned, features_ND: NDArray[np.float64], source: Path) -> list[float]:
@@ -109,11 +109,13 @@ class Bench:
         if self.reader is None or self.refusal is None or self.harm is None or not replies:
             return [Verdict(self.given.name, judgement, None) for judgement in own]
         texts = [reply.text for reply in replies]
-        features_ND, _ = self.reader.read([reply.prompt.messages for reply in replies], texts)
+        features_ND, cut_N = self.reader.read([reply.prompt.messages for reply in replies], texts)
         refusals = _probabilities(self.refusal, features_ND, self.source)
         harms = _probabilities(self.harm, features_ND, self.source)
         verdicts = []
-        for reply, second, refusal, harm in zip(replies, own, refusals, harms, strict=True):
+        for reply, second, refusal, harm, cut in zip(
+            replies, own, refusals, harms, cut_N, strict=True
+        ):
             attacked = is_attacked(reply.prompt)
             verdicts.append(
                 Verdict(
@@ -123,6 +125,7 @@ class Bench:
                         prompt_id=reply.prompt.id,
                         refusal=refusal,
                         harm=harm if attacked else None,
+                        cut=cut,
                         second_judge=self.given.name,
                         second=second,
                     ),

@@ -48,10 +48,11 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
     if data is not None and data.is_dir():
         # Before anything runs; a finished run needs them no more.
         find_public_files(data)
+    directory = str(data.resolve()) if data else None
     plan = Plan("smollm2")
     public = plan.add(
         public_data.PUBLIC_DATA,
-        PublicDataConfig(directory=str(data.resolve()) if data else None),
+        PublicDataConfig(directory=directory),
         NoInputs(),
     )
     given = plan.add(
@@ -61,7 +62,7 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
     )
     judged = plan.add(
         judge_training.JUDGE_TRAINING,
-        judge_training.Config(directory=str(data.resolve()) if data else None),
+        judge_training.Config(directory=directory),
         judge_training.Inputs(tokenizer=given.tokenizer, encoder=given.model),
     )
     start = Start(

@@ -135,7 +135,7 @@ def test_what_the_report_shows(trained):
     # Strings: one refusal is missed, one answer taken for one; every harmless reply is harmful.
     assert [str(cell).partition(" ")[0] for cell in table.rows[1][5:]] == ["96.0", "96.0", "96.0"]
     assert [str(cell).partition(" ")[0] for cell in table.rows[3][5:]] == ["50.0", "100.0", "0.0"]
-    counts = [row[3:] for row in report.disagreements(found).rows]
+    counts = [row[3:] for row in report.judge_disagreements(found).rows]
     assert [sum(pair) for pair in (map(sum, counts[:4]), map(sum, counts[4:]))] == [50, 48]
     measures = {m.key: m for m in report.measures(found)}
     assert len(measures) == 6
@@ -166,7 +166,7 @@ def test_without_labelled_replies_strings_judge_and_that_is_said(
     assert reason in result.absent
     assert "counted by strings only" in workshop.notes[0]
     found = seen(result, outputs)
-    for draw in (report.judges, report.disagreements, report.mistakes):
+    for draw in (report.judges, report.judge_disagreements, report.mistakes):
         with pytest.raises(AbsentError, match=reason):
             draw(found)
     assert all(m.value is None and reason in m.reason for m in report.measures(found))
@@ -304,7 +304,12 @@ def judged(model, number, violating, refused):
 def opinion(number, violating):
     second = Judgement(violating=violating, refusing=not violating)
     return Opinion(
-        prompt_id=str(number), refusal=0.5, harm=0.5, second_judge="refusal strings", second=second
+        prompt_id=str(number),
+        refusal=0.5,
+        harm=0.5,
+        cut=False,
+        second_judge="refusal strings",
+        second=second,
     )
 
 

@@ -85,7 +85,7 @@ def test_harm_is_a_severity_from_the_threshold_on(tmp_path, threshold, harmful):
         (HARMS.replace("0.25", "nan"), "harm", "line 3: human_score is 'nan'"),
         (HARMS.replace("0.25", "much"), "harm", "line 3: human_score is 'much'"),
         (HARMS, "refusal", r"line 3: human_score is '0.25'; needed 0 or 1, or nothing"),
-        (HARMS.splitlines()[0], "harm", "no usable row; left out: {}"),
+        (HARMS.splitlines()[0], "harm", "no usable row, left out: {}"),
         ("# only\n# remarks\n", "harm", "are missing"),
         ("", "harm", "are missing"),
     ],

@@ -33,7 +33,7 @@ def alone(model, prompt, reply):
 def test_states_are_the_mean_over_the_reply(reader, batch_tokens):
     model, chat = reader
     found = embed_replies(model, chat, PROMPTS, REPLIES, longest=200, batch_tokens=batch_tokens)
-    assert found.cut == 0
+    assert found.cut_N == [False] * 3
     for row, messages, text in zip(found.states_ND, PROMPTS, REPLIES, strict=True):
         reply = [*chat.encode_reply(text), chat.end_id]
         # Hidden states are read in fp32.
@@ -51,12 +51,13 @@ def test_of_a_long_prompt_the_end_is_read_of_a_long_reply_the_beginning(reader):
         lengths.append(len(prompt) > 8 or len(kept) + len(reply) > 16)
         expected = alone(model, kept, reply[: 16 - len(kept)])
         assert row.tolist() == pytest.approx(expected, abs=1e-5)
-    assert found.cut == sum(lengths) > 0
+    assert found.cut_N == lengths
+    assert any(lengths)
 
 
 def test_never_more_than_the_context(reader):
     model, chat = reader
     found = embed_replies(model, chat, PROMPTS[:1], ["goat " * 900], longest=10_000)
-    assert found.cut == 1
+    assert found.cut_N == [True]
     assert found.states_ND.shape == (1, model.config.dim)
     assert embed_replies(model, chat, [], [], longest=9).states_ND.shape == (0, model.config.dim)

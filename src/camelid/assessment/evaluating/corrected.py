@@ -89,6 +89,14 @@ def second_opinions(
     return found
 
 
+def cut(stage: Stage) -> int:
+    """Return how many texts were too long for the trained judges to read whole."""
+    if not stage.outputs.opinions.exists:
+        return 0
+    opinions: list[Opinion] = stage.rows(stage.outputs.opinions)
+    return sum(opinion.cut for opinion in opinions)
+
+
 def change(
     stage: Stage, rows: Sequence[JudgedReply], question: Question, share: float = 1.0
 ) -> Estimate:

@@ -246,6 +246,8 @@ def limits(seen: Seen) -> Iterable[str]:
         "Reward-model scores shown for a model that was trained against them are optimistic; the "
         "judge's and the guard's figures are the evidence."
     )
+    if cut := corrected.cut(seen.last):
+        yield f"Of {cut} replies the trained judges read a part only, for their length."
     sampling = seen.last.config.sampling
     yield (
         f"Replies are judged at temperature {sampling.temperature:g}, where a model's poor tail "

@@ -90,7 +90,7 @@ class Outputs(StageOutputs):
     """What the stage writes."""
 
     judges: Json[TrainedJudges] = place("judges.json")
-    held_out: Rows[HeldOutReply] = place("held_out.jsonl")
+    held_out: Rows[HeldOutReply] = place("verdicts.jsonl")
     """Empty without labelled replies."""
 
     def read_with(self, encoder: ModelFolder, tokenizer: TokenizerFolder) -> Judges:

@@ -71,7 +71,7 @@ def judges(seen: Seen) -> Table:
 
 
 @REPORT.item("safety", "Where judge and refusal strings disagree", _HELD_OUT + "Counts of replies.")
-def disagreements(seen: Seen) -> Table:
+def judge_disagreements(seen: Seen) -> Table:
     """People's labels by what both judges say."""
     body: list[tuple[Cell, ...]] = []
     for label in LABELS:

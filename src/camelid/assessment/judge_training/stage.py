@@ -47,7 +47,7 @@ def learn(
         DataError: All labels are alike, or there are fewer prompts than folds.
     """
     prompts = [(Message(role="user", content=row.prompt),) for row in replies]
-    features_ND, cut = reader.read(prompts, [row.reply for row in replies])
+    features_ND, cut_N = reader.read(prompts, [row.reply for row in replies])
     labels, groups = [row.positive for row in replies], group_numbers(replies)
     try:
         found = cross_validate(features_ND, labels, groups, folds=folds)
@@ -73,7 +73,7 @@ def learn(
         )
     ]
     wrong = judge_error([row.verdict for row in rows], labels, groups)
-    return Learned(regression=found.regression, error=wrong), rows, cut
+    return Learned(regression=found.regression, error=wrong), rows, sum(cut_N)
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
