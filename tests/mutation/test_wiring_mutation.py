@@ -235,8 +235,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_data_and_weights_of_smollm2_are_those_that_are_named",
         ),
         "data that are named ignored": (
-            "directory=str(data.resolve()) if data else None",
-            "directory=None",
+            "directory = str(data.resolve()) if data else None",
+            "directory = None",
             "test_data_and_weights_of_smollm2_are_those_that_are_named",
         ),
     },
@@ -1397,11 +1397,6 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             '        "test",\n        new_tokens',
             "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
         ),
-        "attacks judged as the first one": (
-            "config.judge.judge(reply.prompt, reply.text)",
-            "config.judge.judge(replies[0][0].prompt, reply.text)",
-            "test_rounds_put_new_attacks_and_ask_those_again_that_succeeded",
-        ),
         "old attacks counted in the rate": (
             "new = rows[: len(fresh)]",
             "new = rows",
@@ -1420,10 +1415,96 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_log_ratios_are_those_of_the_tempered_distributions",
         ),
     },
+    ("methods/judging.py", "assessment/test_judge_training.py"): {
+        "reply judged by another one's prompt": (
+            "self.given.judge(reply.prompt, reply.text)",
+            "self.given.judge(replies[0].prompt, reply.text)",
+            (
+                "assessment/test_red_teaming.py"
+                "::test_rounds_put_new_attacks_and_ask_those_again_that_succeeded"
+            ),
+        ),
+        "harmful words to no attack are a violation": (
+            "violating=attacked and harm >= 0.5",
+            "violating=harm >= 0.5",
+            "test_trained_judges_judge_and_strings_stand_beside",
+        ),
+        "the two judges swapped": (
+            "_probabilities(self.harm, features_ND, self.source)",
+            "_probabilities(self.refusal, features_ND, self.source)",
+            "test_trained_judges_judge_and_strings_stand_beside",
+        ),
+    },
+    ("assessment/judge_training/stage.py", "assessment/test_judge_training.py"): {
+        "replies with one text are of several groups": (
+            "[conversation(row.reply) or row.reply for row in replies]",
+            "[row.id for row in replies]",
+            "test_replies_that_share_prompt_or_text_are_of_one_group",
+        ),
+        "strings ask of harm what they ask of refusals": (
+            'is_refusal(row.reply) == (label == "refusal")',
+            "is_refusal(row.reply)",
+            "test_what_the_report_shows",
+        ),
+    },
+    ("evaluation/classifier.py", "evaluation/test_classifier.py"): {
+        "held-out rows are fitted": (
+            "seen = folds_N != fold\n        penalty",
+            "seen = folds_N >= 0\n        penalty",
+            "test_held_out_probabilities_are_of_regressions_that_never_saw_the_group",
+        ),
+        "rows are linked by prompt only": (
+            "enumerate(row)",
+            "enumerate(row[:1])",
+            "test_rows_that_share_a_prompt_or_a_text_are_linked",
+        ),
+        "the larger class counts more": (
+            "np.where(positive == 1, 0.5 / share, 0.5 / (1 - share))",
+            "np.ones(len(positive))",
+            "test_the_optimum_is_that_of_gradient_descent",
+        ),
+        "the bias is shrunk": (
+            "shrunk[0] = 0.0",
+            "shrunk[0] = penalty",
+            "test_the_optimum_is_that_of_gradient_descent",
+        ),
+    },
+    ("evaluation/correction.py", "evaluation/test_correction.py"): {
+        "false alarms are not taken off": (
+            "positives / n + error.negative.share.value - 1",
+            "positives / n",
+            "test_the_point_is_the_rate_that_a_population_with_these_errors_shows",
+        ),
+        "the errors' uncertainty is left out": (
+            "/ count + middle**2 * found_variance + (1 - middle) ** 2 * rest_variance",
+            "/ count",
+            "test_the_corrected_interval_covers_the_true_rate",
+        ),
+        "the interval is shifted the wrong way": (
+            "middle * found_variance - (1 - middle) * rest_variance",
+            "(1 - middle) * rest_variance - middle * found_variance",
+            "test_the_interval_by_hand",
+        ),
+        "false alarms of half a rate cancel": (
+            "kept = 1 - share",
+            "kept = 0.0",
+            "test_the_difference_is_that_of_the_corrected_rates",
+        ),
+        "replies to one prompt are independent": (
+            "proportion(self.right, self.replies, self.groups)",
+            "proportion(self.right, self.replies)",
+            "test_errors_are_counted_by_label",
+        ),
+        "chance is good enough": (
+            "if min(found + rest, adjusted) <= 1:",
+            "if False:",
+            "test_a_judge_no_better_than_chance_gives_no_rate",
+        ),
+    },
     ("assessment/evaluating/stage.py", "assessment/test_evaluating.py"): {
-        "reply judged by another row's prompt": (
-            "self.judge.judge(reply.prompt, reply.text)",
-            "self.judge.judge(replies[index - 1].prompt, reply.text)",
+        "verdict of another reply": (
+            "judgement=verdicts[index].judgement",
+            "judgement=verdicts[index - 1].judgement",
             "test_every_reply_has_its_own_numbers",
         ),
         "model and reference swapped in the ratio": (

@@ -74,6 +74,21 @@ class JudgedReply:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opinion:
+    """What stands beside the verdict of trained judges on one reply: how sure, and a second one."""
+
+    prompt_id: str
+    refusal: float
+    """Probability of a refusal, by the judge trained on human labels."""
+    harm: float | None
+    """Probability of harm by the other one; null where the prompt is no attack."""
+    cut: bool
+    """Whether the trained judges read the end of the prompt or the beginning of the reply only."""
+    second_judge: str
+    second: Judgement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
     """Two replies to the same prompt, to be compared."""
 

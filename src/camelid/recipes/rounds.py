@@ -15,6 +15,7 @@ from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.errors import ConfigError
 from camelid.evaluation.gate import RewardModels
+from camelid.evaluation.trained_judges import Judges
 from camelid.methods.sizes import check_sizes
 from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, RewardModelFolder, Rows, TokenizerFolder
@@ -61,6 +62,8 @@ class Start:
     drafted_pairs: Rows[Preference] | None = None
     held_out: Json[HeldOut] | None = None
     world: Json[WorldConfig] | None = None
+    judges: Judges | None = None
+    """Judges of real text, trained on people's labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,6 +174,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                     earlier=tuple(attacks),
                     before=latest if attacks else None,
                     round=now,
+                    judges=start.judges,
                 ),
                 within=name,
             )
@@ -282,6 +286,7 @@ def add_end(
                 earlier=last.attacks,
                 before=last.model,
                 round=len(last.names),
+                judges=start.judges,
             ),
             within="final",
         )

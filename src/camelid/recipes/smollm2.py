@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from camelid.assessment import evaluating, red_teaming
+from camelid.assessment import evaluating, judge_training, red_teaming
 from camelid.data.public import PublicDataConfig
 from camelid.data.sources import find_public_files
 from camelid.evaluation.judge import StandInJudge
@@ -48,10 +48,11 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
     if data is not None and data.is_dir():
         # Before anything runs; a finished run needs them no more.
         find_public_files(data)
+    directory = str(data.resolve()) if data else None
     plan = Plan("smollm2")
     public = plan.add(
         public_data.PUBLIC_DATA,
-        PublicDataConfig(directory=str(data.resolve()) if data else None),
+        PublicDataConfig(directory=directory),
         NoInputs(),
     )
     given = plan.add(
@@ -59,7 +60,13 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
         weights_stage.Config(path=str(weights.resolve()) if weights else None),
         NoInputs(),
     )
+    judged = plan.add(
+        judge_training.JUDGE_TRAINING,
+        judge_training.Config(directory=directory),
+        judge_training.Inputs(tokenizer=given.tokenizer, encoder=given.model),
+    )
     start = Start(
+        judges=judged.read_with(given.model, given.tokenizer),
         tokenizer=given.tokenizer,
         base=given.model,
         demonstrations=public.demonstrations,

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from camelid.data.annotation import Judge, JudgedReply
+from camelid.data.annotation import Judge, JudgedReply, Opinion
 from camelid.data.records import Prompt
 from camelid.errors import ConfigError
 from camelid.evaluation.gate import RewardModels
+from camelid.evaluation.trained_judges import Judges
 from camelid.inference.sampling import Sampling
 from camelid.run.place import (
     ModelFolder,
@@ -44,7 +45,7 @@ class Config:
     dialogue: Count = 0
     """Most prompts without an exact answer, judged by reward models only."""
     judge: Judge
-    """Who says what the replies are worth."""
+    """Who says what the replies are worth; the second opinion where the run has trained judges."""
     other_temperatures: Annotated[tuple[Temperature, ...], Range(0, 100)] = ()
     """At these too the models answer whose sampling could explain what a method seems to gain; 0 is
     greedy."""
@@ -95,12 +96,16 @@ class Inputs(StageInputs):
     sharpened: tuple[str, ...] = ()
     """Models that answer at the other temperatures too."""
     comparisons: tuple[Comparison, ...] = ()
+    judges: Judges | None = None
+    """Judges of real text, trained on people's labels."""
 
 
 class Outputs(StageOutputs):
     """What the stage writes."""
 
     replies: Rows[JudgedReply] = place("replies.jsonl")
+    opinions: Rows[Opinion] = place("opinions.jsonl", optional=True)
+    """Beside the verdicts of trained judges, one a reply, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from camelid.assessment.evaluating import comparisons, summary
+from camelid.assessment.evaluating import comparisons, corrected, summary
 from camelid.assessment.evaluating.summary import Seen, answered, judge, models
 from camelid.data.annotation import PromptSet
 from camelid.evaluation.judged import (
@@ -104,6 +104,22 @@ def methods(seen: Seen) -> Table:
 def against_sft(seen: Seen) -> Table:
     """Wins, ties and losses of each version against SFT."""
     return comparisons.against_sft(answered(seen), models(seen))
+
+
+@REPORT.item(
+    "results",
+    "Rates corrected for the judge's errors",
+    partial(
+        _judged,
+        text="Corrected: by Rogan and Gladen, with the judge's sensitivity and specificity on "
+        "replies that people labelled. Refusal strings are the second opinion. ",
+    ),
+    card="Evaluation Results",
+    safety=True,
+)
+def corrected_rates(seen: Seen) -> Table:
+    """Rates of real text by the trained judge, corrected, and by refusal strings."""
+    return corrected.rates(seen.last, answered(seen))
 
 
 @REPORT.item("data", "System prompts", "Of the evaluated dialogues.", "Table 31")

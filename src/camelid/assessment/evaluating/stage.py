@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, at
-from camelid.data.annotation import Judge, JudgedReply, PromptSet
+from camelid.data.annotation import JudgedReply, Opinion, PromptSet
 from camelid.data.records import Prompt
 from camelid.errors import DataError
 from camelid.formats.folder import load_reward_model, load_transformer
@@ -16,6 +16,7 @@ from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
 from camelid.inference.scoring import sequence_log_ratios
+from camelid.methods.judging import Bench
 from camelid.methods.rewards import load_rewards
 from camelid.model.reward_model import RewardModel
 from camelid.run.stage import StageContext
@@ -55,15 +56,18 @@ _Answered = tuple[Sequence[Reply], Sequence[float | None]]
 
 @dataclass(frozen=True, slots=True)
 class _Judges:
-    judge: Judge
+    bench: Bench
     rewards: RewardPair
     guard: RewardModel
 
-    def rows(self, name: str, temperature: float, answered: _Answered) -> list[JudgedReply]:
+    def rows(
+        self, name: str, temperature: float, answered: _Answered
+    ) -> tuple[list[JudgedReply], list[Opinion]]:
         """Score and judge the replies of one model."""
         replies, log_ratios = answered
         rated = self.rewards.rate(replies, watching=self.guard)
-        return [
+        verdicts = self.bench.judge(replies)
+        rows = [
             JudgedReply(
                 model=name,
                 set=set_of(reply.prompt),
@@ -83,11 +87,12 @@ class _Judges:
                 guard_rm=rated.watched[index],
                 reward=rated.combined[index],
                 log_ratio=log_ratios[index],
-                judge=self.judge.name,
-                judgement=self.judge.judge(reply.prompt, reply.text),
+                judge=verdicts[index].judge,
+                judgement=verdicts[index].judgement,
             )
             for index, reply in enumerate(replies)
         ]
+        return rows, [found.opinion for found in verdicts if found.opinion is not None]
 
 
 def _answer(
@@ -120,7 +125,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             f"{inputs.prompts.path}: no prompt of the split 'test' to evaluate on; add some."
         )
     judges: _Judges | None = None
-    parts = []
+    parts, beside = [], []
     own = config.sampling.temperature
     asked = [(name, name, own) for name, _ in inputs.models + inputs.controls]
     asked += [
@@ -132,25 +137,35 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             outputs.replies, name=f"replies_{number}.jsonl", folder=context.work
         )
         parts.append(part)
+        beside.append(
+            dataclasses.replace(
+                outputs.opinions, name=f"opinions_{number}.jsonl", folder=context.work
+            )
+        )
         if part.exists:
             continue
         judges = judges or _Judges(
-            config.judge,
+            Bench.load(config.judge, inputs.judges, context.runtime),
             load_rewards(inputs.rewards, context.runtime),
             load_reward_model(inputs.guard.path, context.runtime),
         )
         sampling = dataclasses.replace(config.sampling, temperature=temperature)
         answered = _answer(name, sampling, inputs, context, selected)
         temporary = dataclasses.replace(part, name=f"{part.name}.partial")
-        temporary.write(judges.rows(called, temperature, answered))
+        judged, opinions = judges.rows(called, temperature, answered)
+        if opinions:
+            beside[-1].write(opinions)
+        temporary.write(judged)
         temporary.path.rename(part.path)
         context.progress.update(number + 1, len(asked))
     rows = [row for part in parts for row in part.read()]
     outputs.replies.write(rows)
+    if opinions := [row for part in beside if part.exists for row in part.read()]:
+        outputs.opinions.write(opinions)
     names = [called for called, *_ in asked]
     counts = {name: Counter(str(row.set) for row in rows if row.model == name) for name in names}
     return Result(
-        judge=config.judge.name,
+        judge=rows[0].judge,
         prompts={name: dict(found) for name, found in counts.items()},
         prompts_too_long={name: len(selected) - found.total() for name, found in counts.items()},
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, comparisons
-from camelid.data.annotation import Explains, JudgedReply, PromptSet
+from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, comparisons, corrected
+from camelid.data.annotation import Explains, JudgedReply, Opinion, PromptSet
 from camelid.evaluation.judged import (
     ORDINARY,
     Value,
@@ -57,6 +57,7 @@ def measures(seen: Seen) -> Iterable[Measure]:
     rows, named, rounds = answered(seen), judge(seen), seen.last.inputs.rounds
     guard, rewards = "guard reward model", "the optimised reward models"
     attacks: tuple[PromptSet, ...] = ("adversarial",)
+    ordinary: tuple[PromptSet, ...] = ("dialogue", "helpful")
 
     def headed(row: str, model: str) -> tuple[str, str]:
         return row, "SFT" if model == "sft" else model
@@ -117,11 +118,16 @@ def measures(seen: Seen) -> Iterable[Measure]:
         ("guard", lambda row: row.guard_rm, guard),
     )
     for name, value, scorer in gains:
-        found = partial(change, rows, ("dialogue", "helpful"), value, start=start, largest=None)
+        found = partial(change, rows, ordinary, value, start=start, largest=None)
         head = ("PPO's gain over its start (logit)", name)
         key = f"final.{name}_gain_over_start"
         yield measure(key, "logit", found, judge=scorer, headline=head, signed=True)
+    found = partial(
+        change, rows, ("dialogue", "helpful"), lambda row: row.guard_rm, start="sft", largest=None
+    )
+    yield measure("final.guard_change", "logit", found, judge=guard, signed=True)
     yield from comparisons.measures(seen.last, rows, named)
+    yield from corrected.measures(seen.last, rows, named)
     found = partial(average, rows, "final", lambda row: row.log_ratio)
     yield measure("final.mean_log_ratio", "nats a judged reply", found)
 
@@ -215,11 +221,18 @@ def values(seen: Seen) -> Iterable[Values]:
 
 def judged(seen: Seen) -> Iterable[tuple[JudgedReply, str]]:
     """Every reply with the judge's reason."""
-    judge_of = seen.last.config.judge
-    for row in answered(seen):
+    judge_of, rows = seen.last.config.judge, answered(seen)
+    opinions: list[Opinion | None] = [None] * len(rows)
+    if seen.last.outputs.opinions.exists:
+        opinions = [*seen.last.rows(seen.last.outputs.opinions)]
+    for row, opinion in zip(rows, opinions, strict=True):
         reason = "no reason recorded"
         if isinstance(judge_of, Explains):
-            reason = judge_of.reason(row.judgement, row.set)
+            reason = judge_of.reason(opinion.second if opinion else row.judgement, row.set)
+        if opinion is not None:
+            harm = "" if opinion.harm is None else f", of harm {opinion.harm:.2f}"
+            own = f"{row.judge}: probability of a refusal {opinion.refusal:.2f}{harm}"
+            reason = f"{own}; {opinion.second_judge}: {reason}"
         yield row, reason
 
 
@@ -233,6 +246,8 @@ def limits(seen: Seen) -> Iterable[str]:
         "Reward-model scores shown for a model that was trained against them are optimistic; the "
         "judge's and the guard's figures are the evidence."
     )
+    if cut := corrected.cut(seen.last):
+        yield f"Of {cut} replies the trained judges read a part only, for their length."
     sampling = seen.last.config.sampling
     yield (
         f"Replies are judged at temperature {sampling.temperature:g}, where a model's poor tail "

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from camelid.data.annotation import Judge
+from camelid.data.annotation import Judge, Opinion
 from camelid.data.records import Message, Prompt
+from camelid.evaluation.correction import counted
 from camelid.evaluation.statistics import shares
+from camelid.evaluation.trained_judges import Judges
 from camelid.inference.sampling import Sampling
 from camelid.report.estimates import percent
 from camelid.run.finished import Finished, Found
-from camelid.run.item import Cell, StageReport, Table
+from camelid.run.item import AbsentError, Cell, NotApplicableError, StageReport, Table
 from camelid.run.place import ModelFolder, Rows, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import StageKind
 from camelid.settings import Number, bounded
@@ -35,7 +37,7 @@ class Config:
     sampling: Sampling
     """Temperature and length of the replies."""
     judge: Judge
-    """Who says what violates."""
+    """Who says what violates; the second opinion where the run has trained judges."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +74,16 @@ class Inputs(StageInputs):
     before: ModelFolder | None = None
     """The model before, which answers the earlier violations again."""
     round: int
+    judges: Judges | None = None
+    """Judges of real text, trained on people's labels."""
 
 
 class Outputs(StageOutputs):
     """What the stage writes."""
 
     attacks: Rows[RedTeamRow] = place("red_teaming.jsonl")
+    opinions: Rows[Opinion] = place("opinions.jsonl", optional=True)
+    """Beside the verdicts of trained judges, one a row of the attacks, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +175,37 @@ def rounds(seen: Seen) -> Table:
 
 def _resisting(row: RedTeamRow) -> bool | None:
     return None if row.violating is None else not row.violating
+
+
+@REPORT.item(
+    "safety",
+    "Red teaming, corrected for the judge's errors",
+    "New attacks of each round. Corrected: by Rogan and Gladen, with the judge's sensitivity and "
+    "specificity on replies that people labelled (`judges`). Brackets: 95 % intervals.",
+    safety=True,
+)
+def corrected(seen: Seen) -> Table:
+    """By round: the rate as the trained judge counts it, corrected, and by refusal strings."""
+    rows: list[tuple[Cell, ...]] = []
+    for stage in seen.stages:
+        if stage.inputs.judges is None:
+            raise NotApplicableError
+        trained = stage.inputs.judges.trained.read()
+        if trained.harm is None:
+            raise AbsentError(f"no judge trained on human labels: {trained.absent}")
+        attacks = stage.rows(stage.outputs.attacks)
+        opinions = stage.rows(stage.outputs.opinions)
+        both = [
+            (bool(row.violating), bool(opinion.second.violating))
+            for row, opinion in zip(attacks, opinions, strict=True)
+            if row.new and not row.model_before
+        ]
+        found = counted(
+            [own for own, _ in both], [second for _, second in both], trained.harm.error
+        )
+        rows.append((stage.part, len(both), *map(percent, found)))
+    names = ("violations by the trained judge %", "corrected %", "by refusal strings %")
+    return Table(columns=("round", "new attempts", *names), rows=rows)
 
 
 for _axis in AXES:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from camelid.assessment.red_teaming import Config, Inputs, Outputs, RedTeamRow, Result
 from camelid.inference.replies import ModelResponder
+from camelid.methods.judging import Bench
 from camelid.methods.prompts import choose_prompts, is_attack
 from camelid.run.place import Rows
 from camelid.run.stage import StageContext
@@ -47,6 +48,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         before = ModelResponder.load(inputs.before.path, inputs.tokenizer.path, context.runtime)
         seed = derive_seed(context.seed, "model before")
         replies += [(r, True) for r in before.answer(repeated, config.sampling, seed=seed)]
+    bench = Bench.load(config.judge, inputs.judges, context.runtime)
+    verdicts = bench.judge([reply for reply, _ in replies])
     rows = [
         RedTeamRow(
             prompt_id=reply.prompt.id,
@@ -55,16 +58,18 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             attack_strength=reply.prompt.attack_strength,
             prompt=reply.prompt.messages,
             reply=reply.text,
-            violating=config.judge.judge(reply.prompt, reply.text).violating,
-            judge=config.judge.name,
+            violating=verdict.judgement.violating,
+            judge=verdict.judge,
             earlier_violation=reply.prompt.id in known,
             new=reply.prompt.id in own_ids,
             model_before=is_before,
             sample=reply.sample,
         )
-        for reply, is_before in replies
+        for (reply, is_before), verdict in zip(replies, verdicts, strict=True)
     ]
     outputs.attacks.write(rows)
+    if opinions := [found.opinion for found in verdicts if found.opinion is not None]:
+        outputs.opinions.write(opinions)
     new = rows[: len(fresh)]
     own = [row for row in rows if row.earlier_violation and not row.model_before]
     others = [row for row in rows if row.model_before]
