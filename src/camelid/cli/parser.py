@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -10,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 from camelid import __version__
 from camelid.errors import ConfigError
 from camelid.options import json_of
-from camelid.settings import Range, read_value
+from camelid.settings import Range, read_value, suggestion
 
 _SETTINGS = (
     "Options of the recipe (--rounds 5) and settings of its stages (--ppo.iterations 10 for all "
@@ -35,7 +36,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting, so that all user errors look alike."""
-        raise ConfigError(f"{message}. See `{self.prog} --help`.")
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        hint = suggestion(choice[1], re.findall(r"[\w-]+", choice[2])) if choice else ""
+        raise ConfigError(f"{message}.{hint} See `{self.prog} --help`.")
 
     def knows(self, word: str) -> bool:
         """Tell whether a word is an option of this command."""
@@ -49,6 +52,9 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         ConfigError: The words make no command.
     """
     parser, commands = make_parsers()
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        hint = suggestion(words[0], commands) or f" There are: {', '.join(commands)}."
+        raise ConfigError(f"There is no command '{words[0]}'.{hint} See `camelid --help`.")
     own: list[str] = []
     others: list[str] = []
     target = own
@@ -64,6 +70,25 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         target.append(word)
     known, left = parser.parse_known_args(own)
     return known, [*left, *others]
+
+
+def elsewhere(message: str, command: str) -> str:
+    """Return a remark on the options in a message that belong to other commands; else nothing.
+
+    What is said of a run may be read while it is shown, talked to or reported.
+    """
+    commands = make_parsers()[1]
+    own = commands.get(command)
+    named = re.findall(
+        r"(?<![\w`-])--[a-z][a-z-]*\b(?!\.)(?! [A-Z]+ of `)", re.sub("`.*?`", "", message)
+    )
+    found: dict[str, list[str]] = {}
+    for option in dict.fromkeys(named):
+        owners = [name for name, parser in commands.items() if parser.knows(option)]
+        if own is not None and owners and command not in owners:
+            found.setdefault(owners[0], []).append(option)
+    parts = (f"{', '.join(options)}: of `camelid {name}`" for name, options in found.items())
+    return f" ({'; '.join(parts)})" if found else ""
 
 
 def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
