@@ -343,7 +343,7 @@ def _tuple(data: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
         raise _wrong(data, "a list")
     endless = kinds[1:] == (Ellipsis,)
     if not endless and len(data) != len(kinds):
-        raise _wrong(data, f"a list of {len(kinds)} items")
+        raise _wrong(data, f"a list of {counted(len(kinds), 'item')}")
     items: list[Any] = []
     try:
         for kind, item in zip(repeat(kinds[0]) if endless else kinds, data, strict=False):

@@ -19,7 +19,10 @@ _SETTINGS = (
     "`camelid show RECIPE` lists them."
 )
 
-_MODEL = "run directory RUN, one of its models RUN:NAME, folder of weights or GGUF file"
+_MODEL = (
+    "run directory RUN, one of its models RUN:NAME, folder of weights, GGUF file, or name of an "
+    "installed package that holds one"
+)
 _READ = (
     "Models that are read: architectures Llama (Llama 1 to 3, SmolLM2, TinyLlama and others that "
     "are built alike) and Qwen2, as a folder of Hugging Face (safetensors), a folder of Meta "
@@ -79,9 +82,9 @@ def elsewhere(message: str, command: str) -> str:
     """
     commands = make_parsers()[1]
     own = commands.get(command)
-    named = re.findall(
-        r"(?<![\w`-])--[a-z][a-z-]*\b(?!\.)(?! [A-Z]+ of `)", re.sub("`.*?`", "", message)
-    )
+    # Whole commands stand between backticks and need no remark.
+    text = re.sub("`.*?`", "`", message)
+    named = re.findall(r"(?<![\w-])--[a-z][a-z-]*\b(?!\.)(?! [A-Z]+ of `)", text)
     found: dict[str, list[str]] = {}
     for option in dict.fromkeys(named):
         owners = [name for name, parser in commands.items() if parser.knows(option)]
@@ -195,7 +198,8 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         "source",
         metavar="SRC",
         type=Path,
-        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/STAGE/model)",
+        help="GGUF file or installed package that holds one; folder of Hugging Face, of Meta or of "
+        "a run (RUN/STAGE/model)",
     )
     convert.add_argument("destination", metavar="DST", type=Path, help="new folder or GGUF file")
     convert.add_argument("--to", choices=["hf", "meta", "gguf"], required=True, help="the format")

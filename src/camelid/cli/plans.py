@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camelid import __version__
-from camelid.errors import CamelidError, ConfigError, MissingInputError, counted
+from camelid.errors import (
+    CamelidError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingInputError,
+    counted,
+)
 from camelid.options import group_words, json_of, with_options
 from camelid.plan import Plan, Recipe, described, make_plan, option_types
 from camelid.recipes import RECIPES
@@ -24,6 +31,7 @@ from camelid.run.progress import RunProgress
 from camelid.run.runner import REPORT, Execution, check_stage
 from camelid.run.stage import RunSettings
 from camelid.settings import flatten, suggestion
+from camelid.sources.weights import packaged_weights
 from camelid.studies.known import STUDIES
 
 if TYPE_CHECKING:
@@ -96,7 +104,7 @@ def explained(run: Path) -> Iterator[None]:
     """
     try:
         yield
-    except CamelidError as error:
+    except (ConfigError, CheckpointError, DataError, MissingInputError) as error:
         manifest = RunDirectory(run).read_manifest()
         here = hash_source()
         made = {record.fingerprint.source.partition("+")[0] for record in manifest.stages.values()}
@@ -150,10 +158,13 @@ def find_model(where: str, name: str = "final") -> NamedModel:
         if chosen and name != "final":
             raise ConfigError(f"{where} names the model '{chosen}', --model '{name}'; name one.")
         name, path = pick_model(plan_of(run), run, chosen or name)
+    elif not path.exists() and (file := packaged_weights(where)):
+        return find_model(str(file), name)
     elif not path.exists():
         raise MissingInputError(
             f"There is no run and no model at {where}. Name a run directory (such as runs/pocket, "
-            "or runs/pocket:sft for one of its models), a folder of weights or a GGUF file."
+            "or runs/pocket:sft for one of its models), a folder of weights, a GGUF file or an "
+            "installed package that holds one."
         )
     elif name != "final":
         raise ConfigError(f"{where} is no run, so it has no model '{name}'. Leave the name out.")
