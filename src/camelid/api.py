@@ -18,7 +18,13 @@ import torch
 from camelid.data.own_files import read_pairs
 from camelid.data.prompts import assign_split, conversation
 from camelid.data.records import STRENGTHS, Message, MetricsRow, Preference, Prompt
-from camelid.errors import CamelidError, CheckpointError, ConfigError, DataError, MissingInputError
+from camelid.errors import (
+    CamelidError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    counted,
+)
 from camelid.evaluation.statistics import Estimate, accuracy
 from camelid.formats.convert import appearing, read_model
 from camelid.formats.folder import build
@@ -28,7 +34,6 @@ from camelid.inference.scoring import score, score_pairs
 from camelid.methods.reward_pairs import tokenise
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
-from camelid.run.directory import MANIFEST
 from camelid.run.place import RewardModelFolder, Rows
 from camelid.run.stage import StageContext
 from camelid.runtime import Runtime, open_runtime
@@ -128,11 +133,6 @@ def _load(
     precision: Precision,
 ) -> tuple[ModelT, ChatFormat]:
     path = Path(path)
-    if (path / MANIFEST).is_file():
-        made = sorted(str(file.parent) for file in path.glob("**/model.safetensors"))
-        raise MissingInputError(
-            f"{path} is a run; name the folder of one of its models: {', '.join(made) or '-'}."
-        )
     read_value(chat_format, ChatFormatName | None, "chat_format")
     found = read_model(
         path, tokenizer=None if tokenizer is None else Path(tokenizer), chat_format=chat_format
@@ -227,7 +227,10 @@ def score_replies(
     """
     _require(reward_model, Scorer, "load_reward_model")
     if len(prompts) != len(replies):
-        raise DataError(f"found {len(prompts)} prompts and {len(replies)} replies; give one each.")
+        raise DataError(
+            f"found {counted(len(prompts), 'prompt')} and {counted(len(replies), 'reply')}; give "
+            "one each."
+        )
     chat, context = reward_model.chat, reward_model.model.config.context
     rows = []
     for number, (asked, reply) in enumerate(zip(prompts, replies, strict=True)):
@@ -265,7 +268,8 @@ def split_pairs(
         sides[assign_split(first, shares)].append(pair)
     if not sides["train"] or not sides["test"]:
         raise DataError(
-            f"found {len(sides['train'])} comparisons to train on and {len(sides['test'])} held "
+            f"found {counted(len(sides['train']), 'comparison')} to train on and "
+            f"{len(sides['test'])} held "
             f"out; needed some of both. Those of one conversation (the same first message) stay "
             f"together, and there are {len(seen)}: give more conversations, or another share."
         )
@@ -372,7 +376,8 @@ def accuracy_by_strength(reward_model: Scorer, pairs: Sequence[Preference]) -> A
     found = tokenise(pairs, reward_model.chat, longest)
     if not found.pairs:
         raise DataError(
-            f"none of {len(pairs)} held-out comparisons can be scored ({found.too_long} longer "
+            f"none of {counted(len(pairs), 'held-out comparison')} can be scored ({found.too_long} "
+            "longer "
             f"than {longest} tokens, {found.equal} with equal replies); give others."
         )
     texts = [(pair.chosen, pair.rejected) for pair in found.pairs]

@@ -1,9 +1,15 @@
-"""The exception tree: every error that a user can cause is a `CamelidError`.
+"""The exception tree, and words of messages: every error of a user is a `CamelidError`.
 
 A message says what is wrong, the value found, the value needed and what to do.
 """
 
 from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun for a message: `1 row`, `2,000 rows`, `3 replies`."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
 
 
 class CamelidError(Exception):

@@ -162,10 +162,11 @@ class Plan:
             ConfigError: A stage is missing or unknown, or a setting does not fit.
         """
         known = [stage.name for stage in self.stages]
-        for name in [*settings, *known]:
-            if name not in known or name not in settings:
-                state = "missing" if name in known else "not a stage of this recipe"
-                raise ConfigError(f"settings of {name} are {state}.{suggestion(name, known)}")
+        if missing := [name for name in known if name not in settings]:
+            raise ConfigError(f"settings of {', '.join(missing)} are missing; add them.")
+        for name in (name for name in settings if name not in known):
+            hint = suggestion(name, known) or f" Stages: {', '.join(known)}."
+            raise ConfigError(f"'{name}' is no stage of this recipe.{hint}")
         for index, stage in enumerate(self.stages):
             kind = type(stage.config)
             config = read_value(settings[stage.name], kind, stage.name, current=stage.config)

@@ -17,7 +17,7 @@ from functools import cache
 from itertools import repeat
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from camelid.errors import CamelidError, ConfigError
+from camelid.errors import CamelidError, ConfigError, counted
 
 T = TypeVar("T")
 
@@ -174,7 +174,7 @@ def _check_range(value: Any, kind: Any) -> None:
             if limit.least <= number <= limit.most and not (limit.above and number == limit.least):
                 continue
             if isinstance(value, tuple):
-                raise _ReadError(f" has {number} items, but must have {limit}.")
+                raise _ReadError(f" has {counted(number, 'item')}, but must have {limit}.")
             raise _wrong(value, str(limit))
         _check_range(value, arguments[0])
     elif origin in (types.UnionType, typing.Union) and value is not None:
@@ -190,7 +190,7 @@ def _check_range(value: Any, kind: Any) -> None:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` (with the leading space), or an empty string."""
-    names = list(known)
+    names = [other for other in known if other != name]
     # What the name begins is likelier meant than what only looks alike: `arc` is no `quac`.
     longer = sorted((other for other in names if name and other.startswith(name)), key=len)
     found = longer or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -343,7 +343,7 @@ def _tuple(data: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
         raise _wrong(data, "a list")
     endless = kinds[1:] == (Ellipsis,)
     if not endless and len(data) != len(kinds):
-        raise _wrong(data, f"a list of {len(kinds)} items")
+        raise _wrong(data, f"a list of {counted(len(kinds), 'item')}")
     items: list[Any] = []
     try:
         for kind, item in zip(repeat(kinds[0]) if endless else kinds, data, strict=False):

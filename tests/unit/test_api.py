@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,11 +119,21 @@ def test_each_kind_of_model_has_its_function(tiny_weights, rewarding, tmp_path):
         camelid.load_model(rewarding)
     with pytest.raises(MissingInputError, match="no model here"):
         camelid.load_model(tmp_path)
-    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
-    (tmp_path / "sft" / "model").mkdir(parents=True)
-    (tmp_path / "sft" / "model" / "model.safetensors").touch()
-    with pytest.raises(MissingInputError, match=r"is a run; name the folder .*sft/model\."):
-        camelid.load_model(str(tmp_path))
+
+
+def test_case_a_run_or_a_stage_is_no_model_and_lists_its_own(tmp_path):
+    for stage, kind in (("v1/reward_modeling", "reward_model"), ("v1/sft", "transformer")):
+        folder = tmp_path / stage / "model"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+        (folder / "config.json").write_text(json.dumps({"kind": kind}), encoding="utf-8")
+    model, reward = (f"{tmp_path}/v1/{stage}/model" for stage in ("sft", "reward_modeling"))
+    for path, listed in (
+        (tmp_path, f"{model}, {reward} (a reward model). Name one of them, such as {model}."),
+        (tmp_path / "v1/sft", f"of some: {model}. Name one of them, such as {model}."),
+    ):
+        with pytest.raises(MissingInputError, match=re.escape(listed)):
+            camelid.load_model(str(path))
 
 
 def test_scores_are_those_of_the_rows_alone(scorer):
@@ -134,7 +145,7 @@ def test_scores_are_those_of_the_rows_alone(scorer):
         with torch.no_grad():
             alone = scorer.model.values(torch.tensor([row]))[0, -1].item()
         assert score == pytest.approx(alone, rel=1e-4, abs=1e-6)
-    with pytest.raises(DataError, match="2 prompts and 1 replies"):
+    with pytest.raises(DataError, match="2 prompts and 1 reply;"):
         camelid.score_replies(scorer, ASKED, ["one"])
     with pytest.raises(DataError, match=r"reply 1: \d+ tokens with its prompt, at most 256 fit"):
         camelid.score_replies(scorer, ASKED, ["short", "long " * 300])

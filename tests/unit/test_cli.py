@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -16,15 +17,17 @@ from typing import Any
 
 import pytest
 
-from camelid.cli import main
+from camelid.cli import main, plans
 from camelid.cli import run as run_command
 from camelid.cli import show as show_command
-from camelid.cli.parser import make_parsers
+from camelid.cli.parser import elsewhere, make_parsers
 from camelid.cli.seeds import run_at_once
 from camelid.errors import ConfigError, TrainingError
+from camelid.formats.convert import convert
 from camelid.plan import Plan
 from camelid.recipes import RECIPES
 from camelid.run import runner
+from camelid.run.directory import RunDirectory
 from camelid.run.item import Measure
 from camelid.run.place import ModelFolder, StageInputs, StageOutputs, TokenizerFolder, place
 from camelid.run.stage import NoInputs, NoSettings, StageKind
@@ -257,7 +260,9 @@ def test_settings_of_the_run(world):
         ("run toy --sft.epochs two", "--sft.epochs is 'two', but must be a whole number."),
         ("run toy --sft.epochs", "--sft.epochs needs a value"),
         ("run toy --data none", "none does not exist"),
-        ("rum toy", "invalid choice: 'rum'"),
+        ("rum toy", "There is no command 'rum'. Did you mean 'run'?"),
+        ("xyz toy", "There is no command 'xyz'. There are: list, run, study, show,"),
+        ("convert a b --to gguff", "Did you mean 'gguf'?"),
         ("list stray", "Unknown words: stray"),
         ("show nothing", "neither a recipe nor a run directory"),
         ("show toyy", "Did you mean 'toy'?"),
@@ -502,6 +507,100 @@ def test_case_what_does_not_go_on_is_not_said_to(capsys, monkeypatch):
         monkeypatch.setattr(command, "call", interrupted)
         assert main(words.split()) == 130
         assert ("goes on from here" in capsys.readouterr().err) == (command is run_command)
+
+
+def test_case_advice_is_for_the_command_that_gave_it(world, capsys):
+    assert main(["run", "toy"]) == 0
+    for command in ("report", "run"):
+        name, more = ("runs/toy", []) if command == "report" else ("toy", [])
+        with RunDirectory(Path("runs/toy")).lock():
+            assert main([command, name, *more]) == 2
+        said = capsys.readouterr().err
+        assert "Wait for it to end, stop it, or take another folder." in said
+        assert "--" not in said
+    shutil.rmtree("runs/toy/sft")
+    assert main(["compare", "runs/toy", "runs/other"]) == 2
+    capsys.readouterr()
+    assert main(["chat", "runs/toy:sft"]) == 2
+    assert "--redo sft (--redo: of `camelid run`)" in capsys.readouterr().err
+    assert main(["run", "toy"]) == 2
+    said = capsys.readouterr().err
+    assert "--redo sft" in said
+    assert "of `camelid" not in said
+
+
+@pytest.mark.parametrize(
+    ("message", "command", "remark"),
+    [
+        ("Make it with --redo x or --out DIR.", "report", " (--redo, --out: of `camelid run`)"),
+        ("Take --to hf.", "chat", " (--to: of `camelid convert`)"),
+        ("Name it: --tokenizer PATH of `camelid convert`.", "chat", ""),
+        ("Run `camelid run toy --redo x`.", "chat", ""),
+        ("Set --ppo.iterations, or --no-such.", "chat", ""),
+        ("--model is not needed.", "chat", ""),
+    ],
+)
+def test_options_of_other_commands_are_called_so(message, command, remark):
+    assert elsewhere(message, command) == remark
+
+
+def of_other_code(root: Path, *lost: str) -> None:
+    """Make a run one of other code, whose recipe lacks some settings."""
+    for name, change in (("run.json", '"source": "older'), ("recipe.json", "")):
+        text = (root / name).read_text(encoding="utf-8")
+        if change:
+            text = text.replace('"source": "source', change)
+        else:
+            recipe = json.loads(text)
+            for stage in lost:
+                del recipe["settings"][stage]
+            text = json.dumps(recipe)
+        (root / name).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "words", ["compare runs/toy runs/other", "report runs/toy", "chat runs/toy"]
+)
+def test_case_a_run_of_older_code_is_called_so(world, capsys, monkeypatch, words):
+    monkeypatch.setattr(plans, "hash_source", lambda: "source")
+    assert main(["run", "toy"]) == 0
+    assert main(["run", "toy", "--out", "runs/other"]) == 0
+    recipe = Path("runs/toy/recipe.json")
+    whole = recipe.read_text(encoding="utf-8")
+    of_other_code(Path("runs/toy"), "v2/tuning")
+    capsys.readouterr()
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert "made by another version of the package (camelid 0.1.0, source older; this is" in said
+    assert "settings of v2/tuning are missing" in said
+    assert "It lacks v2/tuning.optimizer.learning_rate, v2/tuning.epochs, v2/tuning.packed" in said
+    assert "make it anew with `camelid run toy --out DIR`" in said
+    assert "Did you mean" not in said
+    recipe.write_text(whole, encoding="utf-8")
+    assert main(["report", "runs/toy"]) == 0
+    # A file that older code wrote otherwise is no damage either.
+    Path("runs/toy/report/summary.json").write_text('[{"key": "x"}]', encoding="utf-8")
+    capsys.readouterr()
+    assert main(["compare", "runs/toy", "runs/other"]) == 2
+    said = capsys.readouterr().err
+    assert "made by another version" in said
+    assert "is missing and has no default" in said
+
+
+def test_an_installed_package_names_its_weights(tiny_weights, tmp_path, monkeypatch, capsys):
+    convert(tiny_weights, tmp_path / "made.gguf", to="gguf")
+    package = tmp_path / "llm_tiny"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError", encoding="utf-8")
+    (tmp_path / "made.gguf").rename(package / "tiny.gguf")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("/exit\n"))
+    assert main(["chat", "llm-tiny"]) == 0
+    assert "llm-tiny: tiny. Commands" in capsys.readouterr().out
+    assert main(["convert", "llm_tiny", "out", "--to", "hf"]) == 0
+    assert Path("out/model.safetensors").is_file()
 
 
 def test_a_report_is_made_again(world):

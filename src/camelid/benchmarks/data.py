@@ -30,7 +30,7 @@ from camelid.data.text_files import (
     read_text,
     whole,
 )
-from camelid.errors import DataError, MissingInputError
+from camelid.errors import DataError, MissingInputError, counted
 
 Row = dict[str, Any]
 HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
@@ -143,7 +143,8 @@ def _with_labels(places: list[Place], path: Path) -> list[Place]:
     found = read_text(labels).split()
     if len(found) != len(places):
         raise DataError(
-            f"{labels}: {len(found)} labels for {len(places)} items of {path}; needed one each."
+            f"{labels}: {counted(len(found), 'label')} for {counted(len(places), 'item')} of "
+            f"{path}; needed one each."
         )
     return [
         Place({**p.row, "label": label}, p.where) for p, label in zip(places, found, strict=True)
@@ -160,7 +161,7 @@ def _parse(lines: Iterable[str], name: Path, path: str) -> Iterator[Place]:
         # HellaSwag as text: context, number of the right ending, four endings.
         texts = [line.rstrip("\r\n") for line in lines]
         if len(texts) % 6:
-            raise DataError(f"{path}: {len(texts)} lines; a multiple of 6 needed.")
+            raise DataError(f"{path}: {counted(len(texts), 'line')}; a multiple of 6 needed.")
         for number in range(0, len(texts), 6):
             context, label, *endings = texts[number : number + 6]
             item: Row = {"ctx": context, "label": label, "endings": endings}
@@ -238,7 +239,7 @@ def few_shot_column(places: Sequence[Place], column: str) -> list[Place]:
     for place in places[1:]:
         cells = place.row["cells"]
         if len(cells) != len(header):
-            raise DataError(f"{place.where}: {len(cells)} cells, needed {len(header)}.")
+            raise DataError(f"{place.where}: {counted(len(cells), 'cell')}, needed {len(header)}.")
         cell = cells[header.index(column)]
         if not cells[0].startswith("sample") or not cell:
             continue

@@ -27,7 +27,7 @@ from camelid.benchmarks.items import Item
 from camelid.benchmarks.scoring import Score
 from camelid.benchmarks.suites import BENCHMARKS, Benchmark, tasks_of
 from camelid.data.text_files import read_text
-from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.errors import ConfigError, DataError, MissingInputError, counted
 from camelid.inference.models import NamedModel
 from camelid.run.files import read_json, write_json
 from camelid.runtime import open_runtime
@@ -65,7 +65,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
     if benchmark.preamble is not None:
         if shots != benchmark.shots:
             raise ConfigError(
-                f"{name}: its prompts hold {benchmark.shots} examples; drop @{shots}."
+                f"{name}: its prompts hold {counted(benchmark.shots, 'example')}; drop @{shots}."
             )
         text, origin = _preamble(data, benchmark), benchmark.preamble
         found = [{**item, "query": f"{text}\n\n{item['query']}"} for item in found]
@@ -73,7 +73,7 @@ def make_task(name: str, shots: int, data: Path) -> tuple[ConfigurableTask, dict
         shown, origin = _examples(benchmark, data, shots)
         if not shown:
             shown, found = found[:shots], found[shots:]
-            origin = f"the first {shots} items of the test, which are not scored"
+            origin = f"the first {counted(shots, 'item')} of the test, which are not scored"
     if not found:
         raise DataError(f"{name}: no item is left to score.")
     random.Random(0).shuffle(found)
@@ -224,15 +224,16 @@ def evaluate(
             about["note"] = "; ".join(filter(None, [about["note"], "a random part of the items"]))
         cut = {"truncated": log(key).truncated, "unfinished": log(key).unfinished}
         if cut["truncated"]:
-            short = f"{cut['truncated']} prompts lost their start to fit the context"
+            short = f"{counted(cut['truncated'], 'prompt')} lost their start to fit the context"
             about["note"] = "; ".join(filter(None, [about["note"], short]))
         score = score._replace(note=about["note"])
         about |= score._asdict() | cut
         table["tasks"][key] = about
         write_json(path, table)
-        line = f"{key}: {scoring.shown(score)} {about['metric']}, {score.n} of {score.items} items"
-        what = {"truncated": "prompts", "unfinished": "answers"}
-        say(line + "".join(f", {n} {what[part]} cut" for part, n in cut.items() if n))
+        of = f"{score.n} of {counted(score.items, 'item')}"
+        line = f"{key}: {scoring.shown(score)} {about['metric']}, {of}"
+        what = {"truncated": "prompt", "unfinished": "answer"}
+        say(line + "".join(f", {counted(n, what[part])} cut" for part, n in cut.items() if n))
     if not table["tasks"]:
         raise MissingInputError(missing[0])
     return scoring.with_groups(scoring.read_scores(table["tasks"]))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 CANNOT_ANSWER = "cannotanswer"
@@ -224,7 +224,7 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     """
     if not 0 <= correct <= samples or not 1 <= k <= samples:
         raise DataError(
-            f"pass@{k}: found {correct} correct of {samples} samples; k or more needed."
+            f"pass@{k}: found {correct} correct of {counted(samples, 'sample')}; k or more needed."
         )
     if samples - correct < k:
         return 1.0

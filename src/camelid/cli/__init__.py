@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from camelid.cli.parser import parse
+from camelid.cli.parser import elsewhere, parse
 from camelid.errors import CamelidError, ConfigError
 from camelid.run.files import explain_full_disk
 
@@ -81,7 +81,8 @@ def _call(words: Sequence[str]) -> int:
         with explain_full_disk(Path()):
             command.call(known, rest)
     except CamelidError as error:
-        print(f"camelid: {error}", file=sys.stderr)
+        remark = elsewhere(str(error), words[0]) if words else ""
+        print(f"camelid: {error}{remark}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; closing avoids a second complaint at exit.

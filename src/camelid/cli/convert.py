@@ -12,9 +12,13 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     import torch
 
     from camelid.formats.convert import convert
+    from camelid.sources.weights import packaged_weights
 
+    source = known.source
+    if not source.exists():
+        source = packaged_weights(str(source)) or source
     checkpoint = convert(
-        known.source,
+        source,
         known.destination,
         to=known.to,
         dtype=getattr(torch, known.dtype),

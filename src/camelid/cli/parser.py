@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -10,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 from camelid import __version__
 from camelid.errors import ConfigError
 from camelid.options import json_of
-from camelid.settings import Range, read_value
+from camelid.settings import Range, read_value, suggestion
 
 _SETTINGS = (
     "Options of the recipe (--rounds 5) and settings of its stages (--ppo.iterations 10 for all "
@@ -18,7 +19,10 @@ _SETTINGS = (
     "`camelid show RECIPE` lists them."
 )
 
-_MODEL = "run directory RUN, one of its models RUN:NAME, folder of weights or GGUF file"
+_MODEL = (
+    "run directory RUN, one of its models RUN:NAME, folder of weights, GGUF file, or name of an "
+    "installed package that holds one"
+)
 _READ = (
     "Models that are read: architectures Llama (Llama 1 to 3, SmolLM2, TinyLlama and others that "
     "are built alike) and Qwen2, as a folder of Hugging Face (safetensors), a folder of Meta "
@@ -35,7 +39,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting, so that all user errors look alike."""
-        raise ConfigError(f"{message}. See `{self.prog} --help`.")
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        hint = suggestion(choice[1], re.findall(r"[\w-]+", choice[2])) if choice else ""
+        raise ConfigError(f"{message}.{hint} See `{self.prog} --help`.")
 
     def knows(self, word: str) -> bool:
         """Tell whether a word is an option of this command."""
@@ -49,6 +55,9 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         ConfigError: The words make no command.
     """
     parser, commands = make_parsers()
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        hint = suggestion(words[0], commands) or f" There are: {', '.join(commands)}."
+        raise ConfigError(f"There is no command '{words[0]}'.{hint} See `camelid --help`.")
     own: list[str] = []
     others: list[str] = []
     target = own
@@ -64,6 +73,25 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         target.append(word)
     known, left = parser.parse_known_args(own)
     return known, [*left, *others]
+
+
+def elsewhere(message: str, command: str) -> str:
+    """Return a remark on the options in a message that belong to other commands; else nothing.
+
+    What is said of a run may be read while it is shown, talked to or reported.
+    """
+    commands = make_parsers()[1]
+    own = commands.get(command)
+    # Whole commands stand between backticks and need no remark.
+    text = re.sub("`.*?`", "`", message)
+    named = re.findall(r"(?<![\w-])--[a-z][a-z-]*\b(?!\.)(?! [A-Z]+ of `)", text)
+    found: dict[str, list[str]] = {}
+    for option in dict.fromkeys(named):
+        owners = [name for name, parser in commands.items() if parser.knows(option)]
+        if own is not None and owners and command not in owners:
+            found.setdefault(owners[0], []).append(option)
+    parts = (f"{', '.join(options)}: of `camelid {name}`" for name, options in found.items())
+    return f" ({'; '.join(parts)})" if found else ""
 
 
 def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
@@ -177,7 +205,8 @@ def make_parsers() -> tuple[argparse.ArgumentParser, dict[str, _Parser]]:
         "source",
         metavar="SRC",
         type=Path,
-        help="GGUF file, or folder of Hugging Face, of Meta or of a run (RUN/STAGE/model)",
+        help="GGUF file or installed package that holds one; folder of Hugging Face, of Meta or of "
+        "a run (RUN/STAGE/model)",
     )
     convert.add_argument("destination", metavar="DST", type=Path, help="new folder or GGUF file")
     convert.add_argument("--to", choices=["hf", "meta", "gguf"], required=True, help="the format")

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from camelid import __version__
 from camelid.cli import recipe_files
-from camelid.errors import ConfigError, MissingInputError
+from camelid.errors import (
+    CamelidError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingInputError,
+    counted,
+)
 from camelid.options import group_words, json_of, with_options
 from camelid.plan import Plan, Recipe, described, make_plan, option_types
 from camelid.recipes import RECIPES
 from camelid.run.directory import MANIFEST, RECIPE, RunDirectory
 from camelid.run.files import read_json
+from camelid.run.fingerprint import hash_source
 from camelid.run.finished import FinishedRun
 from camelid.run.progress import RunProgress
 from camelid.run.runner import REPORT, Execution, check_stage
 from camelid.run.stage import RunSettings
 from camelid.settings import flatten, suggestion
+from camelid.sources.weights import packaged_weights
 from camelid.studies.known import STUDIES
 
 if TYPE_CHECKING:
@@ -79,12 +90,54 @@ def plan_of(run: Path) -> Plan:
         ConfigError: Its recipe does not fit this version of the package.
     """
     name = RunDirectory(run).read_manifest().recipe
-    command = "study" if name in STUDIES else "run"
-    return read_plan(
-        run / RECIPE,
-        f"Write it anew with `camelid {command} {name} --out {run}` and the options of the run; "
-        "finished stages are kept.",
-    )
+    command = f"camelid {'study' if name in STUDIES else 'run'} {name}"
+    with explained(run):
+        return read_plan(
+            run / RECIPE,
+            f"Write it anew with `{command} --out {run}` and the options of the run; finished "
+            "stages are kept.",
+        )
+
+
+@contextlib.contextmanager
+def explained(run: Path) -> Iterator[None]:
+    """Say of what cannot be read of a run that another version of the package made it, if so.
+
+    Raises:
+        CamelidError: Of the type that was raised, with that reason before it and what to do.
+    """
+    try:
+        yield
+    except (ConfigError, CheckpointError, DataError, MissingInputError) as error:
+        manifest = RunDirectory(run).read_manifest()
+        here = hash_source()
+        made = {record.fingerprint.source.partition("+")[0] for record in manifest.stages.values()}
+        if not made - {here}:
+            raise
+        by = ", ".join(sorted(source[:12] for source in made))
+        command = "study" if manifest.recipe in STUDIES else "run"
+        raise type(error)(
+            f"{run} was made by another version of the package (camelid "
+            f"{manifest.camelid_version}, source {by}; this is {__version__}, {here[:12]}): "
+            f"{error}{_lacking(run)} Use that version for this run, or make it anew with `camelid "
+            f"{command} {manifest.recipe} --out DIR`; its weights are read as they are, such as "
+            f"`camelid chat {run}/STAGE/model`."
+        ) from error
+
+
+def _lacking(run: Path) -> str:
+    """Return the settings of a recipe that a run's file does not have, as a sentence."""
+    try:
+        given = read_json(run / RECIPE, "")
+        recipe = {**RECIPES, **STUDIES}[given["recipe"]]
+        options = {k: v for k, v in given["options"].items() if k in option_types(recipe)}
+        used = flatten(make_plan(recipe, options, "option ").description())
+    except (CamelidError, KeyError, TypeError, AttributeError):
+        return ""
+    found = flatten(given)
+    names = [name.removeprefix("settings.") for name in used if name not in found]
+    more = f" and {counted(len(names) - 5, 'more setting')}" if len(names) > 5 else ""
+    return f" It lacks {', '.join(names[:5])}{more}." if names else ""
 
 
 def is_run(folder: Path) -> bool:
@@ -109,10 +162,13 @@ def find_model(where: str, name: str = "final") -> NamedModel:
         if chosen and name != "final":
             raise ConfigError(f"{where} names the model '{chosen}', --model '{name}'; name one.")
         name, path = pick_model(plan_of(run), run, chosen or name)
+    elif not path.exists() and (file := packaged_weights(where)):
+        return find_model(str(file), name)
     elif not path.exists():
         raise MissingInputError(
             f"There is no run and no model at {where}. Name a run directory (such as runs/pocket, "
-            "or runs/pocket:sft for one of its models), a folder of weights or a GGUF file."
+            "or runs/pocket:sft for one of its models), a folder of weights, a GGUF file or an "
+            "installed package that holds one."
         )
     elif name != "final":
         raise ConfigError(f"{where} is no run, so it has no model '{name}'. Leave the name out.")

@@ -18,4 +18,5 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     shows = [stage.name for stage in plan.stages if stage.kind.shows]
     if not shows:
         raise ConfigError(f"{known.run}: recipe {plan.name} has no report.")
-    plans.run_plan(plan, known.run, only=shows[-1])
+    with plans.explained(known.run):
+        plans.run_plan(plan, known.run, only=shows[-1])

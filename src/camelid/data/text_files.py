@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from camelid.errors import DataError, MissingInputError
+from camelid.errors import DataError, MissingInputError, counted
 
 LONGEST_LINE = 2**26
 """Most bytes of one line, unpacked: 64 MiB."""
@@ -231,6 +231,7 @@ def iterate_table(
     for number, cells in rows:
         if len(cells) != len(header):
             raise DataError(
-                f"{where}, line {number}: found {len(cells)} fields, the header has {len(header)}."
+                f"{where}, line {number}: found {counted(len(cells), 'field')}, the header has "
+                f"{len(header)}."
             )
         yield number, dict(zip(header, cells, strict=True))

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.run.item import AbsentError
 
 K = TypeVar("K")
@@ -236,7 +236,7 @@ def _agreement(
     """
     q = len(weights_QQ)
     if q < 2:
-        raise DataError(f"agreement: found {q} categories, needed at least 2.")
+        raise DataError(f"agreement: found {counted(q, 'category')}, needed at least 2.")
     counts_NQ: NDArray[np.float64] = np.zeros((len(ratings), q))
     for row, item in enumerate(ratings):
         for category in item:

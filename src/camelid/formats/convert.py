@@ -61,11 +61,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if (path / PARAMETERS).is_file():
         return read_meta(path)
     if not (path / "config.json").is_file():
+        if models := _models_below(path):
+            raise MissingInputError(
+                f"{path} is no model itself, but the folder of some: {', '.join(models)}. Name "
+                f"one of them, such as {models[0].partition(' ')[0]}."
+            )
         raise MissingInputError(
             f"{path}: no model here. Needed a GGUF file, or a folder with config.json (Hugging "
             f"Face, or a model of a run) or {PARAMETERS} (Meta)."
         )
     return read_folder(path) if _is_ours(path) else read_huggingface(path)
+
+
+def _models_below(path: Path) -> list[str]:
+    """Return the models of a run or of one of its stages, language models first."""
+    files = (file for depth in ("*", "*/*", "*/*/*") for file in path.glob(f"{depth}/config.json"))
+    found = {
+        file.parent: read_object(file, advice_of(file.parent)).get("kind")
+        for file in sorted(files)
+        if (file.parent / "model.safetensors").is_file()
+    }
+    rewards = [folder for folder, kind in found.items() if kind == "reward_model"]
+    return [
+        *(str(folder) for folder in found if folder not in rewards),
+        *(f"{folder} (a reward model)" for folder in rewards),
+    ]
 
 
 def _is_ours(path: Path) -> bool:
@@ -103,8 +123,10 @@ def read_tokenizer(path: Path, chat_format: ChatFormatName | None = None) -> Tok
         if (folder / MODEL_FILE).is_file() or (folder / TOKENIZER_FILE).is_file():
             return read_huggingface_tokenizer(folder, chat_format)
     raise MissingInputError(
-        f"{path}: no tokenizer here or in its run. Name it: --tokenizer PATH of `camelid convert`, "
-        "--weights.tokenizer PATH of `camelid run`."
+        f"{path}: no tokenizer here or in its run. Put tokenizer.json or tokenizer.model beside "
+        "the "
+        "weights, or name it: --tokenizer PATH of `camelid convert`, --weights.tokenizer PATH of "
+        "`camelid run`."
     )
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from camelid.errors import CheckpointError, MissingInputError
+from camelid.errors import CheckpointError, MissingInputError, counted
 from camelid.model.config import ModelConfig
 from camelid.model.reward_model import RewardModel
 from camelid.model.transformer import Transformer
@@ -186,8 +186,9 @@ def empty_model(checkpoint: Checkpoint) -> Transformer | RewardModel:
     # Before anything is built: a damaged description may claim any size.
     if config.layers > len(checkpoint.tensors) or config.context * config.head_dim > MOST_ROTARY:
         raise CheckpointError(
-            f"{where}: {config.layers} layers and a context of {config.context} tokens do not fit "
-            f"a file of {len(checkpoint.tensors)} tensors."
+            f"{where}: {counted(config.layers, 'layer')} and a context of {config.context} tokens "
+            "do not fit "
+            f"a file of {counted(len(checkpoint.tensors), 'tensor')}."
         )
     try:
         with torch.device("meta"):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from camelid.data.records import Message
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, counted
 from camelid.inference.generation import Request, generate
 from camelid.inference.sampling import CHAT, Sampling
 from camelid.model.transformer import Transformer
 from camelid.options import with_options
+from camelid.settings import suggestion
 from camelid.tokenization.chat import ChatFormat
 from camelid.tokenization.tokenizer import StreamingDecoder
 
@@ -54,8 +56,9 @@ class Speaker:
         if forgotten:
             kept = (len(self.messages) - 1) // 2
             show(
-                f"(forgotten to fit the context of {context} tokens: the oldest {_turns(forgotten)}"
-                f"; {_turns(kept)} before this one stay)\n"
+                f"(forgotten to fit the context of {context} tokens: the oldest "
+                f"{counted(forgotten, 'turn')}"
+                f"; {counted(kept, 'turn')} before this one stay)\n"
             )
         if len(prompt) > room:
             self.messages.pop()
@@ -94,10 +97,6 @@ class Speaker:
         self.messages.append(Message(role="assistant", content=reply))
 
 
-def _turns(number: int) -> str:
-    return f"{number} turn{'' if number == 1 else 's'}"
-
-
 def _show(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
@@ -134,7 +133,7 @@ def chat_loop(
         command, _, rest = text.partition(" ")
         if _REPLACED in text:
             write(f"(what was no valid text in your message is read as {_REPLACED})\n")
-        if text == "/exit":
+        if command == "/exit":
             return
         if text.startswith("/"):
             sampling = _obey(command, rest.strip(), list(speakers.values()), sampling, write)
@@ -153,7 +152,6 @@ def _obey(
     write: Callable[[str], None],
 ) -> Sampling:
     """Do what a command says; return how replies are drawn from now on."""
-    said = COMMANDS
     if command == "/temperature":
         try:
             sampling = with_options(sampling, {"temperature": (command, [rest])})
@@ -172,5 +170,8 @@ def _obey(
         for speaker in speakers:
             del speaker.messages[-2:]
         said = "(the last turn is taken back)"
+    else:
+        hint = suggestion(command, re.findall(r"/\w+", COMMANDS))
+        said = f"(not sent: there is no command {command}.{hint})\n{COMMANDS}"
     write(f"{said}\n")
     return sampling

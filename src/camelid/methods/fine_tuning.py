@@ -12,7 +12,7 @@ from typing import Protocol
 from camelid.data.loader import batch_indices, pack, steps_per_epoch
 from camelid.data.records import Dialogue, MetricsRow
 from camelid.data.rendered import Rendered
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.formats.folder import save_model
 from camelid.model.transformer import Transformer
 from camelid.run.place import ModelFolder, Rows
@@ -97,7 +97,8 @@ def fine_tune(
             rendered.append(fitted)
     if not rendered:
         raise DataError(
-            f"{context.name}: none of {len(dialogues)} dialogues fits {config.row_tokens} tokens."
+            f"{context.name}: none of {counted(len(dialogues), 'dialogue')} fits "
+            f"{config.row_tokens} tokens."
         )
     model.tok_embeddings.requires_grad_(config.train_embeddings)
     rows = pack(rendered, config.row_tokens, chat.tokenizer.pad_id, config.packing)

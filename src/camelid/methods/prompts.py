@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Prompt, Split
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.inference.replies import Responder
 from camelid.run.place import Json
 from camelid.seeds import derive_seed
@@ -49,7 +49,8 @@ def choose_prompts(
     kept, too_long = responder.fitting(of_split, new_tokens)
     if of_split and not kept:
         raise DataError(
-            f"split {split}: none of {too_long} prompts leaves room for {new_tokens} new tokens in "
+            f"split {split}: none of {counted(too_long, 'prompt')} leaves room for "
+            f"{counted(new_tokens, 'new token')} in "
             "the model's context. Set a smaller max_new_tokens."
         )
     return Chosen(sorted(kept, key=lambda prompt: derive_seed(*seed, prompt.id)), too_long)

@@ -13,7 +13,7 @@ from typing import Annotated, Protocol
 from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, Preference, Prompt
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, counted
 from camelid.evaluation.gate import RewardModels
 from camelid.evaluation.trained_judges import Judges
 from camelid.methods.sizes import check_sizes
@@ -322,6 +322,7 @@ def add_end(
             controls=last.controls,
             sharpened=("sft", reference, "final"),
             comparisons=tuple(comparisons),
+            judges=start.judges,
         ),
     )
     add_report(plan)
@@ -339,6 +340,7 @@ def _policy_is_trained(plan: Plan) -> None:
         config = stage.config
         if isinstance(config, ppo.Config) and config.critic_warmup >= config.iterations:
             raise ConfigError(
-                f"--ppo.critic-warmup is {config.critic_warmup} of {config.iterations} iterations; "
+                f"--ppo.critic-warmup is {config.critic_warmup} of "
+                f"{counted(config.iterations, 'iteration')}; "
                 "with that the policy is never trained. Set fewer, or more --ppo.iterations."
             )

@@ -7,8 +7,11 @@ safety report).
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
+from camelid.errors import counted
 from camelid.report import energy
 from camelid.report.drawn import Drawn
 from camelid.report.page import Report
@@ -61,20 +64,23 @@ def _use(report: Report) -> Iterator[str]:
     made = ancestors(report.run)
     if not made:
         return
-    folder = weights(made[-1])[0]
+    folder, run = weights(made[-1])[0], report.run.root
+    if run.is_absolute() and run.is_relative_to(Path.cwd()):
+        run = run.relative_to(Path.cwd())
+    out = f"{run}-hf"
     yield from (
         "",
         "## Use",
         "",
-        "`RUN` is the folder of this run, `OUT` a new one that other libraries read:",
+        "Talk to them, and write them to a new folder that other libraries read:",
         "",
         "```",
-        "camelid chat RUN",
-        f"camelid convert RUN/{folder.label} OUT --to hf",
+        f"camelid chat {shlex.quote(str(run))}",
+        f"camelid convert {shlex.quote(f'{run}/{folder.label}')} {shlex.quote(out)} --to hf",
         "```",
         "",
         "```python",
-        *_TRANSFORMERS,
+        *(line.replace("OUT", out) for line in _TRANSFORMERS),
         "```",
     )
 
@@ -121,7 +127,7 @@ def model_card(report: Report) -> str:
         },
         "Hardware and Software": {
             "Training Factors": f"Camelid {manifest.camelid_version}, torch {manifest.torch}, "
-            f"{manifest.platform}, {manifest.device}, {manifest.threads} threads, "
+            f"{manifest.platform}, {manifest.device}, {counted(manifest.threads, 'thread')}, "
             f"precision {manifest.precision}, recipe {manifest.recipe}, seed {manifest.seed}. "
             f"Seconds: {shown['run.seconds']}. Peak GiB: {shown['run.peak_memory_gib']}.",
             "Carbon Footprint": f"{energy.FORMULA}. Watts are stated, not measured.",

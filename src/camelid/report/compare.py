@@ -92,7 +92,7 @@ def _compared(key: str, a: Side, b: Side) -> Compared:
     difference, how, pairs, note = _difference(key, a, b)
     return Compared(
         key=key,
-        name=": ".join(left.headline) if left.headline else key,
+        name=left.name,
         headline=left.headline is not None,
         a=left,
         b=right,

@@ -45,6 +45,7 @@ def measure(
     safety: str | None = None,
     signed: bool = False,
     method: tuple[str, str] | None = None,
+    of: str | None = None,
 ) -> Measure:
     """Return one figure of the summary, or why there is none.
 
@@ -57,6 +58,7 @@ def measure(
         safety: As in `Measure`.
         signed: As in `Measure`.
         method: As in `Measure`.
+        of: As in `Measure`.
     """
     value: float | None = None
     low = high = n = None
@@ -86,6 +88,7 @@ def measure(
         safety=safety,
         signed=signed,
         method=method,
+        of=of,
     )
 
 

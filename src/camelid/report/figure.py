@@ -144,21 +144,22 @@ def intervals(
         points: (name, share) pairs.
         index: Of the series.
         label: Of the series.
-        down: Whether the names stand below each other, where they are long or many.
+        down: Whether the names stand below each other, where they are long or many. They are
+            models then, of which one is not the next of another: no line joins them.
     """
     if not points:
         return 0
     at = np.arange(len(points)) + 0.12 * (index - 0.5)
     values = np.array([100 * e.value for _, e in points])
     ends = np.array([[100 * (e.value - e.low), 100 * (e.high - e.value)] for _, e in points]).T
-    style: Any = {"fmt": "o-", "capsize": 3, "color": colour(index), "label": label}
+    style: Any = {"capsize": 3, "color": colour(index), "label": label}
     names, room = [name.replace("_", " ") for name, _ in points], len(points) - 0.5
     if down:
-        axes.errorbar(values, at, xerr=np.maximum(ends, 0), **style)
+        axes.errorbar(values, at, xerr=np.maximum(ends, 0), fmt="o", **style)
         axes.set_yticks(range(len(points)), names)
         axes.set_ylim(room, -0.5)
     else:
-        axes.errorbar(at, values, yerr=np.maximum(ends, 0), **style)
+        axes.errorbar(at, values, yerr=np.maximum(ends, 0), fmt="o-", **style)
         axes.set_xticks(range(len(points)), names)
         axes.set_xlim(-0.5, room)
     return len(points)

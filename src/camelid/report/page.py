@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from camelid.data.annotation import JudgedReply
+from camelid.errors import counted
 from camelid.report import index
 from camelid.report.drawn import Drawn, explained, in_groups, placed
 from camelid.report.first_screen import Answer, answers, change_figure
@@ -65,6 +66,8 @@ class Report:
     """What the first screen says."""
     replies: Sequence[tuple[JudgedReply, str]]
     """Judged replies, each with the judge's reason."""
+    main: Sequence[str]
+    """Models whose replies are shown first, in order; those of others are folded."""
     card: Sequence[tuple[CardField, str]]
     """What stages say for the head of the model card."""
     model_card: str
@@ -133,6 +136,7 @@ def make_report(
     limits: list[str] = []
     lines: list[Line] = []
     replies: list[tuple[JudgedReply, str]] = []
+    main: list[str] = []
     card: list[tuple[CardField, str]] = []
 
     def add(reporter: StageReport[Any], found: Any, missing: str | None) -> None:
@@ -144,6 +148,7 @@ def make_report(
             limits.extend(reporter.find_limits(found))
             lines.extend(reporter.find_lines(found))
             replies.extend(reporter.find_replies(found))
+            main.extend(reporter.find_main(found))
             card.extend(reporter.find_card(found))
 
     for kind in {stage.kind.name: stage.kind for stage in run.stages}.values():
@@ -164,6 +169,7 @@ def make_report(
         limits=limits,
         lines=lines,
         replies=replies,
+        main=main,
         card=card,
         model_card=model_card,
         safety_report=safety_report,
@@ -224,6 +230,7 @@ def templates() -> Environment:
     # The SVG is drawn by this package, so it is the one thing that is not escaped again.
     environment.filters["markup"] = Markup
     environment.filters["groups"] = in_groups
+    environment.filters["counted"] = counted
     return environment
 
 
@@ -253,7 +260,9 @@ def render(report: Report, files: Sequence[str]) -> str:
 def render_search(report: Report, back: str) -> str:
     """Return the page on which the judged replies are searched; `back` is the report's name."""
     # What would end the element is written as an escape of JSON.
-    data = json.dumps(searchable(report.replies), ensure_ascii=False).replace("<", "\\u003c")
+    data = json.dumps(searchable(report.replies, report.main), ensure_ascii=False).replace(
+        "<", "\\u003c"
+    )
     template = templates().get_template("search.html")
     return template.render(recipe=report.run.manifest.recipe, data=data, back=back)
 

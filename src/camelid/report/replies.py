@@ -26,14 +26,15 @@ def _verdict(row: JudgedReply) -> str:
     return ", ".join(marks)
 
 
-def searchable(judged: Sequence[tuple[JudgedReply, str]]) -> dict[str, Any]:
+def searchable(judged: Sequence[tuple[JudgedReply, str]], main: Sequence[str]) -> dict[str, Any]:
     """Return what the page of replies searches: each prompt once, each reply with its reason.
 
     Args:
         judged: Replies with the judge's reasons; one prompt may be answered by many models.
+        main: Models of the pipeline, in order; the page folds what the others replied.
     """
     prompts: dict[tuple[str, Any], int] = {}
-    models: dict[str, int] = {}
+    models = {name: index for index, name in enumerate(main)}
     reasons: dict[str, int] = {}
     asked: list[dict[str, Any]] = []
     replies: list[dict[str, Any]] = []
@@ -57,6 +58,7 @@ def searchable(judged: Sequence[tuple[JudgedReply, str]]) -> dict[str, Any]:
         )
     return {
         "models": list(models),
+        "main": len(main),
         "reasons": list(reasons),
         "prompts": asked,
         "replies": replies,

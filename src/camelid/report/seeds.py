@@ -33,6 +33,25 @@ class Across:
     by_seed: dict[int, float | None]
 
 
+LEAST_ROOM = 0.01
+"""A share of a way is shown where the way is surely longer than this. Source: choice."""
+NO_ROOM = "no room"
+
+
+def _has_room(by_seed: Mapping[int, float | None] | None) -> bool:
+    """Tell whether there is a way to have gone a share of, over all seeds.
+
+    Where the control is near the ceiling, a share of what is left between them is noise over next
+    to nothing: the interval of its mean says nothing of the method. Source: choice.
+    """
+    if by_seed is None:
+        return True
+    found = mean([value for value in by_seed.values() if value is not None])
+    # Equal in all seeds, they have no interval.
+    low = found.low if math.isfinite(found.low) else found.value
+    return low > LEAST_ROOM
+
+
 def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
     """Return every figure over the seeds; a seed that lacks it does not count and shows as null.
 
@@ -48,6 +67,9 @@ def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
     found = []
     for key, by_seed in values.items():
         known = [value for value in by_seed.values() if value is not None]
+        reason = first[key].reason
+        if known and len(runs) > 1 and not _has_room(values.get(first[key].of or "")):
+            known, reason = [], NO_ROOM
         estimate = mean(known)
         low, high = estimate.low, estimate.high
         own = first[key]
@@ -62,7 +84,7 @@ def across(runs: Mapping[int, Sequence[Measure]]) -> list[Across]:
                     low=low if math.isfinite(low) else None,
                     high=high if math.isfinite(high) else None,
                     n=len(known),
-                    reason=None if known else own.reason,
+                    reason=None if known else reason,
                 ),
                 deviation=statistics.stdev(known) if several else None,
                 by_seed=by_seed,
@@ -84,7 +106,9 @@ def method_table(found: Sequence[Across]) -> Table:
         if own.method is not None:
             row, column = own.method
             bare = own if own.signed else replace(own, low=None, high=None)
-            rows.setdefault(row, {})[column] = None if own.value is None else bare.shown
+            known = own.value is not None
+            missing = NO_ROOM if own.reason == NO_ROOM else None
+            rows.setdefault(row, {})[column] = bare.shown if known else missing
             differences[column] = own.signed
     columns = sorted(differences, key=differences.__getitem__)
     return Table(
@@ -120,7 +144,9 @@ def figure_table(found: Sequence[Across], seeds: Sequence[int]) -> Table:
 
 _METHODS = (
     "Control: the same without the method; a model that answers at several temperatures counts "
-    "with the best of each seed. Ceiling: the judge in the method's place."
+    "with the best of each seed. Ceiling: the judge in the method's place. Headroom: the way from "
+    f"control to ceiling; where the interval of its mean reaches down to {100 * LEAST_ROOM:g} "
+    "point, there is no room to close a share of."
 )
 
 

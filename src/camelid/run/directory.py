@@ -117,7 +117,7 @@ class RunDirectory:
                 file.seek(0)
                 raise CamelidError(
                     f"{self.root} is in use by another process ({file.read().strip()}). "
-                    "Wait for it to end, stop it, or choose another folder with --out."
+                    "Wait for it to end, stop it, or take another folder."
                 ) from error
             file.truncate(0)
             file.write(f"pid {os.getpid()} on {socket.gethostname()}, started {now()}\n")

@@ -128,6 +128,14 @@ class Measure:
     """Whether it is a difference, which may lie below zero."""
     method: tuple[str, str] | None = None
     """(row, column) in the table of methods over several seeds."""
+    of: str | None = None
+    """Key of the figure that this is a share of: without it there is nothing to have a share of."""
+
+    @property
+    def name(self) -> str:
+        """What it is of, for people."""
+        words = self.headline or self.method or self.key.replace("_", " ").split(".")
+        return ": ".join(words)
 
     @property
     def shown(self) -> str:
@@ -231,6 +239,7 @@ class StageReport(Generic[F]):
         self.find_card: Callable[[F], Iterable[tuple[CardField, str]]] = lambda _: ()
         self.find_values: Callable[[F], Iterable[Values]] = lambda _: ()
         self.find_replies: Callable[[F], Iterable[tuple[JudgedReply, str]]] = lambda _: ()
+        self.find_main: Callable[[F], Iterable[str]] = lambda _: ()
 
     def item(
         self,
@@ -302,6 +311,11 @@ class StageReport(Generic[F]):
     def replies(self, find: Many) -> Many:
         """Declare the decorated function as what yields judged replies with the judge's reasons."""
         self.find_replies = find
+        return find
+
+    def main(self, find: Many) -> Many:
+        """Declare the decorated function as what yields the models whose replies come first."""
+        self.find_main = find
         return find
 
 

@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from camelid.errors import counted
+
 _PLAIN_INTERVAL_SECONDS = 20.0
 
 
@@ -65,7 +67,7 @@ class RunProgress:
     def show(self, root: Path, names: Sequence[str]) -> Iterator[None]:
         """Open the display of a run with these stages; closed on exit."""
         self._names = list(names)
-        self._say(f"run {root}: {len(names)} stages")
+        self._say(f"run {root}: {counted(len(names), 'stage')}")
         with self._bar:
             yield
 

@@ -24,7 +24,7 @@ from camelid.data.sources import (
     Excluded,
     find_public_files,
 )
-from camelid.errors import MissingInputError
+from camelid.errors import MissingInputError, counted
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.files import hash_file
 from camelid.run.finished import Found
@@ -93,7 +93,7 @@ def run(config: PublicDataConfig, _: NoInputs, outputs: Outputs, context: StageC
     outputs.demonstrations.write(demonstrations)
     for name, size in collection.sizes.items():
         if size.found < size.wanted:
-            context.progress.note(f"{name}: {size.found} rows of {size.wanted} wanted")
+            context.progress.note(f"{name}: {counted(size.found, 'row')} of {size.wanted} wanted")
     return Result(
         demonstrations=len(demonstrations),
         distinct_prompts=len(prompts),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from camelid.data.prompts import HeldOut, check_disjoint
 from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt
+from camelid.errors import counted
 from camelid.report.texts import demonstrations, statistics
 from camelid.run.finished import Found
 from camelid.run.item import CardField, Example, Line, StageReport, Table
@@ -107,7 +108,7 @@ def _tiny(seen: Seen) -> Iterator[str]:
     if seen.last.config.documents < TINY:
         yield (
             "This run only tests the plumbing: its model learned next to nothing from "
-            f"{seen.last.config.documents:,} documents, and its figures mean nothing."
+            f"{counted(seen.last.config.documents, 'document')}, and its figures mean nothing."
         )
 
 

@@ -130,7 +130,8 @@ def test_commands(table):
         ("/temperature hot", "(/temperature is 'hot', but must be a number.)"),
         ("/temperature -1", "(/temperature is -1.0, but must be from 0 to 100.)"),
         ("/temperature", "(/temperature is '', but must be a number.)"),
-        ("/what", "Commands: "),
+        ("/what", "(not sent: there is no command /what.)\nCommands: "),
+        ("/sytem be brief", "(not sent: there is no command /sytem. Did you mean '/system'?)"),
     ],
 )
 def test_wrong_commands_are_told(table, line, said):

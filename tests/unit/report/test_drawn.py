@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from camelid.evaluation.statistics import Estimate
+from camelid.report import figure
 from camelid.report.drawn import Drawn, explained, in_groups, placed, words
 from camelid.run.item import Drawing, Example, Item, Table
 
@@ -79,3 +81,12 @@ def test_every_word_has_a_sentence(name):
     pattern, meaning = words()[name]
     assert isinstance(pattern, re.Pattern)
     assert meaning.endswith(".")
+
+
+def test_case_no_line_joins_models():
+    shares = [(name, Estimate(0.5, 0.4, 0.6, 10)) for name in ("sft", "v1", "final")]
+    with figure.figure(2) as ((models, rounds), _):
+        figure.intervals(models, shares, 0, "x", down=True)
+        figure.intervals(rounds, shares, 0, "x")
+        styles = [panel.containers[0].lines[0].get_linestyle() for panel in (models, rounds)]
+    assert styles == ["None", "-"]

@@ -124,6 +124,38 @@ def test_a_rate_that_the_first_seed_lacks_is_one_all_the_same():
     assert found.measure.low == 0.0
 
 
+@pytest.mark.parametrize(
+    ("room", "kept"),
+    [
+        # Means 0.2 and 0.03, half widths 4.3027 x 0.01 / sqrt(3) = 0.0248 and the same.
+        ((0.19, 0.2, 0.21), True),
+        ((0.04, 0.03, 0.02), False),
+        ((0.2, 0.0, -0.1), False),
+        ((0.2, 0.2, 0.2), True),
+        ((0.005, 0.005, 0.005), False),
+        ((None, None, None), False),
+    ],
+)
+def test_case_no_share_is_shown_of_a_way_that_is_hardly_there(room, kept):
+    runs = {
+        seed: [
+            measure(share, key="m.closed", unit="share", signed=True, of="m.headroom",
+                    method=("m", "headroom closed")),
+            measure(way, key="m.headroom", unit="share", signed=True),
+        ]
+        for seed, (share, way) in enumerate(zip((0.5, 0.7, -3.0), room, strict=True))
+    }  # fmt: skip
+    found = across(runs)
+    own = found[0].measure
+    assert (own.value is not None, own.low is not None) == (kept, kept)
+    assert own.reason == (None if kept else "no room")
+    [(_, cell)] = method_table(found).rows
+    assert (cell == "no room") != kept
+    # One seed has no interval over seeds, and its share stands.
+    [alone, _] = across({0: runs[0]})
+    assert alone.measure.value == 0.5
+
+
 METHODS = [
     ("picking: exactly right %", "before", 0.2),
     ("picking: exactly right %", "after less control", -0.1),

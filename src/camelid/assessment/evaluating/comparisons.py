@@ -7,6 +7,7 @@ beside the same without it, and beside the same with the judge in its place. Sou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -84,21 +85,36 @@ def gain(rows: Sequence[JudgedReply], goal: Goal, after: str, control: str) -> E
 def headroom(
     rows: Sequence[JudgedReply], goal: Goal, comparison: Comparison, control: str
 ) -> float:
+    """Return how far the ceiling is from the control, towards what is wished for."""
+    start = rate(rows, control, goal.set, goal.verdict).value
+    top = goal.best
+    if comparison.ceiling is not None:
+        top = rate(rows, comparison.ceiling, goal.set, goal.verdict).value
+    return math.copysign(top - start, (top - start) * (goal.best - start))
+
+
+def closed(rows: Sequence[JudgedReply], goal: Goal, comparison: Comparison, control: str) -> float:
     """Return the share of the way from the control to the ceiling that the method went.
 
     Raises:
         AbsentError: There is no way to go, or a model of it is not in the run.
     """
+    room = headroom(rows, goal, comparison, control)
+    if room <= 0:
+        raise AbsentError("the control is as good as the ceiling")
     start = rate(rows, control, goal.set, goal.verdict).value
     after = rate(rows, comparison.after, goal.set, goal.verdict).value
-    top = goal.best
-    if comparison.ceiling is not None:
-        top = rate(rows, comparison.ceiling, goal.set, goal.verdict).value
-    if (top - start) * (goal.best - start) <= 0:
-        raise AbsentError("the control is as good as the ceiling")
-    return (after - start) / (top - start)
+    return math.copysign(after - start, (after - start) * (goal.best - start)) / room
 
 
+def _headroom(
+    stage: Stage, rows: Sequence[JudgedReply], goal: Goal, comparison: Comparison
+) -> float:
+    control = at_its_best(stage, rows, comparison.control, goal)
+    return headroom(rows, goal, comparison, control)
+
+
+ROOM = "headroom"
 DIFFERENCES = ("after less control", "both at their best")
 SHARE = "headroom closed"
 COLUMNS = ("before", "after", "control", "ceiling", *DIFFERENCES, SHARE)
@@ -121,7 +137,7 @@ def columns(
         "after": lambda: share(after),
         "control": lambda: share(best(control)),
         DIFFERENCES[0]: lambda: gain(rows, goal, after, best(control)),
-        SHARE: lambda: headroom(rows, goal, comparison, best(control)),
+        SHARE: lambda: closed(rows, goal, comparison, best(control)),
     }
     if ceiling is not None:
         found["ceiling"] = lambda: share(ceiling)
@@ -184,15 +200,19 @@ def measures(stage: Stage, rows: Sequence[JudgedReply], judge: str) -> Iterator[
             yield measure(f"{name}.{goal.key}", "share", found, judge=judge)
     for comparison in stage.inputs.comparisons:
         for goal in GOALS:
+            start = f"methods.{slug(comparison.method)}.{goal.key}."
             for column, compute in columns(stage, rows, comparison, goal).items():
                 yield measure(
-                    f"methods.{slug(comparison.method)}.{goal.key}.{slug(column)}",
+                    f"{start}{slug(column)}",
                     "share",
                     compute,
                     judge=judge,
                     signed=column in (*DIFFERENCES, SHARE),
                     method=(f"{comparison.method}: {goal.name}", column),
+                    of=f"{start}{ROOM}" if column == SHARE else None,
                 )
+            room = partial(_headroom, stage, rows, goal, comparison)
+            yield measure(f"{start}{ROOM}", "share", room, judge=judge, signed=True)
     for name in (*stage.inputs.rounds, "final"):
         found_wins = partial(decided, rows, name)
         yield measure(f"{name}.wins_of_decided", "share", found_wins, judge=judge)

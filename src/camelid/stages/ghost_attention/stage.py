@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from camelid.data.prompts import mentions
 from camelid.data.records import Dialogue, GhostDialogue, RecallRow, When
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.inference.replies import ModelResponder
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.ghost_attention import (
@@ -100,7 +100,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     kept = Json(context.name, "dropped.json", context.work, kind=Dropped)
     if not kept.exists:
         work.recall.write(measure("before"))
-        context.progress.note(f"sampling {len(train)} dialogues under their instruction")
+        context.progress.note(f"sampling {counted(len(train), 'dialogue')} under their instruction")
         dialogues, dropped = _sample(talker, train, config, terms_of(inputs.held_out), context.name)
         work.dialogues.write(dialogues)
         kept.write(dropped)

@@ -18,7 +18,7 @@ from typing import Annotated
 
 from camelid.data.annotation import Judge
 from camelid.data.records import Dialogue, MetricsRow, Prompt, RolloutSummary
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, counted
 from camelid.evaluation.gate import RewardModels
 from camelid.inference.sampling import Sampling
 from camelid.report import figure
@@ -267,7 +267,7 @@ def _divergence(seen: Seen) -> tuple[float, str]:
     if not rollouts:
         raise AbsentError("the weights before training were kept")
     mean = sum(kl for _, kl in rollouts) / len(rollouts)
-    return mean, f", mean of the {len(rollouts)} iterations up to {rollouts[-1][0]}"
+    return mean, f", mean of {counted(len(rollouts), 'iteration')} up to {rollouts[-1][0]}"
 
 
 @REPORT.notices

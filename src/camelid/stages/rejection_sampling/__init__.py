@@ -16,7 +16,7 @@ import numpy as np
 
 from camelid.data.prompts import HeldOut
 from camelid.data.records import Dialogue, MetricsRow, Prompt, Sample, TuningRow
-from camelid.errors import ConfigError
+from camelid.errors import ConfigError, counted
 from camelid.evaluation.gate import RewardModels
 from camelid.methods.best_of import expected_max, expected_median
 from camelid.report import figure
@@ -71,8 +71,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.tuning_prompts > self.prompts:
             raise ConfigError(
-                f"tuning_prompts is {self.tuning_prompts}, but only {self.prompts} prompts are "
-                "answered (prompts); set fewer."
+                f"tuning_prompts is {self.tuning_prompts}, but `prompts` are only "
+                f"{counted(self.prompts, 'prompt')}; set fewer."
             )
 
 

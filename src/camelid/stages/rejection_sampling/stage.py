@@ -9,7 +9,7 @@ import statistics
 import numpy as np
 
 from camelid.data.records import Prompt, Sample
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.formats.folder import load_transformer
 from camelid.inference.replies import ModelResponder
 from camelid.methods.fine_tuning import fine_tune
@@ -32,7 +32,7 @@ def _sample(
     config: Config, inputs: Inputs, context: StageContext, sampler: Sampler, chosen: list[Prompt]
 ) -> None:
     """Tune the temperature, sample and score; what is written outlives an interruption."""
-    context.progress.note(f"sampling {len(chosen)} prompts x {config.samples}")
+    context.progress.note(f"sampling {counted(len(chosen), 'prompt')} x {config.samples}")
     means, tuning = tune_temperature(
         sampler, chosen[: config.tuning_prompts], config.temperatures, config.samples
     )

@@ -15,7 +15,7 @@ from camelid.data.loader import (
     steps_per_epoch,
 )
 from camelid.data.records import STRENGTHS, MetricsRow, Preference, Strength, TestScore
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.evaluation.gate import tune_gate
 from camelid.formats.folder import load_reward_model, load_transformer, save_model
 from camelid.inference.scoring import score_pairs
@@ -190,7 +190,8 @@ def _test(
     pairs, kept, too_long, equal = tokenise(held_out, trainer.chat, trainer.config.longest)
     if too_long or equal:
         trainer.context.progress.note(
-            f"{too_long} held-out comparisons are too long, {equal} have equal replies: left out"
+            f"left out: {counted(too_long, 'held-out comparison')} too long, {equal} with equal "
+            "replies"
         )
     chosen: dict[str, list[float]] = {}
     rejected: dict[str, list[float]] = {}

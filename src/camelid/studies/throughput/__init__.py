@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from camelid.errors import counted
 from camelid.report import figure
 from camelid.report.texts import table_of
 from camelid.run.finished import Found
@@ -87,7 +88,8 @@ REPORT: StageReport[Seen] = StageReport()
 def _caption(seen: Seen) -> str:
     result = seen.last.result
     return (
-        f"{result.new_tokens} new tokens a reply, the batch doubled until weights and cache "
+        f"{counted(result.new_tokens, 'new token')} a reply, the batch doubled until weights and "
+        "cache "
         f"({result.cache_type}), as computed, exceed {result.memory_gib:g} GiB. "
         "Median of several rounds."
     )
