@@ -24,7 +24,7 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
     """Read files once and print what they hold."""
     files = find_files(known.paths)
     units: Units = words
-    unit, context = "words", known.context
+    unit, context, row = "words", known.context, None
     estimate: Callable[[Checked], Estimate] | None = None
     if known.weights is not None:
         from camelid.formats.convert import read_model
@@ -32,12 +32,12 @@ def call(known: argparse.Namespace, _: Sequence[str]) -> None:
         model = read_model(plans.find_model(known.weights).path, chat_format=known.chat_format)
         unit, units = "tokens", _tokens(model)
         context = context or model.checkpoint.config.context
-        estimate = _estimator(model, context)
+        estimate, row = _estimator(model, context)
     seen: set[int] = set()
     found: list[dict[str, Any]] = []
     for path in files:
         share = 1.0 if unit == "words" else share_to_measure(path)
-        checked = check(OwnFile(path, known.use), units, unit, context, seen, share=share)
+        checked = check(OwnFile(path, known.use), units, unit, context, seen, share=share, row=row)
         cost = None if estimate is None else estimate(checked)
         found.append({**to_json(checked), "estimate": cost and to_json(cost)})
         if not known.json:
@@ -66,9 +66,9 @@ SAMPLES = 10
 """Replies to a prompt of which the best is picked (the paper plots 10 to 100)."""
 
 
-def _estimator(model: GivenModel, context: int) -> Callable[[Checked], Estimate]:
-    """Return what estimates the stage that a file serves, with that stage's default settings."""
-    from camelid.allocator import keep_freed_memory
+def _estimator(model: GivenModel, context: int) -> tuple[Callable[[Checked], Estimate], int]:
+    """Return what estimates the stage that a file serves, by its default settings, and a row."""
+    from camelid.allocator import keep_freed_memory, return_freed_memory
 
     # As a run does, and before torch takes its first memory: it decides the speed.
     keep_freed_memory()
@@ -83,7 +83,9 @@ def _estimator(model: GivenModel, context: int) -> Callable[[Checked], Estimate]
     tuning = FineTuningConfig(optimizer=optimizer)
     pairs = reward_modeling.Config(optimizer=optimizer)
     replies = rejection_sampling.Config(prompts=24, samples=SAMPLES, fine_tuning=tuning)
-    speed = measure_speed(config, runtime, min(context, tuning.row_tokens))
+    row = min(context, tuning.row_tokens)
+    speed = measure_speed(config, runtime, row)
+    return_freed_memory()
 
     def estimate(found: Checked) -> Estimate:
         if found.use == "prompts":
@@ -97,28 +99,30 @@ def _estimator(model: GivenModel, context: int) -> Callable[[Checked], Estimate]
                 max_new_tokens=replies.max_new_tokens,
             )
         compares = found.use == "comparisons"
+        filled = row * (found.packed_rows or 0) / found.measured
         return estimate_training(
             config,
             speed,
             stage="reward modeling" if compares else "fine-tuning",
-            tokens=int(found.records * found.mean_read),
+            # Every token of a packed row is computed, whether a dialogue fills it or not.
+            tokens=int(found.records * (found.mean_read if compares else filled)),
             epochs=pairs.epochs if compares else tuning.epochs,
             # A comparison is a row of its own; dialogues share rows.
-            row_tokens=int(found.mean_read) if compares else min(context, tuning.row_tokens),
+            row_tokens=int(found.mean_read) if compares else row,
             micro_rows=pairs.micro_pairs if compares else tuning.micro_rows,
             reward_model=compares,
         )
 
-    return estimate
+    return estimate, row
 
 
 def _costs(cost: Estimate) -> list[tuple[str, str]]:
     """Return what is said of an estimate."""
-    work = f"{cost.work}: {cost.tokens:,} tokens, {cost.flop:.1e} FLOP"
+    work = f"{cost.work} (default settings): {cost.tokens:,} tokens"
     memory = f"{cost.memory_bytes / 2**30:.1f} GiB"
     return [
         ("estimate", f"{cost.stage}, about {duration(cost.seconds)} and {memory}"),
-        ("  of time", f"{work}, at the speed that this machine had just now"),
+        ("  of time", f"{work}, {cost.flop:.1e} FLOP at the speed that this machine had just now"),
         ("  of memory", cost.counted),
     ]
 

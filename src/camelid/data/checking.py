@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from camelid.data.loader import first_fit
 from camelid.data.own_files import OwnFile
 from camelid.data.records import Message, Preference
 from camelid.data.text_files import PACKINGS
@@ -58,6 +59,8 @@ class Checked:
     """In this unit, of a comparison with the longer reply."""
     mean_read: float
     """Units that a training step reads of a record: of a comparison the shared beginning once."""
+    packed_rows: int | None
+    """Rows of `row` units that the measured dialogues fill; longer ones fill none."""
     context: int | None
     longer_than_context: int | None
     equal_within_context: int | None
@@ -82,6 +85,7 @@ def check(
     seen: set[int],
     *,
     share: float = 1.0,
+    row: int | None = None,
 ) -> Checked:
     """Read a file and count.
 
@@ -92,6 +96,7 @@ def check(
         context: Most units that a model reads.
         seen: Hashes of the records of earlier files; takes those of this one.
         share: How many of the records are measured, drawn at random; the first always is.
+        row: Units of a row that is trained on; None leaves rows uncounted.
 
     Raises:
         DataError: As reading the file.
@@ -125,6 +130,9 @@ def check(
         if context is not None and lengths[-1] > context:
             counts["longer"] += 1
             counts["equal"] += bool(replies) and sides[0][:context] == sides[1][:context]
+    packed = None
+    if row is not None and file.use == "dialogues":
+        packed = len(first_fit([length for length in lengths if length <= row], row))
     ordered, last = sorted(lengths), len(lengths) - 1
     parts = {"median": 0.5, "95 %": 0.95, "longest": 1.0}
     mean = round(sum(lengths) / len(lengths), 1)
@@ -141,6 +149,7 @@ def check(
         measured=len(lengths),
         mean_read=read / len(lengths),
         lengths={"mean": mean, **{name: ordered[int(last * p)] for name, p in parts.items()}},
+        packed_rows=packed,
         context=context,
         longer_than_context=None if context is None else counts["longer"],
         equal_within_context=None if context is None else counts["equal"],

@@ -30,9 +30,9 @@ SLOTS = 128
 """Replies that are decoded at once, as `generate` does."""
 LOGITS_TOKENS = 4096
 """Most tokens whose logits exist at once, as in `NextToken`."""
-_BUDGET = 0.6
+_BUDGET = 0.5
 """Seconds of a measurement, after a first pass that warms up."""
-_VOCABULARY = 4096
+_VOCABULARY = 1024
 _FIRST = 5e9
 """Parameters times tokens of the first pass, at most: 0.3 s at 100 GFLOP/s."""
 
@@ -92,7 +92,7 @@ def measure_speed(config: ModelConfig, runtime: Runtime, row_tokens: int) -> Spe
         runtime: Computes.
         row_tokens: Longest row.
     """
-    layers = int(max(1, min(config.layers, 2e7 // block_parameters(config))))
+    layers = int(max(1, min(config.layers, 8e6 // block_parameters(config))))
     few = dataclasses.replace(
         config, layers=layers, vocabulary_size=min(config.vocabulary_size, _VOCABULARY)
     )
@@ -106,12 +106,9 @@ def measure_speed(config: ModelConfig, runtime: Runtime, row_tokens: int) -> Spe
     most = int(_FIRST / (layers * block_parameters(config)))
     length = max(8, min(row_tokens, config.context, 256, most))
     kept = _activation_bytes(model, length)
-    rows = 1
-    took = _seconds(lambda: _train(model, rows, length), model)
-    rows = max(1, min(4, int(_BUDGET / took)))
-    took = _seconds(lambda: _train(model, rows, length), model)
+    took = _seconds(lambda: _train(model, length), model)
     model.zero_grad(set_to_none=True)
-    work = 3 * rows * length * forward_flop(few, length, head=False)
+    work = 3 * length * forward_flop(few, length, head=False)
     return Speed(
         training=work / took,
         decoding=_decoding(model, min(length, 64)),
@@ -120,8 +117,8 @@ def measure_speed(config: ModelConfig, runtime: Runtime, row_tokens: int) -> Spe
     )
 
 
-def _train(model: Transformer, rows: int, length: int) -> None:
-    tokens_BL = torch.zeros((rows, length), dtype=torch.long, device=model.device)
+def _train(model: Transformer, length: int) -> None:
+    tokens_BL = torch.zeros((1, length), dtype=torch.long, device=model.device)
     with compute(model):
         # As packed rows: attention is masked by document.
         hidden_BLD = model(tokens_BL, documents_BL=tokens_BL)
@@ -140,7 +137,7 @@ def _activation_bytes(model: Transformer, length: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _train(model, 1, length)
+        _train(model, length)
     return sum(kept.values())
 
 
@@ -165,7 +162,7 @@ def _seconds(work: Callable[[], object], model: Transformer) -> float:
     work()
     wait()
     began, times = time.perf_counter(), 0
-    while not times or time.perf_counter() - began < _BUDGET / 2:
+    while not times or time.perf_counter() - began < _BUDGET:
         work()
         wait()
         times += 1
@@ -234,12 +231,12 @@ def estimate_sampling(
 
     A prompt is read once at the speed of training, whatever the number of its samples.
     """
-    length = prompt_tokens + max_new_tokens
     read, new = prompts * prompt_tokens, prompts * samples * max_new_tokens
     reading = read * forward_flop(config, prompt_tokens, head=False)
     decoding = new * forward_flop(config, prompt_tokens + max_new_tokens / 2)
     kind = torch.bfloat16 if speed.runtime.device.type == "cuda" else torch.float32
-    cache = KVCache.bytes(config, min(SLOTS, prompts * samples), int(length), kind)
+    length = int(prompt_tokens) + max_new_tokens
+    cache = KVCache.bytes(config, min(SLOTS, prompts * samples), length, kind)
     return Estimate(
         stage=stage,
         work=f"{samples} replies of {max_new_tokens} tokens to each prompt",

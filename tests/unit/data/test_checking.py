@@ -49,6 +49,9 @@ def test_dialogues_are_counted(dialogues):
     assert found.user_turns == {"mean": 1.25, "most": 2}
     assert found.lengths == {"mean": 4.8, "median": 3, "95 %": 5, "longest": 8}
     assert found.longer_than_context == 1
+    rows = check(OwnFile(dialogues), words, "words", 5, set(), row=6).packed_rows
+    # Of 3, 5, 8 and 3 words: the first and the last share a row, the third fits none.
+    assert (found.packed_rows, rows) == (None, 2)
     # A second reading finds all of them again.
     assert check(OwnFile(dialogues), words, "words", None, seen).duplicates == 4
 
@@ -158,7 +161,7 @@ def test_an_estimate_for_the_stage_that_a_file_serves(smoke_run, dialogues, comp
     assert main(["data", "check", *paths, *words]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "estimate fine-tuning, about " in said
-    assert "of time 2 epochs, rows of 64 tokens, 8 at once: " in said
+    assert "of time 2 epochs, rows of 64 tokens, 8 at once (default settings): " in said
     assert "at the speed that this machine had just now" in said
     assert "estimate reward modeling, about " in said
     assert "of time 1 epoch, rows of " in said
