@@ -27,3 +27,9 @@ def keep_freed_memory() -> bool:
         return False
     # Threshold -1 is the largest unsigned value: the heap's top is never given back.
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system once, where the C library is glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from camelid import allocator
 
 
@@ -9,6 +11,16 @@ def test_does_nothing_elsewhere(monkeypatch):
     monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: 1 / 0)
     assert allocator.keep_freed_memory() is False
+    allocator.return_freed_memory()
+
+
+def test_freed_memory_is_given_back_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    library = SimpleNamespace(malloc_trim=calls.append)
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: library)
+    allocator.return_freed_memory()
+    assert calls == [0]
 
 
 def test_sets_both_limits(monkeypatch):

@@ -114,10 +114,32 @@ def split_long(documents: Iterable[Rendered], length: int) -> list[Rendered]:
     return pieces
 
 
+def first_fit(sizes: Sequence[int], length: int) -> list[list[int]]:
+    """Return the numbers of the documents of each row: first fit among the last 16 open rows.
+
+    Raises:
+        ValueError: A document is longer than a row.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for document, size in enumerate(sizes):
+        if size > length:
+            raise ValueError(f"a document of {size} tokens does not fit a row of {length}")
+        for index in range(max(0, len(rows) - 16), len(rows)):
+            if room[index] >= size:
+                rows[index].append(document)
+                room[index] -= size
+                break
+        else:
+            rows.append([document])
+            room.append(length - size)
+    return rows
+
+
 def pack(
     documents: Sequence[Rendered], length: int, pad_id: int, packing: Packing = "isolated"
 ) -> PackedRows:
-    """Lay documents in rows, first fit among the last 16 open rows, in order.
+    """Lay documents in rows, by `first_fit`, in order.
 
     The first token of a document is never a target: what stands before it says nothing about it.
 
@@ -130,20 +152,8 @@ def pack(
     Raises:
         ValueError: A document is longer than a row.
     """
-    rows: list[list[Rendered]] = []
-    room: list[int] = []
-    for document in documents:
-        size = len(document.ids)
-        if size > length:
-            raise ValueError(f"a document of {size} tokens does not fit a row of {length}")
-        for index in range(max(0, len(rows) - 16), len(rows)):
-            if room[index] >= size:
-                rows[index].append(document)
-                room[index] -= size
-                break
-        else:
-            rows.append([document])
-            room.append(length - size)
+    sizes = [len(document.ids) for document in documents]
+    rows = [[documents[index] for index in row] for row in first_fit(sizes, length)]
     shape = (len(rows), length)
     tokens = np.full(shape, pad_id, dtype=np.int64)
     train = np.zeros(shape, dtype=np.bool_)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from camelid.data.records import Dialogue, Message, Preference
 from camelid.data.text_files import PACKINGS, iterate_json_lines, iterate_lines, iterate_table
-from camelid.data.turns import HALF_PAIR, Tally, split_transcript
+from camelid.data.turns import HALF_PAIR, Tally, as_comparison, split_transcript
 from camelid.errors import DataError, MissingInputError
 
 HH_SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
@@ -144,7 +144,8 @@ def read_comparisons(path: Path, subset: str) -> Rows:
     """Read one file of HH-RLHF (columns `chosen`, `rejected`) into `Preference`s."""
 
     def parse(number: int, row: dict[str, str]) -> Preference:
-        prompt, chosen, rejected = _compared(row["chosen"], row["rejected"])
+        sides = (parse_transcript(row[column]) for column in _PAIR)
+        prompt, chosen, rejected = as_comparison(*sides)
         return Preference(
             id=f"hh-rlhf/{subset}/{number}",
             kind="safety" if subset.startswith("harmless") else "helpfulness",
@@ -166,20 +167,6 @@ _TRANSCRIPTS = (
     "chosen and rejected, each the whole dialogue as '\\n\\nHuman: ...\\n\\nAssistant: ...', "
     "equal up to the last reply"
 )
-
-
-def _compared(chosen: str, rejected: str) -> tuple[tuple[Message, ...], str, str]:
-    """Return the prompt and the two replies of two transcripts."""
-    first, second = parse_transcript(chosen), parse_transcript(rejected)
-    if first[:-1] != second[:-1]:
-        raise ValueError("chosen and rejected have different prompts")
-    return first[:-1], *_differing(first[-1].content, second[-1].content)
-
-
-def _differing(chosen: str, rejected: str) -> tuple[str, str]:
-    if chosen == rejected:
-        raise ValueError("chosen and rejected are identical")
-    return chosen, rejected
 
 
 def read_dolly(path: Path) -> Rows:

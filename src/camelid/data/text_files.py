@@ -85,6 +85,9 @@ def lines_of(opened: Callable[[], IO[bytes]], where: str) -> Iterator[str]:
                 if len(line) > LONGEST_LINE:
                     raise DataError(f"{where}, line {number}: longer than {LONGEST_LINE} bytes.")
                 line = line.removeprefix(_MARK) if number == 1 else line
+                # A file of a mark alone has no line.
+                if not line:
+                    continue
                 # UTF-16 without a mark is UTF-8 with NUL characters in it.
                 if b"\0" in line:
                     raise DataError(

@@ -441,6 +441,10 @@ WRONG = {
         [talk(("system", "x"), ("user", "")), talk(USER, REPLY, ("assistant", ""))],
         r"no usable row for dialogues; 2 read and excluded: 2 x empty turn \(first in line 1\)",
     ),
+    "all comparisons dropped": (
+        [{"prompt": "Hi", "chosen": "A", "rejected": "A"}] * 3,
+        r"no usable row for comparisons; 3 read and excluded: 3 x chosen and rejected are ident",
+    ),
 }  # fmt: skip
 
 
@@ -455,6 +459,13 @@ def test_files_that_cannot_be_read(tmp_path):
     for name in ("x.jsonl", "x.json", "x.csv", "x.txt"):
         with pytest.raises(DataError, match=rf"{name}: holds no row"):
             OwnFile(written(tmp_path / name, "\n\n"))
+        for form in FORMS:
+            with pytest.raises(
+                DataError, match=rf"{name}(\.gz)?: holds no row; needed at least one"
+            ):
+                OwnFile(written(tmp_path / name, "", form))
+    with pytest.raises(DataError, match=r"head\.csv: holds no row; needed at least one"):
+        OwnFile(written(tmp_path / "head.csv", "prompt,chosen,rejected\n"))
     packed = gzip.compress(lines_of([talk(USER, REPLY)] * 999).encode())
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(packed[:-20])

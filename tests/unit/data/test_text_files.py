@@ -44,6 +44,12 @@ def test_case_csv_limits_damaged_archives_are_named(tmp_path, packing):
             read_text(path)
 
 
+def test_a_mark_alone_is_no_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes("\ufeff".encode())
+    assert list(iterate_lines(path)) == list(iterate_json_lines(path)) == []
+
+
 def test_a_damaged_deflate_stream_is_no_internal_error(tmp_path):
     path = tmp_path / "x.gz"
     packed = bytearray(gzip.compress(b"text " * 99))

@@ -59,6 +59,14 @@ def test_too_long_comparisons_are_dropped_and_counted():
     assert [len(pair.chosen) for pair in pairs] == [7]
 
 
+def test_comparisons_equal_up_to_the_context_are_dropped_and_counted():
+    """Cut to the context they would teach nothing; one that fits keeps its shared beginning."""
+    items = [preference("xxxxxa", "xxxxxb"), preference("xxa", "xxb")]
+    pairs, kept, too_long, equal = tokenise(items, Letters(), 7)
+    assert (kept, too_long, equal) == (items[1:], 1, 0)
+    assert (len(pairs[0].chosen), pairs[0].chosen[:5]) == (7, pairs[0].rejected[:5])
+
+
 def test_b1_equal_replies_are_left_out_and_counted():
     items = [preference("yes", "no"), preference("same", "same"), preference("x" * 99, "x" * 99)]
     pairs, kept, too_long, equal = tokenise(items, Letters(), 50)

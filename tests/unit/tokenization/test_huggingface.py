@@ -281,7 +281,9 @@ def test_other_layouts_of_the_same_tokenizer(folder, chat, tmp_path):
     assert replace(found.vocabulary, scores=vocabulary.scores) == vocabulary
     template = "{% for m in messages %}{{ '<|user|>' + m.content }}{% endfor %}"
     strange = edited(folder, tmp_path / "c", config=lambda c: c.update(chat_template=template))
-    with pytest.raises(CheckpointError, match="unknown format"):
+    with pytest.raises(
+        CheckpointError, match=r"unknown format .* Name the one to use instead \(--"
+    ):
         read_huggingface_tokenizer(strange)
     named = read_huggingface_tokenizer(strange, vocabulary.chat_format)
     assert named.vocabulary == vocabulary
