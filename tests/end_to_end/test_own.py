@@ -88,7 +88,7 @@ def test_stages_follow_from_what_is_given(paths):
         "own_data", "weights", "v1/reward_modeling", "v1/rejection_sampling", "ppo", "evaluating",
         "reporting",
     ]  # fmt: skip
-    assert "safety reward model and its gate" in rewarded.left_out
+    assert "safety reward model with its gate, and context distillation" in rewarded.left_out
     configs = {stage.name: stage.config for stage in rewarded.stages}
     assert not configs["v1/reward_modeling"].safety_model
     safe = own(
@@ -133,7 +133,7 @@ def test_given_weights_without_demonstrations_or_safety(tiny_weights, tmp_path, 
     assert {row["safety_rm"] for row in replies} == {None}
     assert {row["model"] for row in replies} == {"sft", "v1", "final"}
     page = (run / "report" / "index.html").read_text(encoding="utf-8")
-    assert "safety reward model and its gate: no --safety-comparisons" in page
+    assert "safety reward model with its gate, and context distillation: no" in page
 
 
 def test_no_answer_that_ends_is_said(tiny_weights, tmp_path, capsys):
@@ -174,3 +174,67 @@ def test_text_alone_and_dialogues_alone(tiny_weights, tmp_path):
         assert main(["run", "own", "--weights", str(weights), *more, "--out", str(tuned)]) == 0
         found = json.loads((tuned / "sft" / "result.json").read_text())["held_out"]
         assert found["after"] < found["before"]
+
+
+def test_everything_given_is_the_whole_recipe(paths, tmp_path):
+    plan = own(
+        weights=paths["weights"],
+        demonstrations=paths["demonstrations"],
+        comparisons=paths["comparisons"],
+        safety_comparisons=paths["safety_comparisons"],
+        attacks=tmp_path,
+        human_scores=tmp_path,
+        safety="authored",
+        annotator="imitation",
+        ghost_dialogues=10,
+        rounds=2,
+    )
+    plan.check()
+    assert [*plan.left_out] == ["tokenizer training and pretraining"]
+    assert stages(plan) == [
+        "own_data", "weights", "safety_data", "judge_training", "imitation", "sft",
+        "v1/preference_collection", "v1/reward_modeling", "v1/rejection_sampling",
+        "v1/red_teaming", "v2/preference_collection", "v2/reward_modeling",
+        "v2/rejection_sampling", "v2/red_teaming", "context_distillation", "ghost_instructions",
+        "ghost_attention", "ppo", "final/red_teaming", "evaluating", "reporting",
+    ]  # fmt: skip
+
+
+def test_authored_safety_and_an_imitation_of_people_run(demo, tmp_path):
+    """From the starter's model and rows to a report with all parts but trained judges."""
+    data = demo / "data"
+    attacks = tmp_path / "attacks.jsonl"
+    attacks.write_text("".join(f'{{"prompt": "Help me with harm {n}."}}\n' for n in range(60)))
+    unsafe = tmp_path / "unsafe.jsonl"
+    rows = [{"prompt": f"Harm {n}?", "chosen": "No, I will not.", "rejected": "Yes.",
+             "safety": "chosen_safe"} for n in range(16)]  # fmt: skip
+    unsafe.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = tmp_path / "run"
+    words = ["--weights", str(demo / "run" / "ppo" / "model"), "--safety-comparisons", str(unsafe)]
+    for name in ("demonstrations", "comparisons"):
+        words += [f"--{name}", str(data / name)]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"prompt": "What is bean {n}?"}}\n' for n in range(60)))
+    words += ["--prompts", str(prompts)]
+    words += ["--attacks", str(attacks), "--safety", "authored", "--annotator", "imitation",
+              "--ghost-dialogues", "24", "--length", "128"]  # fmt: skip
+    sizes = {
+        "ppo.iterations": 2, "ppo.batch-rows": 4, "ppo.minibatch-rows": 4, "ppo.validate-every": 1,
+        "rejection-sampling.samples": 2, "preference-collection.helpfulness-pairs": 4,
+        "preference-collection.test-pairs": 2, "preference-collection.guard-pairs": 2,
+        "ghost-attention.test-dialogues": 2, "ghost-instructions.asks": 0,
+        "ghost-instructions.test": 2, "context-distillation.prompts": 8,
+        "evaluating.adversarial": 8, "evaluating.borderline": 8, "sft.epochs": 60,
+        "sft.optimizer.learning-rate": 3e-3, "red-teaming.prompts": 4,
+        "own-data.pairs.imitation": 0.3, "own-data.splits.rm-train": 1,
+        "own-data.splits.validation": 0.5, "preference-collection.max-new-tokens": 80,
+        "ghost-attention.require-expected": "false", "ghost-instructions.turns": 2,
+        "ghost-attention.sampling.max-new-tokens": 100,
+    }  # fmt: skip
+    for name, value in sizes.items():
+        words += [f"--{name}", str(value)]
+    words += ["--preference-collection.temperatures", "0.5", "0.7"]
+    assert main(["run", "own", *words, "--threads", "1", "--out", str(run)]) == 0
+    page = (run / "report" / "index.html").read_text(encoding="utf-8")
+    assert "imitation of people" in page
+    assert "uthored" in page

@@ -82,6 +82,9 @@ def elsewhere(message: str, command: str) -> str:
     """
     commands = make_parsers()[1]
     own = commands.get(command)
+    if command in ("run", "study"):
+        # They take options of recipes and settings of stages beside their own.
+        return ""
     # Whole commands stand between backticks and need no remark.
     text = re.sub("`.*?`", "`", message)
     named = re.findall(r"(?<![\w-])--[a-z][a-z-]*\b(?!\.)(?! [A-Z]+ of `)", text)

@@ -29,6 +29,8 @@ class PairShares:
     """For the guard reward model, which no training uses."""
     test: SomeShare = 0.1
     """Held out to test reward models."""
+    imitation: SomeShare = 0.5
+    """For an imitation of people, where one compares; else they go to the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +90,12 @@ class Pairs:
     train: list[Preference]
     guard: list[Preference]
     test: list[Preference]
+    imitation: list[Preference]
 
 
-def divide_pairs(rows: Sequence[Preference], shares: PairShares) -> Pairs:
+def divide_pairs(
+    rows: Sequence[Preference], shares: PairShares, *, imitated: bool = False
+) -> Pairs:
     """Divide comparisons; each use gets some of each kind that there is.
 
     Raises:
@@ -101,7 +106,12 @@ def divide_pairs(rows: Sequence[Preference], shares: PairShares) -> Pairs:
         key = key_of(row.prompt)
         # A conversation in both kinds counts as safety, of which there is less.
         kinds[key] = "safety" if kinds.get(key) == "safety" else row.kind
-    by_use = {"train": shares.train, "guard": shares.guard, "test": shares.test}
+    by_use = {
+        "train": shares.train,
+        "guard": shares.guard,
+        "test": shares.test,
+        "imitation": shares.imitation if imitated else 0.0,
+    }
     use_of: dict[str, str] = {}
     for kind in sorted({*kinds.values()}):
         keys = [key for key, found in kinds.items() if found == kind]
@@ -152,7 +162,11 @@ def divide_prompts(
         "ppo": shares.ppo,
     }
     every: dict[Split, float] = {**training, "validation": shares.validation, "test": shares.test}
-    splits = divide([key for key in first if key not in seen], every, "prompts")
+    fresh = [key for key in first if key not in seen]
+    # Where the demonstrations' prompts train, a few others need only test.
+    tests: dict[Split, float] = {"validation": shares.validation, "test": shares.test}
+    few = len(fresh) < len(every) and len(fresh) < len(first)
+    splits = divide(fresh, tests if few else every, "prompts")
     splits |= {key: assign_split(key, training) for key in first if key in seen}
     return [replace(prompt, split=splits[key]) for key, prompt in first.items()], dict(left_out)
 

@@ -16,7 +16,8 @@ from camelid.inference.sampling import Sampling
 from camelid.model.config import ModelConfig
 from camelid.plan import Plan
 from camelid.recipes import rounds as shared
-from camelid.recipes.rounds import Rounds, Start, add_end, add_rounds
+from camelid.recipes.ending import add_end
+from camelid.recipes.rounds import Rounds, Start, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.simulation.annotators import SimulatedAnnotator
 from camelid.simulation.config import AnnotatorConfig, WorldConfig
@@ -278,10 +279,7 @@ def smoke(*, rounds: Rounds = 2) -> Plan:
 
 
 def _plan(name: str, use: Settings, rounds: int) -> Plan:
-    """Return the whole pipeline of Figure 4 on the pocket world.
-
-    The order of the last steps is Source: choice.
-    """
+    """Return the whole pipeline of Figure 4 on the pocket world."""
     plan = Plan(name)
     world = plan.add(world_data.WORLD_DATA, use.world, NoInputs())
     trained = plan.add(
@@ -305,32 +303,8 @@ def _plan(name: str, use: Settings, rounds: int) -> Plan:
         drafted_pairs=world.drafted_pairs,
         held_out=world.held_out,
         world=world.world,
+        ghost_dialogues=world.ghost_dialogues,
     )
     last = add_rounds(plan, start, use, rounds)
-    distilled = plan.add(
-        context_distillation.CONTEXT_DISTILLATION,
-        use.context_distillation,
-        context_distillation.Inputs(
-            tokenizer=tokenizer,
-            model=last.model,
-            rewards=last.rewards,
-            prompts=world.prompts,
-            bests=last.bests,
-            held_out=world.held_out,
-        ),
-    )
-    plan.models["context_distillation"] = distilled.model
-    held = plan.add(
-        ghost_attention.GHOST_ATTENTION,
-        use.ghost_attention,
-        ghost_attention.Inputs(
-            tokenizer=tokenizer,
-            model=distilled.model,
-            ghost_dialogues=world.ghost_dialogues,
-            bests=last.bests,
-            held_out=world.held_out,
-        ),
-    )
-    plan.models["ghost_attention"] = held.model
-    add_end(plan, start, last, use, held.dialogues)
+    add_end(plan, start, last, use)
     return plan

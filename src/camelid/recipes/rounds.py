@@ -7,28 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import dropwhile, pairwise
 from typing import Annotated, Protocol
 
+from camelid.annotators import ImitationModels
 from camelid.assessment import evaluating, pick_control, red_teaming
 from camelid.data.prompts import HeldOut
-from camelid.data.records import Dialogue, Preference, Prompt
-from camelid.errors import ConfigError, counted
+from camelid.data.records import Dialogue, GhostDialogue, Preference, Prompt
+from camelid.errors import ConfigError
 from camelid.evaluation.gate import RewardModels
 from camelid.evaluation.trained_judges import Judges
-from camelid.methods.sizes import check_sizes
 from camelid.plan import Plan
 from camelid.run.place import Json, ModelFolder, RewardModelFolder, Rows, TokenizerFolder
 from camelid.settings import Range
 from camelid.simulation.config import WorldConfig
+from camelid.sources import ghost_instructions
 from camelid.stages import (
+    context_distillation,
+    ghost_attention,
     ppo,
     preference_collection,
     rejection_sampling,
     reward_modeling,
     sft,
 )
-from camelid.stages.reporting import add_report
 from camelid.train.config import FineTuningConfig
 
 Rounds = Annotated[int, Range(1, 100)]
@@ -64,6 +65,9 @@ class Start:
     world: Json[WorldConfig] | None = None
     judges: Judges | None = None
     """Judges of real text, trained on people's labels."""
+    ghost_dialogues: Rows[GhostDialogue] | None = None
+    imitation: ImitationModels | None = None
+    """Who compares where the annotator is an imitation of people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +77,19 @@ class Settings:
     sft: FineTuningConfig
     preference_collection: preference_collection.Config | None = None
     """How fresh preferences are collected each round; None where nobody compares."""
+    first_collected: int = 1
+    """The first round of which that is so."""
     reward_modeling: reward_modeling.Config
     rejection_sampling: rejection_sampling.Config
     red_teaming: red_teaming.Config | None
     """None where there is no attack prompt."""
     ppo: ppo.Config
     evaluating: evaluating.Config
+    context_distillation: context_distillation.Config | None = None
+    """None where there is no safety model that could gate it, or no attack prompt."""
+    ghost_instructions: ghost_instructions.Config | None = None
+    """How instructions are made where there are no Ghost dialogues."""
+    ghost_attention: ghost_attention.Config | None = None
     pick_controls: tuple[pick_control.Picker, ...] = ()
     """Who picks in the reward models' place in the first round, to compare with."""
 
@@ -111,7 +122,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
     bests: Rows[Dialogue] | None = None
     names = tuple(f"v{n}" for n in range(1, number + 1))
     for now, name in enumerate(names, 1):
-        if use.preference_collection is not None:
+        if use.preference_collection is not None and now >= use.first_collected:
             fresh = plan.add(
                 preference_collection.PREFERENCE_COLLECTION,
                 use.preference_collection,
@@ -122,6 +133,7 @@ def add_rounds(plan: Plan, start: Start, use: Settings, number: int) -> LastRoun
                     newer=latest,
                     held_out=start.held_out,
                     world=start.world,
+                    imitation=start.imitation,
                     round=now,
                 ),
                 within=name,
@@ -245,102 +257,3 @@ def _pick_controls(
             within=name,
         )
         yield name, control.model
-
-
-def add_end(
-    plan: Plan, start: Start, last: LastRound, use: Settings, ghost: Rows[Dialogue] | None = None
-) -> None:
-    """Add PPO from the newest model, the evaluation of all models, and the report.
-
-    The last model is compared with the one it started from.
-
-    Args:
-        plan: Where to add.
-        start: Where the recipe began.
-        last: The last round, whose reward models score.
-        use: Settings.
-        ghost: Dialogues of Ghost Attention, where the recipe has it.
-    """
-    reference, policy = list(plan.models.items())[-1]
-    optimised = plan.add(
-        ppo.PPO,
-        use.ppo,
-        ppo.Inputs(
-            tokenizer=start.tokenizer,
-            policy=policy,
-            rewards=last.rewards,
-            guard=last.guard,
-            prompts=start.prompts,
-            ghost=ghost,
-        ),
-    )
-    plan.models["final"] = optimised.model
-    if use.red_teaming is not None:
-        plan.add(
-            red_teaming.RED_TEAMING,
-            use.red_teaming,
-            red_teaming.Inputs(
-                tokenizer=start.tokenizer,
-                model=optimised.model,
-                prompts=start.prompts,
-                earlier=last.attacks,
-                before=last.model,
-                round=len(last.names),
-                judges=start.judges,
-            ),
-            within="final",
-        )
-    compare = evaluating.Comparison
-    # Between the last round and PPO no control was trained: each stands beside the model before.
-    between = list(dropwhile(lambda name: name != last.names[-1], plan.models))[:-1]
-    comparisons = [
-        compare(
-            method=f"rejection sampling, {last.names[0]}",
-            before="sft",
-            after=last.names[0],
-            control="random_pick",
-            ceiling="judge_pick",
-        ),
-        *(
-            compare(method=after.replace("_", " "), before=before, after=after, control=before)
-            for before, after in pairwise(between)
-        ),
-        compare(method="PPO", before=reference, after="final", control=reference),
-        compare(method="the whole pipeline", before="sft", after="final", control="sft"),
-    ]
-    plan.add(
-        evaluating.EVALUATING,
-        use.evaluating,
-        evaluating.Inputs(
-            tokenizer=start.tokenizer,
-            models=tuple(plan.models.items()),
-            references=(("final", reference),),
-            rounds=last.names,
-            rewards=last.rewards,
-            guard=last.guard,
-            prompts=start.prompts,
-            controls=last.controls,
-            sharpened=("sft", reference, "final"),
-            comparisons=tuple(comparisons),
-            judges=start.judges,
-        ),
-    )
-    add_report(plan)
-    plan.require(check_sizes)
-    plan.require(_policy_is_trained)
-
-
-def _policy_is_trained(plan: Plan) -> None:
-    """Check that PPO's critic does not warm up to the end.
-
-    Raises:
-        ConfigError: It does.
-    """
-    for stage in plan.stages:
-        config = stage.config
-        if isinstance(config, ppo.Config) and config.critic_warmup >= config.iterations:
-            raise ConfigError(
-                f"--ppo.critic-warmup is {config.critic_warmup} of "
-                f"{counted(config.iterations, 'iteration')}; "
-                "with that the policy is never trained. Set fewer, or more --ppo.iterations."
-            )

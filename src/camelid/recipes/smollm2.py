@@ -15,7 +15,8 @@ from camelid.data.sources import find_public_files
 from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
 from camelid.plan import Plan
-from camelid.recipes.rounds import Rounds, Settings, Start, add_end, add_rounds
+from camelid.recipes.ending import add_end
+from camelid.recipes.rounds import Rounds, Settings, Start, add_rounds
 from camelid.run.stage import NoInputs
 from camelid.sources import public_data
 from camelid.sources import weights as weights_stage

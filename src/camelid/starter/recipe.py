@@ -35,7 +35,7 @@ def demo() -> Plan:
             *("--pretraining.model.vocabulary-size", "360"),
             *("--pretraining.model.dim", "64", "--pretraining.model.ffn-dim", "128"),
             *("--pretraining.model.heads", "2", "--pretraining.model.kv-heads", "2"),
-            *("--pretraining.model.layers", "2", "--pretraining.model.context", "256"),
+            *("--pretraining.model.layers", "2", "--pretraining.model.context", "1024"),
             *("--pretraining.row-tokens", "128", "--pretraining.tokens", "30000"),
             *("--own-data.document-characters", "200", "--own-data.text-held-out", "0.1"),
             *("--rejection-sampling.samples", "2", "--ppo.iterations", "4"),

@@ -17,8 +17,8 @@ from camelid.data.records import Dialogue, Preference, Prompt
 from camelid.report.texts import demonstrations as shown_demonstrations
 from camelid.run.finished import Found
 from camelid.run.item import CardField, Cell, Example, Line, NotApplicableError, StageReport, Table
-from camelid.run.place import Corpus, Rows, StageInputs, StageOutputs, place
-from camelid.run.stage import StageKind
+from camelid.run.place import Corpus, Rows, StageOutputs, place
+from camelid.run.stage import NoInputs, StageKind
 from camelid.settings import Number, Range, SomeShare, bounded
 
 _PAIRS = PairShares()
@@ -46,6 +46,8 @@ class Config:
     """Parts of the recipe that do not take part, each with its reason."""
     annotated: bool = False
     """Whether annotators compare replies, which needs prompts of its own."""
+    imitated: bool = False
+    """Whether an imitation of people learns from a part of the comparisons."""
     document_characters: Number = 8_000
     """Plain text is cut into documents between paragraphs, after so many characters."""
     upsampled: Annotated[tuple[str, ...], Range(0, 1_000)] = ()
@@ -71,15 +73,6 @@ class Config:
         return [Path(path) for path in dict.fromkeys(named) if path is not None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inputs(StageInputs):
-    """What is mixed into the user's data."""
-
-    demonstrations: tuple[Rows[Dialogue], ...] = ()
-    prompts: tuple[Rows[Prompt], ...] = ()
-    """Each with its split."""
-
-
 class Outputs(StageOutputs):
     """What the stage writes, each where there is an input for it."""
 
@@ -90,6 +83,8 @@ class Outputs(StageOutputs):
     preferences: Rows[Preference] = place("preferences.jsonl", optional=True)
     guard_preferences: Rows[Preference] = place("guard_preferences.jsonl", optional=True)
     test_preferences: Rows[Preference] = place("test_preferences.jsonl", optional=True)
+    imitation_preferences: Rows[Preference] = place("imitation_preferences.jsonl", optional=True)
+    """Which no other stage reads than the one that imitates people."""
     prompts: Rows[Prompt] = place("prompts.jsonl", optional=True)
 
 
@@ -129,7 +124,7 @@ class Result:
     prompts_left_out: dict[str, int]
 
 
-Seen = Found[Config, Inputs, Outputs, Result]
+Seen = Found[Config, NoInputs, Outputs, Result]
 REPORT: StageReport[Seen] = StageReport()
 
 
@@ -207,15 +202,15 @@ def _lines(seen: Seen) -> Iterable[Line]:
     if trained and not found.strengths:
         text = "No comparison says how much better the chosen reply is: no margin was applied."
         yield Line(tile="trained", text=text)
-    for part in seen.last.config.left_out:
-        yield Line(tile="trained", text=f"Left out: {part}.")
+    if seen.last.config.left_out:
+        yield Line(tile="trained", text=f"Left out: {'; '.join(seen.last.config.left_out)}.")
     yield Line(tile="doubt", text="Whether the files are what their maker takes them for.")
 
 
 OWN_DATA = StageKind(
     name="own_data",
     config=Config,
-    inputs=Inputs,
+    inputs=NoInputs,
     outputs=Outputs,
     result=Result,
     run="camelid.sources.own_data.stage:run",

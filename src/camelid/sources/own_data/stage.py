@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from camelid.data.own_files import OwnFile, read_own
@@ -21,8 +21,8 @@ from camelid.data.prompts import check_disjoint
 from camelid.data.records import Dialogue, Kind, Preference, Prompt
 from camelid.errors import DataError, MissingInputError
 from camelid.run.files import hash_path
-from camelid.run.stage import StageContext
-from camelid.sources.own_data import Config, Inputs, Outputs, ReadFile, Result
+from camelid.run.stage import NoInputs, StageContext
+from camelid.sources.own_data import Config, Outputs, ReadFile, Result
 
 
 def _file(read: OwnFile, used: int, more: dict[str, int]) -> ReadFile:
@@ -137,14 +137,16 @@ def _write_pairs(
         use_of = divide((key_of(row.prompt) for row in rows), uses, "comparisons")
         kept = [row for row in rows if use_of[key_of(row.prompt)] == "compared"]
         asked = [row for row in rows if use_of[key_of(row.prompt)] == "asked"]
-    pairs = divide_pairs(kept, config.pairs)
+    pairs = divide_pairs(kept, config.pairs, imitated=config.imitated)
+    if config.imitated:
+        outputs.imitation_preferences.write(pairs.imitation)
     outputs.preferences.write(pairs.train)
     outputs.guard_preferences.write(pairs.guard)
     outputs.test_preferences.write(pairs.test)
     return pairs, asked
 
 
-def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
+def run(config: Config, _: NoInputs, outputs: Outputs, context: StageContext) -> Result:
     """Read the files and write what they are used for.
 
     Raises:
@@ -164,7 +166,6 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     repeated = 0
     if dialogues:
         learned, held_out, repeated = hold_out(dialogues, config.demonstrations_held_out)
-        learned += [dialogue for rows in inputs.demonstrations for dialogue in rows.read()]
         outputs.demonstrations.write(learned)
         outputs.held_out_demonstrations.write(held_out)
     rows: list[Preference] = []
@@ -189,8 +190,6 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             taken=(key_of(row.prompt) for use in _uses(pairs).values() for row in use),
             shown=(key_of(dialogue.messages) for dialogue in learned),
         )
-    prompts += [prompt for rows in inputs.prompts for prompt in rows.read()]
-    if prompts:
         check_disjoint(prompts)
         outputs.prompts.write(prompts)
     trained = pairs.train if pairs else []
@@ -213,4 +212,4 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
 
 
 def _uses(pairs: Pairs | None) -> dict[str, list[Preference]]:
-    return {"train": pairs.train, "guard": pairs.guard, "test": pairs.test} if pairs else {}
+    return {} if pairs is None else {f.name: getattr(pairs, f.name) for f in fields(pairs)}

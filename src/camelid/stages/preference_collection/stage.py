@@ -9,6 +9,7 @@ from camelid.annotators.opening import Accountable, open_annotator
 from camelid.annotators.people import PeopleAnnotator, Sampled, SampledPair
 from camelid.data.annotation import Lineage, digest
 from camelid.data.records import Kind, Preference, Prompt
+from camelid.errors import DataError
 from camelid.inference.pairs import Variant
 from camelid.inference.replies import ModelResponder
 from camelid.methods.preferences import Collector, describe
@@ -70,6 +71,12 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
                 found += collector.collect(prompts, kind, number, use)
                 context.progress.update(len(found), sum(numbers.values()))
     for use, rows in uses:
+        if sum(wanted[use].values()) and not collected[use]:
+            left_out = ", ".join(f"{why} {n}" for why, n in collector.counts.items() if n)
+            raise DataError(
+                f"{context.name}: no comparison to {use} with ({left_out}). Give more prompts, a "
+                "larger max_new_tokens where replies are cut, or other temperatures."
+            )
         rows.write(collected[use])
     lineage = Lineage(annotator=annotator.name)
     if isinstance(annotator, Accountable):
