@@ -93,10 +93,11 @@ class Asker:
     Args:
         settings: Address, model and bounds.
         log: File with a line for each request, read at the start.
+        tell: Called with the number of answers and of questions while there are more to come.
     """
 
-    def __init__(self, settings: Endpoint, log: Path) -> None:
-        self.settings, self.log = settings, log
+    def __init__(self, settings: Endpoint, log: Path, tell: Callable[[int, int], None]) -> None:
+        self.settings, self.log, self._tell = settings, log, tell
         self._url = f"{settings.url.rstrip('/')}/chat/completions"
         self._open = urllib.request.build_opener(_NoRedirect).open
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -117,7 +118,8 @@ class Asker:
             usable: For each, whether an answer is one; else it is asked for again.
 
         Returns:
-            An answer or a refusal each; a failure where only unusable answers came.
+            An answer or a refusal each; a failure where only unusable answers came. Equal
+            questions are one.
 
         Raises:
             EndpointError: The endpoint gives no answer; what it answered so far is kept.
@@ -126,14 +128,20 @@ class Asker:
         key = self._key()
         self._stop.clear()
         self._failed = None
+        bodies = [self._body(question) for question in questions]
+        unique = dict(zip(bodies, usable, strict=True))
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             try:
-                return list(pool.map(self._ask, questions, usable, repeat(key)))
+                answers: dict[str, Request] = {}
+                for found in pool.map(self._ask, unique, unique.values(), repeat(key)):
+                    answers[found.key] = found
+                    self._tell(len(answers), len(unique))
             except BaseException:
                 # The others end at their next wait; what they are answered until then is kept.
                 self._stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        return [answers[self._name(body)] for body in bodies]
 
     def lineage(self, name: str) -> Lineage:
         """Return what was asked of it in all, and what that cost."""
@@ -158,12 +166,17 @@ class Asker:
             )
         return key
 
-    def _ask(self, question: Question, usable: Callable[[str], bool], key: str | None) -> Request:
+    def _body(self, question: Question) -> str:
         settings = self.settings
         options = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
         given = {name: value for name, value in options.items() if value is not None}
-        body = json.dumps({"model": settings.model, "messages": question, **given}, sort_keys=True)
-        name = sha256(f"{self._url}\n{body}".encode()).hexdigest()
+        return json.dumps({"model": settings.model, "messages": question, **given}, sort_keys=True)
+
+    def _name(self, body: str) -> str:
+        return sha256(f"{self._url}\n{body}".encode()).hexdigest()
+
+    def _ask(self, body: str, usable: Callable[[str], bool], key: str | None) -> Request:
+        settings, name = self.settings, self._name(body)
         if name in self._known:
             return self._known[name]
         wait = settings.wait_seconds

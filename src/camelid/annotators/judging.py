@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -78,12 +78,18 @@ class EndpointAnnotator:
     Args:
         settings: The endpoint.
         folder: Where its answers are kept.
+        tell: Called with the number of answers and of questions.
     """
 
-    def __init__(self, settings: Endpoint, folder: Path) -> None:
+    def __init__(
+        self,
+        settings: Endpoint,
+        folder: Path,
+        tell: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
         self.name = settings.name
         self.left_out: Counter[str] = Counter()
-        self._asker = Asker(settings, folder / "requests.jsonl")
+        self._asker = Asker(settings, folder / "requests.jsonl", tell)
 
     def compare(self, pairs: Sequence[Pair]) -> list[Preference | None]:
         """See `Comparer`: a refusal, a tie or nonsense in one order gives no comparison."""

@@ -39,7 +39,7 @@ def open_annotator(
     if isinstance(settings, People):
         return PeopleAnnotator(settings, context.root, context.annotation, answers)
     if isinstance(settings, Endpoint):
-        return EndpointAnnotator(settings, context.annotation)
+        return EndpointAnnotator(settings, context.annotation, context.progress.update)
     if isinstance(settings, Imitation):
         return ImitationAnnotator(settings, imitation, tokenizer, context.runtime)
     if isinstance(settings, Comparer):

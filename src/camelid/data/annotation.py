@@ -183,6 +183,11 @@ LABELS: dict[tuple[bool, bool], SafetyLabel] = {
 """(chosen, rejected) is unsafe to the label."""
 
 
+def group(annotator: str) -> str:
+    """Return who compared without the name of a single person, as reports call them."""
+    return annotator.partition(" (")[0]
+
+
 def digest(*parts: Any) -> str:
     """Return a short hash of JSON values."""
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True)

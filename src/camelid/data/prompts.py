@@ -62,9 +62,21 @@ def is_held_out(messages: Sequence[Message], share: float) -> bool:
     A pure function of the first user turn, so conversations that begin nearly alike stand on the
     same side, whichever file and row they are in.
     """
+    return _in_share("held_out", messages, share)
+
+
+def is_for_imitation(messages: Sequence[Message], share: float) -> bool:
+    """Tell whether the comparisons of a conversation are an imitation's to learn from alone.
+
+    As `is_held_out`, and independent of it.
+    """
+    return _in_share("imitation", messages, share)
+
+
+def _in_share(use: str, messages: Sequence[Message], share: float) -> bool:
     first = next((m.content for m in messages if m.role == "user"), "")
-    shares: dict[str, float] = {"training": 1 - share, "held_out": share}
-    return assign_split(f"held_out/{conversation(first)}", shares) == "held_out"
+    shares: dict[str, float] = {"others": 1 - share, use: share}
+    return assign_split(f"{use}/{conversation(first)}", shares) == use
 
 
 def check_disjoint(prompts: Iterable[Prompt]) -> None:

@@ -177,6 +177,18 @@ def test_nothing_is_asked_twice(tmp_path, pairs):
         assert len(stand_in.bodies) == 2 * len(pairs) + 3
 
 
+def test_equal_questions_are_one_and_progress_is_told(tmp_path, make_pair):
+    told = []
+    with serving(StandIn(longer_wins)) as stand_in:
+        annotator = EndpointAnnotator(
+            settings(stand_in), tmp_path / "run", lambda done, total: told.append((done, total))
+        )
+        first, second, third = annotator.compare([make_pair(1), make_pair(2), make_pair(1)])
+        assert len(stand_in.bodies) == 4
+    assert first == third != second
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_refusals_are_counted_and_not_asked_again(ask, make_pair):
     pairs = [make_pair(n) for n in range(3)]
 

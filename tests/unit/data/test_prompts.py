@@ -2,7 +2,13 @@ from collections import Counter
 
 import pytest
 
-from camelid.data.prompts import assign_split, bucket, check_disjoint
+from camelid.data.prompts import (
+    assign_split,
+    bucket,
+    check_disjoint,
+    is_for_imitation,
+    is_held_out,
+)
 from camelid.data.records import Message, Prompt
 from camelid.errors import ConfigError, DataError
 
@@ -47,3 +53,19 @@ def test_check_disjoint():
         check_disjoint([prompt("a", "x", "ppo"), prompt("a", "y", "ppo")])
     with pytest.raises(DataError, match="two splits"):
         check_disjoint([prompt("a", "x", "ppo"), prompt("b", "x", "test")])
+
+
+def test_the_imitation_has_conversations_of_its_own_whatever_is_held_out():
+    asked = [
+        (Message(role="user", content=f"Question {i}?"), Message(role="assistant", content="Yes."))
+        for i in range(4000)
+    ]
+    own = [is_for_imitation(messages, 0.25) for messages in asked]
+    held = [is_held_out(messages, 0.2) for messages in asked]
+    both = [a and b for a, b in zip(own, held, strict=True)]
+    # 1,000, 800 and 200 expected; 5 standard deviations are 137, 126 and 69.
+    assert abs(sum(own) - 1000) < 137
+    assert abs(sum(held) - 800) < 126
+    assert abs(sum(both) - 200) < 69
+    again = (Message(role="user", content="question 7!"), Message(role="assistant", content="No."))
+    assert is_for_imitation(again, 0.25) == own[7]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from camelid.annotators import ImitationModels, People
-from camelid.data.annotation import Annotator, Lineage
+from camelid.data.annotation import Annotator, Lineage, group
 from camelid.data.prompts import HeldOut
 from camelid.data.records import STRENGTHS, Preference, PreferenceStatistics, Prompt
 from camelid.run.finished import Found
@@ -169,9 +169,8 @@ SIMULATED = "simulated annotators"
 
 def annotators(seen: Seen) -> str:
     """Who labelled, as a phrase."""
-    # Names of single people are no headline.
     names = {
-        stage.result.lineage.annotator if stage.result.lineage else row.annotator
+        group(row.annotator)
         for stage in seen.stages
         for row in stage.rows(stage.outputs.preferences)
         if not row.simulated

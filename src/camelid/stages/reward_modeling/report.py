@@ -11,6 +11,7 @@ from typing import get_args
 
 import numpy as np
 
+from camelid.data.annotation import group
 from camelid.data.records import STRENGTHS, Fault, Kind, MetricsRow, TestScore
 from camelid.evaluation import statistics
 from camelid.evaluation.gate import PAPER_PRECISION, PAPER_RECALL, PAPER_THRESHOLD
@@ -40,7 +41,7 @@ def annotators(seen: Seen) -> str:
     """Who labelled the held-out pairs, as a phrase."""
     rows = [row for stage in seen.stages for place in stage.inputs.test_preferences
             for row in stage.rows(place)]  # fmt: skip
-    names = {row.annotator for row in rows if not row.simulated}
+    names = {group(row.annotator) for row in rows if not row.simulated}
     return ", ".join(sorted(names)) or "simulated annotators"
 
 
