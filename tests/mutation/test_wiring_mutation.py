@@ -949,6 +949,16 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "helpful[:kept]",
             "test_the_share_of_helpful_bests_is_the_setting",
         ),
+        "no room for the preprompt": (
+            " + preprompts.longest(chat)",
+            "",
+            "test_prompts_leave_room_for_the_longest_preprompt_and_the_reply",
+        ),
+        "preprompts never as system messages": (
+            "placement=config.placement",
+            'placement="user"',
+            "test_the_preprompts_are_those_of_the_settings",
+        ),
         "held-out filter of distillation off": (
             "forbidden=terms_of(inputs.held_out)",
             "forbidden=()",
@@ -956,6 +966,11 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
         ),
     },
     ("methods/context_distillation.py", "methods/test_context_distillation.py"): {
+        "own system message lost": (
+            'content=f"{preprompt}\\n\\n{first.content}"',
+            "content=preprompt",
+            "test_the_preprompt_is_the_system_message_or_stands_before_it",
+        ),
         "gate reversed": (
             'kept=best is not None and scores[str(best)][index] > scores["original"][index]',
             'kept=best is not None and scores[str(best)][index] < scores["original"][index]',
@@ -982,7 +997,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_each_prompt_is_asked_bare_and_with_both_preprompts",
         ),
         "asked without the preprompt": (
-            '"generic": [with_preprompt(p, generic_preprompt(p.id)) for p in prompts]',
+            '"generic": [with_preprompt(p, preprompts.generic_of(p.id), placement) for p in prompts]',
             '"generic": list(prompts)',
             "test_each_prompt_is_asked_bare_and_with_both_preprompts",
         ),

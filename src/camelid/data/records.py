@@ -227,6 +227,10 @@ class RecallRow:
 
 PrepromptKind = Literal["generic", "template"]
 """The two kinds of preprompts."""
+Wording = Literal["short", "full"]
+"""Which preprompts: for the pocket world's models, whose words are few, or for those of text."""
+Placement = Literal["user", "system"]
+"""Where a preprompt stands: before the last user message, in it, or as the system message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

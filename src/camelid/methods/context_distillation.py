@@ -5,53 +5,86 @@ Source: arXiv 2307.09288, Section 4.2.4 and Table 39.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from camelid.data.prompts import mentions
-from camelid.data.records import Answer, DistilledPair, PrepromptKind, Prompt
+from camelid.data.records import (
+    Answer,
+    DistilledPair,
+    Message,
+    Placement,
+    PrepromptKind,
+    Prompt,
+    Wording,
+)
+from camelid.errors import DataError
 from camelid.evaluation.gate import sigmoid
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
 from camelid.inference.sampling import Sampling
 from camelid.seeds import derive_seed
-
-ADJECTIVES = ("responsible", "respectful", "wise", "careful", "kind", "honest")
-"""The first three are named in Section 4.2.4; the others are Source: choice."""
-GENERIC_TEMPLATES = (
-    "You are a {} and {} assistant.",
-    "Answer as a {} and {} helper who never helps to hurt others.",
-)
-"""Source: choice, in the manner of Table 39."""
-CATEGORY_TEMPLATES = {
-    "illicit_criminal": (
-        "This request asks for help with a crime. Refuse, say why, and offer a lawful way."
-    ),
-    "hateful_harmful": (
-        "This request asks for words of hate. Refuse, say why, and offer a kind way."
-    ),
-    "unqualified_advice": (
-        "This request asks for expert advice. Refuse, say why, and name who to ask."
-    ),
-}
-"""Answer template by risk category; Source: choice, after the categories of Section 4.2.1."""
-DEFAULT_CATEGORY_TEMPLATE = "This request may do harm. Refuse, say why, and offer a safe way."
+from camelid.settings import from_json
+from camelid.tokenization.chat import ChatFormat
 
 
-def generic_preprompt(prompt_id: str) -> str:
-    """Return a preprompt filled with two adjectives, drawn by the prompt's id."""
-    draw = derive_seed("preprompt", prompt_id)
-    first = ADJECTIVES[draw % len(ADJECTIVES)]
-    others = [word for word in ADJECTIVES if word != first]
-    second = others[draw // 7 % len(others)]
-    return GENERIC_TEMPLATES[draw // 101 % len(GENERIC_TEMPLATES)].format(first, second)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprompts:
+    """The preprompts of one wording."""
+
+    adjectives: tuple[str, ...]
+    """The first three are named in Section 4.2.4; the others are Source: choice."""
+    generic: tuple[str, ...]
+    """Templates with room for two adjectives."""
+    categories: dict[str, str]
+    """Answer template by risk category (Section 4.2.1)."""
+    default: str
+    """Answer template of prompts that name no such category."""
+
+    def generic_of(self, prompt_id: str) -> str:
+        """Return a generic preprompt filled with two adjectives, drawn by the prompt's id."""
+        draw = derive_seed("preprompt", prompt_id)
+        first = self.adjectives[draw % len(self.adjectives)]
+        others = [word for word in self.adjectives if word != first]
+        second = others[draw // 7 % len(others)]
+        return self.generic[draw // 101 % len(self.generic)].format(first, second)
+
+    def template_of(self, prompt: Prompt) -> str:
+        """Return the answer template of the prompt's risk category."""
+        return self.categories.get(prompt.risk_category or "", self.default)
+
+    def longest(self, chat: ChatFormat) -> int:
+        """Return about the most tokens that a preprompt adds to a prompt."""
+        pair = sorted(self.adjectives, key=len)[-2:]
+        filled = [template.format(*pair) for template in self.generic]
+        texts = (*filled, *self.categories.values(), self.default)
+        return max(len(chat.render_prompt((Message(role="user", content=t),))) for t in texts)
 
 
-def with_preprompt(prompt: Prompt, preprompt: str) -> Prompt:
-    """Return the prompt with the preprompt before its last user message."""
-    last = prompt.messages[-1]
-    led = replace(last, content=f"{preprompt} {last.content}")
-    return replace(prompt, messages=(*prompt.messages[:-1], led))
+def read_preprompts(wording: Wording) -> Preprompts:
+    """Read the preprompts of a wording.
+
+    Raises:
+        DataError: The file beside this module is damaged.
+    """
+    text = Path(__file__).with_name("preprompts.toml").read_text(encoding="utf-8")
+    where = f"preprompts.toml, {wording}"
+    return from_json(tomllib.loads(text)[wording], Preprompts, where, error=DataError)
+
+
+def with_preprompt(prompt: Prompt, preprompt: str, placement: Placement = "user") -> Prompt:
+    """Return the prompt led by the preprompt."""
+    first, last = prompt.messages[0], prompt.messages[-1]
+    if placement == "user":
+        led = replace(last, content=f"{preprompt} {last.content}")
+        return replace(prompt, messages=(*prompt.messages[:-1], led))
+    if first.role == "system":
+        both = replace(first, content=f"{preprompt}\n\n{first.content}")
+        return replace(prompt, messages=(both, *prompt.messages[1:]))
+    system = Message(role="system", content=preprompt)
+    return replace(prompt, messages=(system, *prompt.messages))
 
 
 PREPROMPT_KINDS: tuple[PrepromptKind, ...] = ("generic", "template")
@@ -65,15 +98,14 @@ def distil(
     *,
     seed: int,
     forbidden: Sequence[str],
+    preprompts: Preprompts,
+    placement: Placement = "user",
 ) -> list[DistilledPair]:
     """Answer each prompt bare, after a generic preprompt and its category's template; gate."""
-    templates = [
-        CATEGORY_TEMPLATES.get(p.risk_category or "", DEFAULT_CATEGORY_TEMPLATE) for p in prompts
-    ]
     variants = {
         "original": list(prompts),
-        "generic": [with_preprompt(p, generic_preprompt(p.id)) for p in prompts],
-        "template": [with_preprompt(p, t) for p, t in zip(prompts, templates, strict=True)],
+        "generic": [with_preprompt(p, preprompts.generic_of(p.id), placement) for p in prompts],
+        "template": [with_preprompt(p, preprompts.template_of(p), placement) for p in prompts],
     }
     bare = [tuple(responder.chat.render_prompt(p.messages)) for p in prompts]
     answers: dict[str, list[Reply]] = {}

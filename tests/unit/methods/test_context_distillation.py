@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import typing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from camelid.data.authored import RiskCategory
 from camelid.data.records import Message, Prompt
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
-from camelid.methods.context_distillation import (
-    ADJECTIVES,
-    CATEGORY_TEMPLATES,
-    DEFAULT_CATEGORY_TEMPLATE,
-    GENERIC_TEMPLATES,
-    distil,
-    generic_preprompt,
-    with_preprompt,
-)
+from camelid.methods.context_distillation import distil, read_preprompts, with_preprompt
+
+SHORT, FULL = read_preprompts("short"), read_preprompts("full")
 
 
 def make_prompt(identity, **changes):
@@ -39,20 +36,41 @@ def make_prompt(identity, **changes):
     return Prompt(**(fields | changes))
 
 
-def test_generic_preprompts_are_fixed_by_the_id_and_hold_two_different_adjectives():
+@pytest.mark.parametrize("preprompts", [SHORT, FULL], ids=["short", "full"])
+def test_generic_preprompts_are_fixed_by_the_id_and_hold_two_different_adjectives(preprompts):
     seen = set()
+    adjectives, templates = preprompts.adjectives, preprompts.generic
     for number in range(300):
-        text = generic_preprompt(f"prompt/{number}")
-        assert text == generic_preprompt(f"prompt/{number}")
-        words = set(text.replace(".", "").split())
-        adjectives = words & set(ADJECTIVES)
-        assert len(adjectives) == 2, text
+        text = preprompts.generic_of(f"prompt/{number}")
+        assert text == preprompts.generic_of(f"prompt/{number}")
+        words = set(text.replace(".", "").replace(",", "").split())
+        assert len(words & set(adjectives)) == 2, text
         assert "{" not in text
         seen.add(text)
-    # 6 first adjectives, 5 second ones, 2 templates; nearly all of them occur.
-    every = {t.format(a, b) for t in GENERIC_TEMPLATES for a in ADJECTIVES for b in ADJECTIVES}
+    every = {t.format(a, b) for t in templates for a in adjectives for b in adjectives}
     assert seen <= every
-    assert len(seen) > 50
+    # Of the short ones nearly all occur: 6 first adjectives, 5 second ones, 2 templates.
+    assert len(seen) > (50 if preprompts is SHORT else 150)
+
+
+def test_the_short_preprompts_are_those_of_every_pocket_run():
+    assert (
+        SHORT.generic_of("prompt/1")
+        == "Answer as a kind and careful helper who never helps to hurt others."
+    )
+    assert SHORT.template_of(make_prompt("a")).startswith(
+        "This request asks for help with a crime."
+    )
+
+
+def test_both_wordings_name_every_risk_category():
+    for preprompts in (SHORT, FULL):
+        assert set(preprompts.categories) == set(typing.get_args(RiskCategory))
+        texts = {
+            preprompts.template_of(make_prompt("a", risk_category=r))
+            for r in (*preprompts.categories, None)
+        }
+        assert len(texts) == 4
 
 
 def test_the_preprompt_stands_before_the_last_user_message():
@@ -64,13 +82,26 @@ def test_the_preprompt_stands_before_the_last_user_message():
     assert (led.id, led.risk_category) == (prompt.id, prompt.risk_category)
 
 
+def test_the_preprompt_is_the_system_message_or_stands_before_it():
+    prompt = make_prompt("a")
+    led = with_preprompt(prompt, "Be kind.", "system")
+    assert led.messages == (Message(role="system", content="Be kind."), *prompt.messages)
+    brief = replace(
+        prompt, messages=(Message(role="system", content="Be brief."), *prompt.messages)
+    )
+    led = with_preprompt(brief, "Be kind.", "system")
+    both = Message(role="system", content="Be kind.\n\nBe brief.")
+    assert led.messages == (both, *prompt.messages)
+    assert with_preprompt(brief, "Be kind.").messages[0] == brief.messages[0]
+
+
 VARIANTS = ("original", "generic", "template")
 
 
 class Distillation:
     """`distil` with a table: prompt id -> variant -> (answer, safety score)."""
 
-    def __init__(self, monkeypatch, table, forbidden=(), **changes):
+    def __init__(self, monkeypatch, table, forbidden=(), placement="user", **changes):
         self.table = table
         self.asked, self.rated = [], []
         prompts = [make_prompt(identity, **changes) for identity in table]
@@ -82,6 +113,8 @@ class Distillation:
             Sampling(max_new_tokens=8),
             seed=5,
             forbidden=forbidden,
+            preprompts=SHORT,
+            placement=placement,
         )
         self.prompts = prompts
 
@@ -160,15 +193,15 @@ def test_unusable_answers_are_not_kept(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("category", [*CATEGORY_TEMPLATES, "something_else", None])
+@pytest.mark.parametrize("category", [*SHORT.categories, "something_else", None])
 def test_each_prompt_is_asked_bare_and_with_both_preprompts(monkeypatch, category):
     answers = {name: (name, 0.0) for name in VARIANTS}
     found = Distillation(monkeypatch, {"a": answers, "b": answers}, risk_category=category)
     asked = [[p.messages[-1].content for p in prompts] for prompts, _ in found.asked]
-    template = CATEGORY_TEMPLATES.get(category or "", DEFAULT_CATEGORY_TEMPLATE)
+    template = SHORT.categories.get(category or "", SHORT.default)
     assert asked == [
         ["Attack a.", "Attack b."],
-        [f"{generic_preprompt(identity)} Attack {identity}." for identity in "ab"],
+        [f"{SHORT.generic_of(identity)} Attack {identity}." for identity in "ab"],
         [f"{template} Attack {identity}." for identity in "ab"],
     ]
     assert len({seed for _, seed in found.asked}) == 3
@@ -178,6 +211,15 @@ def test_each_prompt_is_asked_bare_and_with_both_preprompts(monkeypatch, categor
         assert [reply.prompt for reply in replies] == found.prompts
         assert [reply.prompt_tokens for reply in replies] == bare
         assert [reply.tokens for reply in replies] == [(7, 1), (7, 1)]
+
+
+def test_preprompts_as_system_messages_are_gone_where_answers_are_scored(monkeypatch):
+    answers = {name: (name, 0.0) for name in VARIANTS}
+    found = Distillation(monkeypatch, {"a": answers}, placement="system")
+    assert [[p.messages[0].role for p in prompts] for prompts, _ in found.asked] == [
+        ["user"], ["system"], ["system"]
+    ]  # fmt: skip
+    assert [[r.prompt for r in replies] for replies in found.rated] == [found.prompts] * 3
 
 
 def test_extreme_scores_do_not_overflow(monkeypatch):

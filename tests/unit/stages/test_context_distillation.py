@@ -12,6 +12,7 @@ from camelid.data.records import Answer, Dialogue, DistilledPair, Message, Promp
 from camelid.evaluation.gate import Gate
 from camelid.inference.replies import ModelResponder
 from camelid.inference.sampling import Sampling
+from camelid.methods.context_distillation import read_preprompts
 from camelid.run.place import Json, ModelFolder, RewardModelFolder, Rows, TokenizerFolder
 from camelid.stages.context_distillation import CONTEXT_DISTILLATION, Config, Inputs, stage
 from camelid.stages.reward_modeling import RewardModels
@@ -69,7 +70,9 @@ class Distilling:
     def __init__(self, workshop, monkeypatch):
         self.workshop = workshop
         self.given = self.tuned = None
-        chat = SimpleNamespace(render_prompt=lambda ms: [w for m in ms for w in m.content.split()])
+        self.chat = chat = SimpleNamespace(
+            render_prompt=lambda ms: [w for m in ms for w in m.content.split()]
+        )
         monkeypatch.setattr(
             ModelResponder,
             "load",
@@ -94,10 +97,10 @@ class Distilling:
         self.held_out = Json("data", "held_out.json", folder, kind=HeldOut)
         self.held_out.write(HeldOut(terms=("Avrel",), templates=()))
 
-    def distil(self, responder, rewards, prompts, sampling, *, seed, forbidden):
+    def distil(self, responder, rewards, prompts, sampling, *, seed, forbidden, **how):
         self.given = SimpleNamespace(
             model=responder.model.name, rewards=rewards, prompts=prompts, sampling=sampling,
-            forbidden=forbidden,
+            forbidden=forbidden, how=how,
         )  # fmt: skip
         return [pair(prompt, number) for number, prompt in enumerate(prompts)]
 
@@ -156,6 +159,27 @@ def test_only_kept_answers_and_helpful_bests_are_trained_on(distilling):
     assert (result.kept, result.kept_share, result.helpful_mixed_in) == (2, 0.5, 3)
     assert result.prompts_cut == 4
     assert distilling.tuned.config == TUNING
+
+
+def test_the_preprompts_are_those_of_the_settings(distilling):
+    distilling.run()
+    assert distilling.given.how == {"preprompts": read_preprompts("short"), "placement": "user"}
+    distilling.run(wording="full", placement="system")
+    assert distilling.given.how == {"preprompts": read_preprompts("full"), "placement": "system"}
+
+
+def test_prompts_leave_room_for_the_longest_preprompt_and_the_reply(distilling):
+    # A context of 256 words, 8 of them for the reply: the longest full preprompt takes the rest.
+    longest = read_preprompts("full").longest(distilling.chat)
+    words = {"fits": 256 - 8 - longest, "too long": 256 - 8 - longest + 1}
+    distilling.prompts.write(
+        replace(make_prompt(0), id=name, messages=(Message(role="user", content="a " * count),))
+        for name, count in words.items()
+    )
+    result, _ = distilling.run(wording="full")
+    assert [prompt.id for prompt in distilling.given.prompts] == ["fits"]
+    assert (result.prompts_too_long, result.pairs) == (1, 1)
+    assert 40 < longest < 80
 
 
 def test_the_share_of_helpful_bests_is_the_setting(distilling):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camelid.data.prompts import HeldOut
-from camelid.data.records import Dialogue, DistilledPair, MetricsRow, Prompt
+from camelid.data.records import Dialogue, DistilledPair, MetricsRow, Placement, Prompt, Wording
 from camelid.evaluation.gate import RewardModels
 from camelid.evaluation.statistics import share
 from camelid.inference.sampling import Sampling
@@ -46,6 +46,10 @@ class Config:
     """Adversarial prompts (not specified in the paper)."""
     sampling: Sampling
     """Temperature and length of the answers."""
+    wording: Wording = "short"
+    """Which preprompts: `short` for the pocket world, `full` for models of real text."""
+    placement: Placement = "user"
+    """Where they stand: before the last `user` message, in it, or as `system` message."""
     helpful_share: Factor = 1.0
     """Helpful bests mixed in per kept answer, against false refusals (Source: choice)."""
     fine_tuning: FineTuningConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from camelid.data.records import Dialogue, Message
 from camelid.formats.folder import save_model
 from camelid.inference.replies import ModelResponder
-from camelid.methods.context_distillation import distil
+from camelid.methods.context_distillation import distil, read_preprompts
 from camelid.methods.fine_tuning import fine_tune
 from camelid.methods.prompts import choose_prompts, is_attack, terms_of
 from camelid.methods.rewards import load_rewards
@@ -18,12 +18,13 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     """Distil and fine-tune the latest model."""
     latest = ModelResponder.load(inputs.model.path, inputs.tokenizer.path, context.runtime)
     model, chat = latest.model, latest.chat
+    preprompts = read_preprompts(config.wording)
     prompts, too_long = choose_prompts(
         inputs.prompts.read_some(),
         latest,
         "rejection_sampling",
         # And room for the preprompts.
-        new_tokens=config.sampling.max_new_tokens + 64,
+        new_tokens=config.sampling.max_new_tokens + preprompts.longest(chat),
         seed=(context.run_seed, "distillation"),
         keep=is_attack,
     )
@@ -35,6 +36,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         config.sampling,
         seed=context.seed,
         forbidden=terms_of(inputs.held_out),
+        preprompts=preprompts,
+        placement=config.placement,
     )
     outputs.pairs.write(pairs)
     dialogues = [
