@@ -997,8 +997,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_each_prompt_is_asked_bare_and_with_both_preprompts",
         ),
         "asked without the preprompt": (
-            '"generic": [with_preprompt(p, preprompts.generic_of(p.id), placement) for p in prompts]',
-            '"generic": list(prompts)',
+            '"generic": [with_preprompt(p, preprompts.generic_of(p.id), placement)',
+            '"generic": [p',
             "test_each_prompt_is_asked_bare_and_with_both_preprompts",
         ),
         "cut answers distilled": (

@@ -109,6 +109,7 @@ class _Collection:
         self.dialogues = [dialogue for rows in inputs.demonstrations for dialogue in rows.read()]
         self.left_out, self.changed = Tally(), Tally()
         self.files: dict[str, str] = {}
+        self.taught: list[Prompt] = []
         self.uses: dict[str, Split] = {}
         self.seen: set[str] = set()
         for dialogue in self.dialogues:
@@ -134,7 +135,9 @@ class _Collection:
             self.left_out.add(f"begins like a prompt of the split {use}", where)
         else:
             self.prompts += [] if repeated else [prompt]
-            self.dialogues += [] if dialogue is None else [dialogue]
+            if dialogue is not None:
+                self.dialogues.append(dialogue)
+                self.taught.append(prompt)
 
     def read_demonstrations(self, path: str) -> None:
         """Use the safety demonstrations of a file or folder of the user's."""
@@ -218,9 +221,10 @@ def _of_xstest(prompt: Prompt, kind: str, label: str) -> Prompt:
     """All are for tests; the unsafe ones contrast with those that only sound so."""
     if label not in ("safe", "unsafe"):
         raise ValueError(f"the label is {label!r}, needed safe or unsafe")
+    prompt = replace(prompt, category=kind or XSTEST)
     if label == "unsafe":
         return _attack(prompt)
-    return replace(prompt, category=kind or XSTEST, is_safety=False, borderline=True)
+    return replace(prompt, is_safety=False, borderline=True)
 
 
 def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext) -> Result:
@@ -258,8 +262,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     if found.left_out:
         context.progress.note(f"prompts and demonstrations: {found.left_out}")
     attacks = [prompt for prompt in found.prompts if prompt.attack_vector is not None]
-    of = {prompt.id: prompt for prompt in attacks}
-    safe = [of[d.id] for d in found.dialogues if d.id in of]
+    safe = [prompt for prompt in found.taught if prompt.attack_vector is not None]
     return Result(
         demonstrations_by_source=dict(Counter(d.source for d in found.dialogues)),
         demonstrations_by_risk_category=_count(prompt.risk_category for prompt in safe),
