@@ -20,7 +20,7 @@ from camelid.data.records import (
     Prompt,
     Wording,
 )
-from camelid.errors import DataError
+from camelid.errors import ConfigError, DataError
 from camelid.evaluation.gate import sigmoid
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
@@ -101,7 +101,16 @@ def distil(
     preprompts: Preprompts,
     placement: Placement = "user",
 ) -> list[DistilledPair]:
-    """Answer each prompt bare, after a generic preprompt and its category's template; gate."""
+    """Answer each prompt bare, after a generic preprompt and its category's template; gate.
+
+    Raises:
+        ConfigError: There is no safety reward model, so nothing to gate by.
+    """
+    if rewards.safety is None:
+        raise ConfigError(
+            "context distillation: there is no safety reward model, which must decide what is "
+            "kept; train one on comparisons of safety, or leave the distillation out."
+        )
     variants = {
         "original": list(prompts),
         "generic": [with_preprompt(p, preprompts.generic_of(p.id), placement) for p in prompts],

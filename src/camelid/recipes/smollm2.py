@@ -18,7 +18,7 @@ from camelid.plan import Plan
 from camelid.recipes.ending import add_end
 from camelid.recipes.rounds import Rounds, Settings, Start, add_rounds
 from camelid.run.stage import NoInputs
-from camelid.sources import public_data
+from camelid.sources import public_data, safety_data
 from camelid.sources import weights as weights_stage
 from camelid.stages import ppo, rejection_sampling, reward_modeling
 from camelid.train.config import FineTuningConfig, OptimizerConfig
@@ -56,6 +56,11 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
         PublicDataConfig(directory=directory),
         NoInputs(),
     )
+    safety = plan.add(
+        safety_data.SAFETY_DATA,
+        safety_data.Config(),
+        safety_data.Inputs(demonstrations=(public.demonstrations,), prompts=(public.prompts,)),
+    )
     given = plan.add(
         weights_stage.WEIGHTS,
         weights_stage.Config(path=str(weights.resolve()) if weights else None),
@@ -70,8 +75,8 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
         judges=judged.read_with(given.model, given.tokenizer),
         tokenizer=given.tokenizer,
         base=given.model,
-        demonstrations=public.demonstrations,
-        prompts=public.prompts,
+        demonstrations=safety.demonstrations,
+        prompts=safety.prompts,
         comparisons=public,
     )
     use = Settings(

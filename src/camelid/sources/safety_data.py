@@ -191,7 +191,10 @@ class _Collection:
                 self.left_out.add(str(error), where)
         self.files[file.name] = hash_file(file)
         if len(self.prompts) == before:
-            raise DataError(f"{file}: no usable row; {self.left_out}. Needed: prompts in no other.")
+            raise DataError(
+                f"{file}: no usable row; {self.left_out}. Needed: prompts that are in "
+                "no other file; name another, or none."
+            )
 
 
 _OfRow = Callable[..., Prompt]
@@ -293,8 +296,8 @@ LIMITS = (
 )
 
 
-@REPORT.item("data", "Two demonstrations for safety", "Of those that are trained on.", "Table 5")
-def _demonstrations(seen: Seen) -> list[Example]:
+@REPORT.item("data", "Help and safety demonstrated", "Of those that are trained on.", "Table 5")
+def _two_demonstrations(seen: Seen) -> list[Example]:
     """One that answers a harmless request (if there is one), one that answers an attack."""
     return demonstrations(seen.last.rows(seen.last.outputs.demonstrations))
 

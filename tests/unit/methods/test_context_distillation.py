@@ -10,6 +10,7 @@ import pytest
 
 from camelid.data.authored import RiskCategory
 from camelid.data.records import Message, Prompt
+from camelid.errors import ConfigError
 from camelid.inference.replies import Reply
 from camelid.inference.rewards import RewardPair, Rewards
 from camelid.inference.sampling import Sampling
@@ -217,6 +218,14 @@ def test_preprompts_as_system_messages_are_gone_where_answers_are_scored(monkeyp
         ["user"], ["system"], ["system"]
     ]  # fmt: skip
     assert [[r.prompt for r in replies] for replies in found.rated] == [found.prompts] * 3
+
+
+def test_without_a_safety_model_nothing_is_distilled():
+    with pytest.raises(ConfigError, match="no safety reward model, which must decide"):
+        distil(
+            SimpleNamespace(), RewardPair("helpfulness"), [make_prompt("a")],
+            Sampling(max_new_tokens=8), seed=5, forbidden=(), preprompts=SHORT,
+        )  # fmt: skip
 
 
 def test_extreme_scores_do_not_overflow(monkeypatch):

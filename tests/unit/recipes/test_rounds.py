@@ -246,9 +246,12 @@ def test_data_and_weights_of_smollm2_are_those_that_are_named(tmp_path):
     stages = {stage.name: stage for stage in plan.stages}
     assert stages["public_data"].config.directory == str(data)
     assert stages["weights"].config.path == str(weights)
-    assert label(stages["sft"].inputs.demonstrations) == "public_data/demonstrations.jsonl"
+    public = stages["public_data"].outputs()
+    assert stages["safety_data"].inputs.demonstrations == (public.demonstrations,)
+    assert stages["safety_data"].inputs.prompts == (public.prompts,)
+    assert label(stages["sft"].inputs.demonstrations) == "safety_data/demonstrations.jsonl"
     assert {label(stages[n].inputs.prompts) for n in ("ppo", "evaluating", "v1/red_teaming")} == {
-        "public_data/prompts.jsonl"
+        "safety_data/prompts.jsonl"
     }
 
 

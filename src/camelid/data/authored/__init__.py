@@ -1,6 +1,6 @@
 """Texts authored for this project, for starts on real text: data files beside this module.
 
-`demonstrations.jsonl` holds safe answers to adversarial prompts over the risk categories and attack
+`safe_answers.jsonl` holds safe answers to adversarial prompts over the risk categories and attack
 vectors of arXiv 2307.09288, Section 4.2.1, in the order of an answer of Section 4.2.2: an immediate
 concern and the risk first, then what is not done, then what helps. `borderline.jsonl` holds
 innocent requests that sound harmful; those of the split `train` carry a helpful reply. Licence and
@@ -40,7 +40,7 @@ BorderlineType = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SafetyDemonstration:
-    """One line of `demonstrations.jsonl`."""
+    """One line of `safe_answers.jsonl`."""
 
     risk_category: RiskCategory
     attack_vector: AttackVector
@@ -65,7 +65,7 @@ Pair = tuple[Prompt, Dialogue | None]
 
 def read_demonstrations() -> list[SafetyDemonstration]:
     """Return the safety demonstrations, as they stand in their file."""
-    return read_records(Path(__file__).with_name("demonstrations.jsonl"), SafetyDemonstration)
+    return read_records(Path(__file__).with_name("safe_answers.jsonl"), SafetyDemonstration)
 
 
 def read_borderline() -> list[BorderlineRequest]:
@@ -88,7 +88,7 @@ def safety_pairs() -> list[Pair]:
     found: list[Pair] = []
     for number, row in enumerate(read_demonstrations(), 1):
         prompt = Prompt(
-            id=f"authored/demonstrations/{number}",
+            id=f"authored/safe_answers/{number}",
             messages=(Message(role="user", content=row.prompt),),
             category=row.risk_category,
             is_safety=True,
