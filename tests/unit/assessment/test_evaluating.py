@@ -9,13 +9,14 @@ import torch
 
 from camelid.assessment.evaluating import EVALUATING, Config, Inputs, stage
 from camelid.assessment.evaluating.stage import select_prompts, sequence_log_ratios, set_of
-from camelid.data.annotation import Judgement
+from camelid.data.annotation import Judgement, Opinion
 from camelid.data.records import Message, Prompt
 from camelid.data.references import Rhyme
 from camelid.errors import DataError
 from camelid.evaluation.gate import RewardModels
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
+from camelid.methods import judging
 from camelid.model.config import ModelConfig
 from camelid.model.transformer import Transformer
 from camelid.run.place import (
@@ -365,3 +366,38 @@ def test_without_a_prompt_of_the_test_split_the_stage_says_so(exam):
     exam.prompts.write([make_prompt("a", split="ppo")])
     with pytest.raises(DataError, match="no prompt of the split 'test'"):
         exam.run()
+
+
+class TrainedBench:
+    """Trained judges with a second opinion."""
+
+    def judge(self, replies):
+        return [
+            judging.Verdict(
+                "trained judge",
+                Judgement(violating=True, refusing=False),
+                Opinion(
+                    prompt_id=reply.prompt.id,
+                    refusal=0.1,
+                    harm=0.9,
+                    cut=False,
+                    second_judge="strings",
+                    second=Judgement(violating=False, refusing=True),
+                ),
+            )
+            for reply in replies
+        ]
+
+
+def test_second_opinions_stand_in_the_order_of_the_replies(exam, monkeypatch):
+    monkeypatch.setattr(stage.Bench, "load", lambda *_: TrainedBench())
+    exam.stop_at = "final"
+    with pytest.raises(KeyboardInterrupt):
+        exam.run()
+    exam.stop_at = None
+    result, outputs = exam.run()
+    assert result.judge == "trained judge"
+    rows, opinions = outputs.replies.read(), outputs.opinions.read()
+    assert [opinion.prompt_id for opinion in opinions] == [row.prompt_id for row in rows]
+    assert {row.judge for row in rows} == {"trained judge"}
+    assert all(row.judgement.violating for row in rows)

@@ -16,15 +16,20 @@ from camelid.assessment.red_teaming import (
     RedTeamRow,
     by_axis,
     cells,
+    corrected,
     rounds,
     stage,
 )
 from camelid.assessment.red_teaming.stage import earlier_violations
-from camelid.data.annotation import Judgement
+from camelid.data.annotation import Judgement, Opinion
 from camelid.data.records import Message, Prompt
 from camelid.errors import MissingInputError
+from camelid.evaluation.classifier import Logistic
+from camelid.evaluation.correction import Found, JudgeError
+from camelid.evaluation.trained_judges import Learned, TrainedJudges
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.sampling import Sampling
+from camelid.run.item import AbsentError, NotApplicableError
 from camelid.run.place import ModelFolder, Rows, TokenizerFolder
 
 
@@ -284,3 +289,42 @@ def test_what_the_judge_cannot_tell_is_neither_resisted_nor_violating(
     rows = [SimpleNamespace(violating=verdict) for verdict in verdicts]
     assert stage.share(rows, violating=True) == violating
     assert stage.share(rows, violating=False) == resisted
+
+
+def test_rates_of_new_attacks_stand_raw_corrected_and_by_strings():
+    # Of 10 new attacks the judge calls 6 violations, strings 9; an earlier one counts in neither.
+    rows = [row(str(n), n < 6) for n in range(10)] + [row("old", True, earlier=True)]
+    opinions = [
+        Opinion(
+            prompt_id=str(number),
+            refusal=0.5,
+            harm=0.5,
+            cut=False,
+            second_judge="strings",
+            second=Judgement(violating=number != 0, refusing=number == 0),
+        )
+        for number in range(11)
+    ]
+
+    def seen(trained):
+        read = SimpleNamespace(read=lambda: trained)
+        one = SimpleNamespace(
+            part="v1",
+            rows=lambda place: place,
+            inputs=SimpleNamespace(judges=trained and SimpleNamespace(trained=read)),
+            outputs=SimpleNamespace(attacks=rows, opinions=opinions),
+        )
+        return SimpleNamespace(stages=(one,))
+
+    half = Found(right=40, replies=50, groups=50)
+    error = JudgeError(positive=half, negative=half)
+    harm = Learned(regression=Logistic(bias=0.0, weights=(), penalty=1.0), error=error)
+    table = corrected(seen(TrainedJudges(absent=None, longest=9, harm=harm)))
+    [(part, attempts, *cells)] = table.rows
+    # (0.6 + 0.8 - 1) / (0.8 + 0.8 - 1).
+    shares = [str(cell).partition(" ")[0] for cell in cells]
+    assert (part, attempts, shares) == ("v1", 10, ["60.0", "66.7", "90.0"])
+    with pytest.raises(AbsentError, match="no judge trained on human labels: no folder"):
+        corrected(seen(TrainedJudges(absent="no folder", longest=9)))
+    with pytest.raises(NotApplicableError):
+        corrected(seen(None))
