@@ -111,8 +111,13 @@ COUNTED = (
     *("sample", "seed", "turn", "answer", "round", "example", "model", "record", "file"),
 )
 """What there may be one of. Not so tokens, ids, rows of tables: they are sizes of models."""
-NO_COUNTS = {"name", "m", "kind", "found", "config.vocabulary_size", "vocabulary_size", "size"}
-"""Names before such a noun, and sizes."""
+NO_COUNTS = {
+    *("name", "m", "kind", "limits[0]"),
+    *("config.vocabulary_size", "self.vocabulary_size", "vocabulary_size", "size"),
+    *("count", "found.equal_replies"),
+}
+"""Names and ranges before such a noun, rows of tables, and two: of rounds, where there are several,
+and of comparisons, which a noun follows."""
 
 
 def miscounted(text: str) -> list[str]:

@@ -104,7 +104,7 @@ def explained(run: Path) -> Iterator[None]:
     """Say of what cannot be read of a run that another version of the package made it, if so.
 
     Raises:
-        CamelidError: Of the type that was raised, with that reason before it and what to do.
+        ConfigError: In place of an error of the files, with that reason before it and what to do.
     """
     try:
         yield
@@ -116,7 +116,7 @@ def explained(run: Path) -> Iterator[None]:
             raise
         by = ", ".join(sorted(source[:12] for source in made))
         command = "study" if manifest.recipe in STUDIES else "run"
-        raise type(error)(
+        raise ConfigError(
             f"{run} was made by another version of the package (camelid "
             f"{manifest.camelid_version}, source {by}; this is {__version__}, {here[:12]}): "
             f"{error}{_lacking(run)} Use that version for this run, or make it anew with `camelid "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -123,6 +124,17 @@ def test_values_of_items_are_those_of_the_figures(varied):
                 seen.add(values.key)
     assert {"sft.exact_helpfulness", "final.reply_length", "final.win_rate_vs_sft"} <= seen
     assert "ghost_attention.turn2.before" in seen
+
+
+def test_case_figures_of_one_run_alone_are_named_in_words(varied, smoke_copy, capsys):
+    path = smoke_copy / "reporting/summary.json"
+    kept = [m for m in json.loads(path.read_text()) if "violations" not in m["key"]]
+    path.write_text(json.dumps(kept))
+    code, out, _ = call(capsys, varied, smoke_copy)
+    assert code == 0
+    only = out.partition("Only A has:")[2].partition("\n\n")[0]
+    assert ": violations %: control" in only
+    assert not re.search(r"\w[._]\w", re.sub(r"v\d\.\d", "", only)), only
 
 
 def test_mistakes_are_explained(varied, smoke_run, smoke_copy, tmp_path, capsys):

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from camelid.assessment.evaluating import EVALUATING
 from camelid.errors import CamelidError, CheckpointError, MissingInputError
 from camelid.recipes import RECIPES
 from camelid.report import index
@@ -193,6 +194,11 @@ def test_plots_are_svg_and_stand_in_the_page(report, page):
 def test_the_model_card_has_the_fields_of_table_52(varied, report):
     card = (varied / "reporting/model_card.md").read_text(encoding="utf-8")
     assert card == model_card(report)
+    # Its commands hold the folder of the run, and no word to replace.
+    assert f"\ncamelid chat {varied}\n" in card
+    assert f"\ncamelid convert {varied}/ppo/model {varied}-hf --to hf\n" in card
+    assert f'AutoTokenizer.from_pretrained("{varied}-hf")' in card
+    assert not re.search(r"\b(RUN|OUT)\b", card.partition("## Model Details")[0])
     fields = ["Model Developers", "Input", "Output", "Model Architecture", "Model Dates", "Status"]
     fields += ["License", "Where to send comments", "Intended Use Cases", "Out-of-Scope Uses"]
     fields += ["Training Factors", "Carbon Footprint"]
@@ -378,7 +384,7 @@ def test_case_smoke_says_first_that_it_tests_the_plumbing(smoke_run):
     assert '<span class="verdict' not in page
 
 
-def test_replies_can_be_searched_with_the_judges_reason(varied):
+def test_replies_can_be_searched_with_the_judges_reason(varied, report):
     page = (varied / "reporting/replies.html").read_text(encoding="utf-8")
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     text = (varied / "evaluating/replies.jsonl").read_text(encoding="utf-8")
@@ -392,6 +398,11 @@ def test_replies_can_be_searched_with_the_judges_reason(varied):
         said = [n for n in ("exact", "violating", "refusing", "evasive") if row["judgement"][n]]
         assert found["verdicts"] == (said or ["none of these"])
         assert data["reasons"][found["reason"]]
+    # Models of the pipeline in order, controls and other temperatures behind them: folded.
+    main = [name for name, _ in report.run.of(EVALUATING).last.inputs.models]
+    assert data["models"][: data["main"]] == main
+    assert {"random_pick", "judge_pick"} <= set(data["models"][data["main"] :])
+    assert "of controls and at other temperatures" in page
     script = page.rpartition("<script>")[2].partition("</script>")[0]
     assert len(script.splitlines()) <= 90
 
@@ -428,9 +439,10 @@ def test_the_usage_of_the_model_card_runs(smoke_run, tmp_path, capsys):
     card = (smoke_run / "reporting/model_card.md").read_text(encoding="utf-8")
     commands, code = re.findall(r"```(?:python)?\n(.*?)```", card, re.DOTALL)
     chat, convert = commands.splitlines()
-    assert chat == "camelid chat RUN"
-    words = convert.replace("RUN", str(smoke_run)).replace("OUT", str(tmp_path / "hf")).split()
+    assert chat == f"camelid chat {smoke_run}"
+    out = f"{smoke_run}-hf"
+    words = convert.replace(out, str(tmp_path / "hf")).split()
     assert cli.main(words[1:]) == 0
     capsys.readouterr()
-    exec(code.replace("OUT", str(tmp_path / "hf")), {})
+    exec(code.replace(out, str(tmp_path / "hf")), {})
     assert capsys.readouterr().out.endswith("\n")
