@@ -57,6 +57,10 @@ class PublicDataConfig:
     """Comparisons for the guard reward model, which no training ever uses."""
     test_pairs: Counts = Counts(helpfulness=440, safety=460)
     """Comparisons held out to test the reward models."""
+    imitation: Counts = Counts(helpfulness=0, safety=0)
+    """Comparisons for an imitation of people, which no other stage reads."""
+    rm_train: Counts = Counts(helpfulness=0, safety=0)
+    """Prompts whose replies an annotator compares."""
     rejection_sampling: Counts = Counts(helpfulness=88, safety=16, attacks=24)
     """Prompts for rejection sampling."""
     ppo: Counts = Counts(helpfulness=272, safety=40, attacks=72)
@@ -83,8 +87,8 @@ class Size:
     wanted: int
 
 
-PairUse = Literal["train", "guard", "test_pairs"]
-PromptUse = Literal["rejection_sampling", "ppo", "red_teaming", "validation", "test"]
+PairUse = Literal["train", "guard", "test_pairs", "imitation"]
+PromptUse = Literal["rm_train", "rejection_sampling", "ppo", "red_teaming", "validation", "test"]
 Use = PairUse | PromptUse
 PROMPT_USES: tuple[PromptUse, ...] = typing.get_args(PromptUse)
 PAIR_USES: tuple[PairUse, ...] = typing.get_args(PairUse)

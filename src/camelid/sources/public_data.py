@@ -45,6 +45,8 @@ class Outputs(StageOutputs):
     preferences: Rows[Preference] = place("preferences.jsonl")
     guard_preferences: Rows[Preference] = place("guard_preferences.jsonl")
     test_preferences: Rows[Preference] = place("test_preferences.jsonl")
+    imitation_preferences: Rows[Preference] = place("imitation_preferences.jsonl", optional=True)
+    """Which no other stage reads than the one that imitates people."""
     prompts: Rows[Prompt] = place("prompts.jsonl")
     demonstrations: Rows[Dialogue] = place("demonstrations.jsonl")
 
@@ -89,6 +91,8 @@ def run(config: PublicDataConfig, _: NoInputs, outputs: Outputs, context: StageC
     outputs.preferences.write(preferences["train"])
     outputs.guard_preferences.write(preferences["guard"])
     outputs.test_preferences.write(preferences["test_pairs"])
+    if preferences["imitation"]:
+        outputs.imitation_preferences.write(preferences["imitation"])
     outputs.prompts.write(prompts)
     outputs.demonstrations.write(demonstrations)
     for name, size in collection.sizes.items():

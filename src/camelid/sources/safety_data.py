@@ -65,6 +65,12 @@ class Config:
     """`xstest_prompts.csv` (columns prompt, type and label). Its safe prompts then measure false
     refusals in place of the authored ones."""
 
+    @property
+    def paths(self) -> list[Path]:
+        """All that is read."""
+        named = (self.demonstrations, self.attacks, self.advbench)
+        return [Path(path) for path in (*named, self.simple_safety_tests, self.xstest) if path]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs(StageInputs):
@@ -344,4 +350,5 @@ SAFETY_DATA = StageKind(
     result=Result,
     run=run,
     report=REPORT,
+    files=lambda config: config.paths,
 )

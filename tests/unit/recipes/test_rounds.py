@@ -249,7 +249,13 @@ def test_data_and_weights_of_smollm2_are_those_that_are_named(tmp_path):
     public = stages["public_data"].outputs()
     assert stages["safety_data"].inputs.demonstrations == (public.demonstrations,)
     assert stages["safety_data"].inputs.prompts == (public.prompts,)
-    assert label(stages["sft"].inputs.demonstrations) == "safety_data/demonstrations.jsonl"
+    # What safety training adds is seen beside a model that learned from Dolly alone.
+    assert label(stages["sft"].inputs.demonstrations) == "public_data/demonstrations.jsonl"
+    for name in ("v1/rejection_sampling", "v2/rejection_sampling"):
+        assert label(stages[name].inputs.demonstrations) == "safety_data/demonstrations.jsonl"
+    # Nobody has compared the models' replies of the first round: people's comparisons teach it.
+    assert "v1/preference_collection" not in stages
+    assert stages["v2/preference_collection"].inputs.imitation is not None
     assert {label(stages[n].inputs.prompts) for n in ("ppo", "evaluating", "v1/red_teaming")} == {
         "safety_data/prompts.jsonl"
     }
