@@ -108,8 +108,8 @@ def distil(
     """
     if rewards.safety is None:
         raise ConfigError(
-            "context distillation: there is no safety reward model, which must decide what is "
-            "kept; train one on comparisons of safety, or leave the distillation out."
+            f"context distillation of {len(prompts)} prompts: there is no safety reward model "
+            "to decide what is kept; train one on comparisons of safety, or leave this stage out."
         )
     variants = {
         "original": list(prompts),

@@ -221,7 +221,7 @@ def test_preprompts_as_system_messages_are_gone_where_answers_are_scored(monkeyp
 
 
 def test_without_a_safety_model_nothing_is_distilled():
-    with pytest.raises(ConfigError, match="no safety reward model, which must decide"):
+    with pytest.raises(ConfigError, match="there is no safety reward model to decide"):
         distil(
             SimpleNamespace(), RewardPair("helpfulness"), [make_prompt("a")],
             Sampling(max_new_tokens=8), seed=5, forbidden=(), preprompts=SHORT,
