@@ -149,7 +149,9 @@ class PeopleAnnotator:
         write_json(self.folder / SAMPLED, to_json(sampled))
         parts = Counter(f"{use} {pair.kind}" for use, _, pair in asked)
         done = Counter(f"{use} {pair.kind}" for use, name, pair in asked if name in self._found)
-        needed = {part: math.ceil(self.settings.minimum * count) for part, count in parts.items()}
+        needed = {
+            part: math.ceil(self.settings.minimum * count - 1e-9) for part, count in parts.items()
+        }
         short = [
             f"{part} {done[part]} of {count}"
             for part, count in parts.items()

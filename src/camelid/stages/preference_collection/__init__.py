@@ -18,7 +18,7 @@ from camelid.data.annotation import Annotator, Lineage, group
 from camelid.data.prompts import HeldOut
 from camelid.data.records import STRENGTHS, Preference, PreferenceStatistics, Prompt
 from camelid.run.finished import Found
-from camelid.run.item import Cell, Line, NotApplicableError, StageReport, Table
+from camelid.run.item import AbsentError, Cell, Line, StageReport, Table
 from camelid.run.place import (
     Json,
     ModelFolder,
@@ -145,7 +145,7 @@ def lineages(seen: Seen) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for stage in seen.stages:
         found = stage.result.lineage
-        if found is not None and found.source is not None:
+        if found is not None:
             by = ", ".join(f"{name} {count}" for name, count in found.by.items())
             source = f"{found.source} ({found.sha256[:12]})" if found.sha256 else found.source
             costs = (found.requests, sum(found.failed.values()),
@@ -158,7 +158,7 @@ def lineages(seen: Seen) -> Table:
                 )
             )
     if not rows:
-        raise NotApplicableError
+        raise AbsentError("this run was made before it was kept who compared")
     names = ("data", "annotator", "learned from", "pairs asked", "compared", "used, by annotator",
              "source", "requests", "failed", "tokens asked", "tokens answered")  # fmt: skip
     return Table(columns=names, rows=rows)
