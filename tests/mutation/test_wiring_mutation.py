@@ -1449,8 +1449,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     },
     ("evaluation/classifier.py", "evaluation/test_classifier.py"): {
         "held-out rows are fitted": (
-            "folds_N[seen])\n        regression = fit(features_ND[seen], labels_N[seen].tolist(),",
-            "folds_N[seen])\n        regression = fit(features_ND, labels_N.tolist(),",
+            "light=light)\n        regression = fit(features_ND[seen], labels_N[seen].",
+            "light=light)\n        regression = fit(features_ND, labels_N.",
             "test_held_out_probabilities_are_of_regressions_that_never_saw_the_group",
         ),
         "rows are linked by prompt only": (

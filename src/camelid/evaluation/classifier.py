@@ -18,7 +18,7 @@ from camelid.errors import DataError
 from camelid.seeds import derive_seed
 
 Floats = NDArray[np.float64]
-PENALTIES = (10.0, 100.0, 1000.0, 10000.0)
+PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
 """Tried for squared weights of standardised features."""
 _STEPS = 50
 
@@ -41,8 +41,17 @@ def _sigmoid(x: Floats) -> Floats:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * x)), dtype=np.float64)
 
 
-def fit(features_ND: Floats, labels_N: Sequence[bool], penalty: float) -> Logistic:
+def fit(
+    features_ND: Floats, labels_N: Sequence[bool], penalty: float, *, light: int = 0
+) -> Logistic:
     """Fit the weights; both classes count the same, however many rows they have.
+
+    Args:
+        features_ND: One row a reply.
+        labels_N: The labels.
+        penalty: Of squared weights.
+        light: How many of the last features have a penalty of 1 instead, at most the other's: a few
+            that are known to tell much would drown among hundreds.
 
     Raises:
         DataError: All labels are alike.
@@ -59,6 +68,7 @@ def fit(features_ND: Floats, labels_N: Sequence[bool], penalty: float) -> Logist
     scale[scale == 0] = 1.0
     rows = np.hstack([np.ones((len(positive), 1)), (features_ND - centre) / scale])
     shrunk = np.full(rows.shape[1], penalty)
+    shrunk[len(shrunk) - light :] = min(1.0, penalty)
     shrunk[0] = 0.0  # The bias is free.
 
     def loss(weights: Floats) -> float:
@@ -124,24 +134,29 @@ def assign_folds(groups: Sequence[Hashable], count: int) -> NDArray[np.int64]:
 
 
 def out_of_fold(
-    features_ND: Floats, labels_N: NDArray[np.bool_], folds_N: NDArray[np.int64], penalty: float
+    features_ND: Floats,
+    labels_N: NDArray[np.bool_],
+    folds_N: NDArray[np.int64],
+    penalty: float,
+    *,
+    light: int = 0,
 ) -> Floats:
     """Return the probability of each row by a regression that saw no row of its fold."""
     found = np.zeros(len(labels_N))
     for fold in np.unique(folds_N):
         seen = folds_N != fold
-        regression = fit(features_ND[seen], labels_N[seen].tolist(), penalty)
+        regression = fit(features_ND[seen], labels_N[seen].tolist(), penalty, light=light)
         found[~seen] = regression.probabilities(features_ND[~seen])
     return found
 
 
 def choose_penalty(
-    features_ND: Floats, labels_N: NDArray[np.bool_], folds_N: NDArray[np.int64]
+    features_ND: Floats, labels_N: NDArray[np.bool_], folds_N: NDArray[np.int64], *, light: int = 0
 ) -> float:
     """Return the penalty with the smallest log-loss on rows that were not fitted."""
 
     def loss(penalty: float) -> float:
-        found = out_of_fold(features_ND, labels_N, folds_N, penalty)
+        found = out_of_fold(features_ND, labels_N, folds_N, penalty, light=light)
         right = np.where(labels_N, found, 1 - found)
         # Both classes count the same here too.
         by_class = [-np.log(np.maximum(right[labels_N == k], 1e-12)).mean() for k in (True, False)]
@@ -161,7 +176,12 @@ class CrossValidated:
 
 
 def cross_validate(
-    features_ND: Floats, labels: Sequence[bool], groups: Sequence[Hashable], *, folds: int
+    features_ND: Floats,
+    labels: Sequence[bool],
+    groups: Sequence[Hashable],
+    *,
+    folds: int,
+    light: int = 0,
 ) -> CrossValidated:
     """Fit a regression on all rows and say how well its like do on groups that they never saw.
 
@@ -174,8 +194,8 @@ def cross_validate(
     found = np.zeros(len(labels))
     for fold in range(folds):
         seen = folds_N != fold
-        penalty = choose_penalty(features_ND[seen], labels_N[seen], folds_N[seen])
-        regression = fit(features_ND[seen], labels_N[seen].tolist(), penalty)
+        penalty = choose_penalty(features_ND[seen], labels_N[seen], folds_N[seen], light=light)
+        regression = fit(features_ND[seen], labels_N[seen].tolist(), penalty, light=light)
         found[~seen] = regression.probabilities(features_ND[~seen])
-    penalty = choose_penalty(features_ND, labels_N, folds_N)
-    return CrossValidated(fit(features_ND, labels, penalty), found, folds_N)
+    penalty = choose_penalty(features_ND, labels_N, folds_N, light=light)
+    return CrossValidated(fit(features_ND, labels, penalty, light=light), found, folds_N)

@@ -33,6 +33,8 @@ class TrainedJudges:
     """Why there are none; refusal strings then judge alone."""
     longest: int
     """Most tokens of prompt and reply that they read."""
+    depth: float
+    """Share of the encoder's layers after which they read its states."""
     refusal: Learned | None = None
     harm: Learned | None = None
 

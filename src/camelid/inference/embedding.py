@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from camelid.data.records import Message
 from camelid.inference.scoring import length_batches
@@ -25,7 +26,7 @@ class Embedded:
     """Vectors of some replies, in their order."""
 
     states_ND: NDArray[np.float64]
-    """Mean of the last hidden states over the tokens of each reply, its end token included."""
+    """Mean of a layer's states over the tokens of each reply, its end token included."""
     cut_N: list[bool]
     """Whether a prompt or reply lost tokens to fit."""
 
@@ -37,6 +38,7 @@ def embed_replies(
     prompts: Sequence[Sequence[Message]],
     replies: Sequence[str],
     *,
+    layer: int,
     longest: int,
     batch_tokens: int = 2048,
 ) -> Embedded:
@@ -50,6 +52,7 @@ def embed_replies(
         chat: Its chat format.
         prompts: Dialogues that end in a user turn.
         replies: One reply each.
+        layer: After which layer the states are read, from 1 on.
         longest: Most tokens of prompt and reply; the model's context where that is less.
         batch_tokens: Most tokens (padding included) in one forward pass.
     """
@@ -64,12 +67,16 @@ def embed_replies(
         starts.append(len(kept))
         sequences.append([*kept, *reply[:room]])
     states_ND = np.zeros((len(sequences), model.config.dim))
+    after: list[Tensor] = []
+    hook = model.layers[layer - 1].register_forward_hook(lambda _, __, out: after.append(out))
     for indices in length_batches([len(ids) for ids in sequences], batch_tokens):
         rows = [sequences[index] for index in indices]
         tokens_BL, _ = pad_right(rows, 0, model.device, longest=model.config.context)
         with compute(model):
-            hidden_BLD = model(tokens_BL).float()
+            model(tokens_BL)
+        hidden_BLD = after.pop().float()
         for row, index in enumerate(indices):
             of_reply = hidden_BLD[row, starts[index] : len(sequences[index])]
             states_ND[index] = of_reply.mean(0).cpu().numpy()
+    hook.remove()
     return Embedded(states_ND, cut_N)

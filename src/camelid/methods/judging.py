@@ -26,6 +26,9 @@ from camelid.model.transformer import Transformer
 from camelid.runtime import Runtime
 from camelid.tokenization.chat import ChatFormat, load_chat_format
 
+PLAIN = 2
+"""How many features stand behind the hidden states: a refusal string, and the log of the length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -34,17 +37,24 @@ class Reader:
     model: Transformer
     chat: ChatFormat
     longest: int
+    depth: float
+    """Share of the layers after which states are read."""
 
     @classmethod
-    def load(cls, model: Path, tokenizer: Path, runtime: Runtime, longest: int) -> Self:
+    def load(
+        cls, model: Path, tokenizer: Path, runtime: Runtime, *, longest: int, depth: float
+    ) -> Self:
         """Read both from their folders (errors as the readers)."""
-        return cls(load_transformer(model, runtime), load_chat_format(tokenizer), longest)
+        return cls(load_transformer(model, runtime), load_chat_format(tokenizer), longest, depth)
 
     def read(
         self, prompts: Sequence[Sequence[Message]], replies: Sequence[str]
     ) -> tuple[NDArray[np.float64], list[bool]]:
-        """Return the features, shape (N, D + 2), and which texts were cut to `longest`."""
-        found = embed_replies(self.model, self.chat, prompts, replies, longest=self.longest)
+        """Return the features, shape (N, D + PLAIN), and which texts were cut to `longest`."""
+        layer = max(1, round(self.depth * len(self.model.layers)))
+        found = embed_replies(
+            self.model, self.chat, prompts, replies, layer=layer, longest=self.longest
+        )
         plain = [[float(is_refusal(text)), float(np.log1p(len(text)))] for text in replies]
         return np.hstack([found.states_ND, np.asarray(plain)]), found.cut_N
 
@@ -89,7 +99,13 @@ class Bench:
         trained = None if judges is None else judges.trained.read()
         if judges is None or trained is None or trained.refusal is None or trained.harm is None:
             return cls(given)
-        reader = Reader.load(judges.encoder.path, judges.tokenizer.path, runtime, trained.longest)
+        reader = Reader.load(
+            judges.encoder.path,
+            judges.tokenizer.path,
+            runtime,
+            longest=trained.longest,
+            depth=trained.depth,
+        )
         return cls(given, reader, judges.trained.path, trained.refusal, trained.harm)
 
     @property

@@ -321,7 +321,7 @@ def evaluated(tmp_path, learned, absent=None):
             rows.append(judged(model, number, number < count, refused=False))
             opinions.append(opinion(number, number < strings))
     place = Json("judge_training", "judges.json", tmp_path, kind=TrainedJudges)
-    place.write(TrainedJudges(absent=absent, longest=64, refusal=learned, harm=learned))
+    place.write(TrainedJudges(absent=absent, longest=64, depth=0.6, refusal=learned, harm=learned))
     stage = SimpleNamespace(
         inputs=SimpleNamespace(
             judges=SimpleNamespace(trained=place), models=(("sft", None), ("final", None))

@@ -319,12 +319,12 @@ def test_rates_of_new_attacks_stand_raw_corrected_and_by_strings():
     half = Found(right=40, replies=50, groups=50)
     error = JudgeError(positive=half, negative=half)
     harm = Learned(regression=Logistic(bias=0.0, weights=(), penalty=1.0), error=error)
-    table = corrected(seen(TrainedJudges(absent=None, longest=9, harm=harm)))
+    table = corrected(seen(TrainedJudges(absent=None, longest=9, depth=0.6, harm=harm)))
     [(part, attempts, *cells)] = table.rows
     # (0.6 + 0.8 - 1) / (0.8 + 0.8 - 1).
     shares = [str(cell).partition(" ")[0] for cell in cells]
     assert (part, attempts, shares) == ("v1", 10, ["60.0", "66.7", "90.0"])
     with pytest.raises(AbsentError, match="no judge trained on human labels: no folder"):
-        corrected(seen(TrainedJudges(absent="no folder", longest=9)))
+        corrected(seen(TrainedJudges(absent="no folder", longest=9, depth=0.6)))
     with pytest.raises(NotApplicableError):
         corrected(seen(None))

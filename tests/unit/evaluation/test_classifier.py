@@ -25,7 +25,7 @@ def sample(rows=60, width=3, seed=0):
     return features, truth.tolist()
 
 
-def descended(features, labels, penalty):
+def descended(features, labels, penalty, last=None):
     """Weights by gradient descent on the loss written out row by row."""
     rows = [list(map(float, row)) for row in features]
     n, width = len(rows), len(rows[0])
@@ -35,7 +35,8 @@ def descended(features, labels, penalty):
     share = sum(labels) / n
     weights = [0.0] * (width + 1)
     for _ in range(4000):
-        slopes = [penalty * w if k else 0.0 for k, w in enumerate(weights)]
+        penalties = [0.0] + [penalty] * (width - 1) + [penalty if last is None else last]
+        slopes = [p * w for p, w in zip(penalties, weights, strict=True)]
         for row, label in zip(rows, labels, strict=True):
             p = 1 / (1 + math.exp(-sum(w * x for w, x in zip(weights, row, strict=True))))
             importance = 0.5 / share if label else 0.5 / (1 - share)
@@ -55,6 +56,14 @@ def test_the_optimum_is_that_of_gradient_descent(penalty):
     assert found.weights == pytest.approx(weights, rel=1e-6, abs=1e-8)
     expected = 1 / (1 + np.exp(-(features @ weights + bias)))
     assert found.probabilities(features) == pytest.approx(expected)
+
+
+def test_the_last_features_can_have_a_penalty_of_one():
+    features, labels = sample(rows=40)
+    bias, weights = descended(features, labels, 20.0, last=1.0)
+    found = fit(features, labels, 20.0, light=1)
+    assert found.bias == pytest.approx(bias, rel=1e-6, abs=1e-8)
+    assert found.weights == pytest.approx(weights, rel=1e-6, abs=1e-8)
 
 
 def test_a_column_that_never_changes_has_no_weight():

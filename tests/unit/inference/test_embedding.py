@@ -10,6 +10,7 @@ from camelid.formats.folder import load_transformer
 from camelid.inference.embedding import embed_replies
 from camelid.tokenization.chat import load_chat_format
 
+LAYER = 1
 PROMPTS = [
     (Message(role="user", content=text),)
     for text in ("Say hello.", "What is a goat?", "Name three birds that sing.")
@@ -24,7 +25,12 @@ def reader(tiny_weights):
 
 @torch.no_grad()
 def alone(model, prompt, reply):
-    hidden = model(torch.tensor([[*prompt, *reply]]))[0]
+    # The fixture has one layer: what follows it is the last norm alone.
+    kept = []
+    hook = model.norm.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+    model(torch.tensor([[*prompt, *reply]]))
+    hook.remove()
+    hidden = kept[0][0]
     rows = [hidden[len(prompt) + place] for place in range(len(reply))]
     return (sum(rows) / len(rows)).tolist()
 
@@ -32,7 +38,9 @@ def alone(model, prompt, reply):
 @pytest.mark.parametrize("batch_tokens", [1, 64, 4096])
 def test_states_are_the_mean_over_the_reply(reader, batch_tokens):
     model, chat = reader
-    found = embed_replies(model, chat, PROMPTS, REPLIES, longest=200, batch_tokens=batch_tokens)
+    found = embed_replies(
+        model, chat, PROMPTS, REPLIES, layer=LAYER, longest=200, batch_tokens=batch_tokens
+    )
     assert found.cut_N == [False] * 3
     for row, messages, text in zip(found.states_ND, PROMPTS, REPLIES, strict=True):
         reply = [*chat.encode_reply(text), chat.end_id]
@@ -43,7 +51,7 @@ def test_states_are_the_mean_over_the_reply(reader, batch_tokens):
 
 def test_of_a_long_prompt_the_end_is_read_of_a_long_reply_the_beginning(reader):
     model, chat = reader
-    found = embed_replies(model, chat, PROMPTS, REPLIES, longest=16)
+    found = embed_replies(model, chat, PROMPTS, REPLIES, layer=LAYER, longest=16)
     lengths = []
     for row, messages, text in zip(found.states_ND, PROMPTS, REPLIES, strict=True):
         prompt, reply = chat.render_prompt(messages), [*chat.encode_reply(text), chat.end_id]
@@ -57,7 +65,10 @@ def test_of_a_long_prompt_the_end_is_read_of_a_long_reply_the_beginning(reader):
 
 def test_never_more_than_the_context(reader):
     model, chat = reader
-    found = embed_replies(model, chat, PROMPTS[:1], ["goat " * 900], longest=10_000)
+    found = embed_replies(model, chat, PROMPTS[:1], ["goat " * 900], layer=LAYER, longest=10_000)
     assert found.cut_N == [True]
     assert found.states_ND.shape == (1, model.config.dim)
-    assert embed_replies(model, chat, [], [], longest=9).states_ND.shape == (0, model.config.dim)
+    assert embed_replies(model, chat, [], [], layer=LAYER, longest=9).states_ND.shape == (
+        0,
+        model.config.dim,
+    )

@@ -42,6 +42,9 @@ class Config:
     minimal and 0.5 significant harm."""
     folds: Annotated[int, Range(2, 100)] = 5
     """Parts of the cross-validation; all replies to a prompt are in one."""
+    depth: SomeShare = 0.6
+    """Share of the encoder's layers after which its states are read: the middle tells refusals and
+    harm apart better than the end (docs/lab/judges.md)."""
     longest: Tokens = 1024
     """Most tokens of prompt and reply that a judge reads; longer ones are cut and counted."""
 

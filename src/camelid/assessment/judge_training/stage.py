@@ -20,7 +20,7 @@ from camelid.evaluation.classifier import cross_validate, linked
 from camelid.evaluation.correction import judge_error
 from camelid.evaluation.judge import is_refusal
 from camelid.evaluation.trained_judges import Learned, TrainedJudges
-from camelid.methods.judging import Reader
+from camelid.methods.judging import PLAIN, Reader
 from camelid.run.files import hash_file
 from camelid.run.stage import StageContext
 
@@ -50,7 +50,7 @@ def learn(
     features_ND, cut_N = reader.read(prompts, [row.reply for row in replies])
     labels, groups = [row.positive for row in replies], group_numbers(replies)
     try:
-        found = cross_validate(features_ND, labels, groups, folds=folds)
+        found = cross_validate(features_ND, labels, groups, folds=folds, light=PLAIN)
     except DataError as error:
         raise DataError(f"{label} judge: {error}") from None
     rows = [
@@ -98,7 +98,11 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
         context.progress.note(f"{absent}: violations and refusals are counted by strings only")
     else:
         reader = Reader.load(
-            inputs.encoder.path, inputs.tokenizer.path, context.runtime, config.longest
+            inputs.encoder.path,
+            inputs.tokenizer.path,
+            context.runtime,
+            longest=config.longest,
+            depth=config.depth,
         )
         for number, (label, paths) in enumerate(files.items(), 1):
             scores = read_human_scores(paths, label, harm_threshold=config.harm_threshold)
@@ -114,7 +118,9 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
             )
             context.progress.update(number, len(files))
     outputs.held_out.write(held_out)
-    outputs.judges.write(TrainedJudges(absent=absent, longest=config.longest, **trained))
+    outputs.judges.write(
+        TrainedJudges(absent=absent, longest=config.longest, depth=config.depth, **trained)
+    )
     paths = [path for found in (files or {}).values() for path in found]
     return Result(
         absent=absent,
