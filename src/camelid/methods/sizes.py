@@ -30,6 +30,11 @@ ASKED = {
 """Settings that ask for so many texts, and which ones."""
 MADE = {"ghost_instructions.train": "ghost_train", "ghost_instructions.test": "ghost_test"}
 """Settings that make so many texts of a use."""
+MIXED = (
+    *("rejection_sampling", "ppo", "red_teaming", "validation"),
+    *("test_adversarial", "test_borderline"),
+)
+"""Uses to which the safety data add prompts."""
 WHOLE = ("row_tokens", "longest")
 """Settings that must not be above the context."""
 REPLIES = ("max_new_tokens",)
@@ -47,6 +52,10 @@ def check_sizes(plan: Plan) -> None:
     for stage in plan.stages:
         if isinstance(stage.config, WorldConfig | PublicDataConfig):
             there = _available(stage.config, stage.dotted)
+        if stage.kind.name == "safety_data":
+            # Its prompts come from files that are not read yet.
+            for use in MIXED:
+                there.pop(use, None)
         for field, value in flatten(stage.config).items():
             setting, asked = f"{stage.kind.name}.{field}", option_name(f"{stage.dotted}.{field}")
             if setting in MADE:
