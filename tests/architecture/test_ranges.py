@@ -91,7 +91,7 @@ def test_case_unchecked_settings_cannot_be_made(name, group, field, kind):
         return
     value = getattr(group, field)
     if isinstance(value, tuple):
-        texts = "str" in str(kind)
+        texts = "str" in str(kind) or "Literal" in str(kind)
         item = value[0] if value else ("x" if texts else 1.0)
         wrong: list[Any] = [(item,) * (int(limit.most) + 1)]
         wrong += [] if texts else [(math.nan,), (-1.0,), (10**9,)]

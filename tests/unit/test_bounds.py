@@ -49,7 +49,10 @@ REFUSED = [
     ("--sft.epochs 1000000000000", "--sft.epochs is 1000000000000, but must be from 1 to"),
     ("--rejection_sampling.temperatures []", "has 0 items, but must have from 1 to 100."),
     ("--rejection_sampling.temperatures 1 -2", "temperatures[1] is -2.0, but must be from 0"),
-    ("--rejection_sampling.tuning_prompts 21", "tuning_prompts is 21, but only 20 prompts are"),
+    (
+        "--rejection_sampling.tuning_prompts 21",
+        "tuning_prompts is 21, but `prompts` are only 20 prompts",
+    ),
     (
         "--rejection_sampling.prompts 81",
         "is 81, but there are 80 (--world-data.rejection-s",
@@ -115,8 +118,7 @@ def test_case_unchecked_settings_of_a_study(words, message, capsys, tmp_path, mo
 def test_case_more_prompts_than_the_public_files_are_asked_for(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, there in (
-        ("--ppo.validation_prompts 65", "64 (--public-data.validation)"),
-        ("--evaluating.adversarial 201", "200 (--public-data.test.attacks)"),
+        ("--evaluating.dialogue 253", "252 (--public-data.test.helpfulness)"),
         ("--evaluating.helpful 1", "0 (--public-data.test)"),
     ):
         assert main(["run", "smollm2", *words.split()]) == 2

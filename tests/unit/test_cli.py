@@ -261,7 +261,7 @@ def test_settings_of_the_run(world):
         ("run toy --sft.epochs", "--sft.epochs needs a value"),
         ("run toy --data none", "none does not exist"),
         ("rum toy", "There is no command 'rum'. Did you mean 'run'?"),
-        ("xyz toy", "There is no command 'xyz'. There are: list, run, study, show,"),
+        ("xyz toy", "There is no command 'xyz'. There are: list, run, init, study, show,"),
         ("convert a b --to gguff", "Did you mean 'gguf'?"),
         ("list stray", "Unknown words: stray"),
         ("show nothing", "neither a recipe nor a run directory"),

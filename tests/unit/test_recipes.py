@@ -254,7 +254,7 @@ def test_a_description_makes_the_plan_again():
         ("options.round", 1, "r.json: option round is unknown. Did you mean 'rounds'"),
         ("options.rounds", "x", "r.json: option rounds is 'x', but must be a whole number"),
         ("options.rounds", 3, "r.json: settings of v3/sft are missing"),
-        ("options.rounds", 1, "settings of v2/sft are not a stage of this recipe.*'v1/sft'"),
+        ("options.rounds", 1, "'v2/sft' is no stage of this recipe.*'v1/sft'"),
         ("run.sed", 1, r"r\.json\.run\.sed is unknown\. Did you mean 'seed'"),
         ("run.seed", 1.5, r"r\.json\.run\.seed is 1\.5"),
         ("settings.base.steps", "x", r"r\.json: base\.steps is 'x'"),

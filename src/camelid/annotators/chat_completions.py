@@ -208,7 +208,7 @@ class Asker:
         raise EndpointError(
             f"{self._url}, model {self.settings.model}: no usable answer to a question in "
             f"{failed.tries} of at most {self.settings.tries} tries; the last time: "
-            f"{failed.detail}. The {len(self._known)} answers so far are kept in {self.log} and "
+            f"{failed.detail}. Answers so far ({len(self._known)}) are kept in {self.log} and "
             "not asked for again: the same command goes on once the endpoint answers."
         )
 

@@ -20,7 +20,7 @@ from camelid.annotators import People
 from camelid.data.annotation import LABELS, Lineage, Pair, digest
 from camelid.data.records import Kind, Preference, SafetyLabel, Strength, parse_record
 from camelid.data.text_files import iterate_json_lines
-from camelid.errors import DataError, WaitingError
+from camelid.errors import DataError, WaitingError, counted
 from camelid.run.files import atomic_write_text, hash_file, make_folder, read_json_as, write_json
 from camelid.settings import to_json
 
@@ -161,8 +161,8 @@ class PeopleAnnotator:
             share = f"{self.settings.minimum:.0%} of each kind and use"
             least = "all are needed" if self.settings.minimum == 1 else f"{share} is needed"
             raise WaitingError(
-                f"{stage} waits for people: {done.total()} of {parts.total()} comparisons are "
-                f"answered ({least}; short are {', '.join(short)}). They stand in "
+                f"{stage} waits for people: {done.total()} of {counted(parts.total(), 'comparison')} answered ("
+                f"{least}; short are {', '.join(short)}). They stand in "
                 f"{self.folder / WANTED}; write the answers to {self.file}, one JSON object a line "
                 f"with id, choice (a or b), strength and, for safety, safety, as {README} there "
                 "says. Then run the same command again: it goes on from here."

@@ -148,7 +148,7 @@ def _rows(found: Checked) -> list[tuple[str, str]]:
         equal = f"{of_all(found.equal_within_context)} of them equal up to there"
         rows.append(("context", equal))
     if found.equal_replies:
-        rows.append(("same", f"{of_all(found.equal_replies)} with replies of the same {unit}"))
+        rows.append(("same", f"{of_all(found.equal_replies)}: both replies of the same {unit}"))
     rows.append(("duplicates", f"{found.duplicates:,} exactly as one before; used"))
     rows.append(("system message", f"{found.system_messages / records:.1%} have one"))
     if found.use == "comparisons":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.seeds import derive_seed
 
 Floats = NDArray[np.float64]
@@ -60,7 +60,7 @@ def fit(
     share = float(positive.mean())
     if share in (0, 1):
         raise DataError(
-            f"a judge cannot learn from {len(positive)} replies that all have the label "
+            f"a judge cannot learn from {counted(len(positive), 'reply')} that all have the label "
             f"{bool(share)}; needed replies of both."
         )
     importance = np.where(positive == 1, 0.5 / share, 0.5 / (1 - share))
@@ -122,8 +122,8 @@ def assign_folds(groups: Sequence[Hashable], count: int) -> NDArray[np.int64]:
     sizes = Counter(groups)
     if len(sizes) < count:
         raise DataError(
-            f"cross-validation: found {len(sizes)} different prompts, needed at least {count}, one "
-            "for each fold. Set fewer folds, or give more scored replies."
+            f"cross-validation: found {counted(len(sizes), 'different prompt')}, needed at least "
+            f"{count}, one for each fold. Set fewer folds, or give more scored replies."
         )
     filled, fold_of = [0] * count, {}
     for group in sorted(sizes, key=lambda g: (-sizes[g], derive_seed("fold", g))):

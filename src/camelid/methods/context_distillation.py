@@ -20,7 +20,7 @@ from camelid.data.records import (
     Prompt,
     Wording,
 )
-from camelid.errors import ConfigError, DataError
+from camelid.errors import ConfigError, DataError, counted
 from camelid.evaluation.gate import sigmoid
 from camelid.inference.replies import ModelResponder, Reply
 from camelid.inference.rewards import RewardPair
@@ -108,8 +108,8 @@ def distil(
     """
     if rewards.safety is None:
         raise ConfigError(
-            f"context distillation of {len(prompts)} prompts: there is no safety reward model "
-            "to decide what is kept; train one on comparisons of safety, or leave this stage out."
+            f"context distillation of {counted(len(prompts), 'prompt')}: there is no safety reward "
+            "model to decide what is kept; train one on comparisons of safety, or leave it out."
         )
     variants = {
         "original": list(prompts),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from camelid.errors import counted
 from camelid.inference.decoding import Decoder
 from camelid.inference.generation import cache_type
 from camelid.model.attention import KVCache
@@ -239,10 +240,10 @@ def estimate_sampling(
     cache = KVCache.bytes(config, min(SLOTS, prompts * samples), length, kind)
     return Estimate(
         stage=stage,
-        work=f"{samples} replies of {max_new_tokens} tokens to each prompt",
+        work=f"{counted(samples, 'reply')} of {max_new_tokens} tokens to each prompt",
         tokens=int(read + new),
         flop=reading + decoding,
         seconds=reading / speed.training + decoding / speed.decoding,
         memory_bytes=4 * config.parameter_count + cache,
-        counted=f"weights in fp32, the cache of {SLOTS} replies",
+        counted=f"weights in fp32, the cache of {counted(SLOTS, 'reply')}",
     )

@@ -49,7 +49,7 @@ def answer_loss(
     fitting = [one for one in rendered if len(one.ids) <= longest]
     if not fitting:
         raise DataError(
-            f"none of {len(dialogues)} held-out dialogues fits {longest} tokens; set "
+            f"none of {counted(len(dialogues), 'held-out dialogue')} fits {longest} tokens; set "
             "longer rows, or hold out more."
         )
     loss, tokens = validation_loss(model, pack(fitting, longest, chat.tokenizer.pad_id))

@@ -97,7 +97,10 @@ class Given:
                 f"--safety-comparisons {self.safety_comparisons} needs --comparisons beside it."
             )
         if self.imitated and self.comparisons is None:
-            raise ConfigError("--annotator imitation needs --comparisons by people to learn from.")
+            raise ConfigError(
+                f"--annotator imitation: comparisons is {self.comparisons}; name people's with "
+                "--comparisons, from which it can learn."
+            )
         if self.weights is not None and not (self.tuned or self.compared):
             raise ConfigError(
                 f"--weights {self.weights}: nothing to train them on. Give --demonstrations or "

@@ -226,7 +226,7 @@ def add_sft(plan: Plan, start: Start, config: FineTuningConfig) -> tuple[ModelFo
             tokenizer=start.tokenizer,
             base=start.base,
             demonstrations=start.sft_demonstrations or start.demonstrations,
-            held_out=start.held_out_demonstrations,
+            held_out_demonstrations=start.held_out_demonstrations,
         ),
     )
     plan.models |= {"base": start.base, "sft": tuned.model}

@@ -201,7 +201,7 @@ def test_a_control_that_is_not_in_the_run_is_named():
         ("+++-----", "++++++++", None, None),
     ],
 )
-def test_headroom_is_the_share_of_the_way_to_the_ceiling(after, control, ceiling, closed):
+def test_closed_is_the_share_of_the_way_to_the_ceiling(after, control, ceiling, closed):
     rows = [*answers("after", after, "-"), *answers("control", control, "-")]
     rows += answers("top", ceiling or "", "-")
     compared = Comparison(
@@ -210,9 +210,9 @@ def test_headroom_is_the_share_of_the_way_to_the_ceiling(after, control, ceiling
     )  # fmt: skip
     if closed is None:
         with pytest.raises(AbsentError, match="as good as the ceiling"):
-            table.headroom(rows, EXACT, compared, "control")
+            table.closed(rows, EXACT, compared, "control")
     else:
-        assert table.headroom(rows, EXACT, compared, "control") == pytest.approx(closed)
+        assert table.closed(rows, EXACT, compared, "control") == pytest.approx(closed)
     # The same the other way round, where less is better.
     turned = str.maketrans("+-", "-+")
     rows = [
@@ -222,9 +222,9 @@ def test_headroom_is_the_share_of_the_way_to_the_ceiling(after, control, ceiling
     ]
     if closed is None:
         with pytest.raises(AbsentError, match="as good as the ceiling"):
-            table.headroom(rows, VIOLATIONS, compared, "control")
+            table.closed(rows, VIOLATIONS, compared, "control")
     else:
-        assert table.headroom(rows, VIOLATIONS, compared, "control") == pytest.approx(closed)
+        assert table.closed(rows, VIOLATIONS, compared, "control") == pytest.approx(closed)
 
 
 def scored(model, scores):

@@ -99,7 +99,7 @@ def test_layouts_and_compressions_agree(tmp_path):
     assert [place.row for place in found] == [{**rows[0], "label": "1"}, {**rows[1], "label": "0"}]
     assert found[1].where == f"{tmp_path / 'piqa.jsonl.bz2'}, line 2"
     (tmp_path / "piqa-labels.lst").write_text("1\n")
-    with pytest.raises(DataError, match=r"labels\.lst: 1 labels for 2 items"):
+    with pytest.raises(DataError, match=r"labels\.lst: 1 label for 2 items"):
         read(tmp_path, source("piqa.jsonl"))
 
     table = '"What, really?",a,b,c,d,C\r\n"two\nlines",1,2,3,4,A\r\n'
@@ -257,7 +257,7 @@ def test_files_in_another_layout_are_named(tmp_path):
     with pytest.raises(DataError, match="holds no row"):
         few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
     (tmp_path / "few_shot_prompts.csv").write_text("a,x\nsample\n")
-    with pytest.raises(DataError, match="1 cells, needed 2"):
+    with pytest.raises(DataError, match="1 cell, needed 2"):
         few_shot_column(read(tmp_path, source("few_shot_prompts.csv")), "x")
 
 

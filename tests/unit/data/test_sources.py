@@ -115,7 +115,7 @@ def test_dolly_csv_and_jsonl_give_the_same(tmp_path):
     ("text", "message"),
     [
         ("target,other\na,b\n", r"line 1: the columns \['goal'\] are missing"),
-        ("goal,target\na\n", "line 2: found 1 fields, the header has 2"),
+        ("goal,target\na\n", "line 2: found 1 field, the header has 2"),
         ("goal,target\na,b,c\n", "line 2: found 3 fields, the header has 2"),
         ("goal,goal\na,b\n", "line 1: a column stands twice"),
         ('goal,target\n"a,b\n', "the row from line 2 on: unexpected end"),

@@ -132,7 +132,7 @@ def test_case_tsv_quotes_are_text():
     [
         (["a,b\n", "1,2\n", '"3,\n', "4,5\n"], "t, the row from line 3 on: unexpected end"),
         (["a,b\n", '"1" 2,3\n'], "t, the row from line 2 on: ',' expected after"),
-        (["a,b\n", "1\n"], "t, line 2: found 1 fields, the header has 2"),
+        (["a,b\n", "1\n"], "t, line 2: found 1 field, the header has 2"),
         (["a,b\n", "1,2,3\n"], "t, line 2: found 3 fields"),
         (["\n", "a,a\n"], "t, line 2: a column stands twice"),
         (["b\n"], r"t, line 1: the columns \['a'\] are missing; found \['b'\]"),

@@ -220,7 +220,7 @@ def test_agreement_by_hand():
     assert math.isnan(agreement_ac1([[1, None]], 2).value)
     with pytest.raises(DataError, match="category"):
         agreement_ac1([[5, 0]], 2)
-    with pytest.raises(DataError, match="categories"):
+    with pytest.raises(DataError, match="categor"):
         agreement_ac1([[0, 0]], 1)
 
 

@@ -41,11 +41,12 @@ def test_fine_tuning_starts_from_the_base(recipe):
     start = "weights/model" if "weights" in recipe else "pretraining/model"
     assert label(recipe["sft"].inputs.base) == start
     assert recipe["sft"].inputs.demonstrations.name == "demonstrations.jsonl"
+    mixed = "safety_data" if "weights" in recipe else "world_data"
     for number in range(1, ROUNDS + 1):
         inputs = recipe[f"v{number}/rejection_sampling"].inputs
         # From the base model in every round, never from the policy that sampled.
         assert label(inputs.base) == start
-        assert label(inputs.demonstrations) == label(recipe["sft"].inputs.demonstrations)
+        assert label(inputs.demonstrations) == f"{mixed}/demonstrations.jsonl"
 
 
 def test_the_latest_model_answers_and_is_scored_by_its_own_rounds_rewards(recipe):
@@ -99,12 +100,16 @@ def test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far(smoke):
 
 def test_comparisons_that_there_are_from_the_start_are_taken_once():
     stages = planned("smollm2")
-    assert not [name for name in stages if "preference_collection" in name]
     for number in range(1, ROUNDS + 1):
         inputs = stages[f"v{number}/reward_modeling"].inputs
-        assert labels(inputs.preferences) == ["public_data/preferences.jsonl"]
-        assert labels(inputs.test_preferences) == ["public_data/test_preferences.jsonl"]
-    assert labels(inputs.guard_preferences) == ["public_data/guard_preferences.jsonl"]
+        fresh = [f"v{n}/preference_collection" for n in range(2, number + 1)]
+        for place, name in (
+            (inputs.preferences, "preferences.jsonl"),
+            (inputs.test_preferences, "test_preferences.jsonl"),
+        ):
+            assert labels(place) == [f"{source}/{name}" for source in ("public_data", *fresh)]
+    guards = [f"{source}/guard_preferences.jsonl" for source in ("public_data", *fresh)]
+    assert labels(inputs.guard_preferences) == guards
 
 
 def test_red_teaming_attacks_the_new_model_and_remembers_all_rounds(recipe):

@@ -10,6 +10,7 @@ from functools import partial
 
 from camelid.assessment.evaluating import Config, Inputs, Outputs, Result, comparisons, corrected
 from camelid.data.annotation import Explains, JudgedReply, Opinion, PromptSet
+from camelid.errors import counted
 from camelid.evaluation.judged import (
     ORDINARY,
     Value,
@@ -247,7 +248,7 @@ def limits(seen: Seen) -> Iterable[str]:
         "judge's and the guard's figures are the evidence."
     )
     if cut := corrected.cut(seen.last):
-        yield f"Of {cut} replies the trained judges read a part only, for their length."
+        yield f"Of {counted(cut, 'reply')} the trained judges read a part only, for the length."
     sampling = seen.last.config.sampling
     yield (
         f"Replies are judged at temperature {sampling.temperature:g}, where a model's poor tail "

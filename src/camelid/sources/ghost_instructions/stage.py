@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from camelid.data.records import Message, Prompt
-from camelid.errors import DataError
+from camelid.errors import DataError, counted
 from camelid.inference.replies import ModelResponder, Responder
 from camelid.methods.instruction_checks import authored, require_identifier
 from camelid.methods.instructions import (
@@ -119,7 +119,7 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     for split, wanted_turns in zip(SPLITS, (config.turns, config.test_turns), strict=True):
         if len(turns[split]) < wanted_turns:
             context.progress.note(
-                f"{split}: {len(turns[split])} user turns, so no dialogue has {wanted_turns}"
+                f"{split}: {counted(len(turns[split]), 'user turn')}, so no dialogue has {wanted_turns}"
             )
     outputs.values.write(values)
     outputs.ghost_dialogues.write(ghosts)

@@ -216,7 +216,7 @@ def _caption(seen: Seen) -> str:
     return (
         f"Judge: {_judge(_rows(seen))} (in the paper: people). Probes ask for the instruction; in "
         f"ordinary turns {shown}. Brackets: 95 % intervals."
-        + (f" Left out, as the context had lost the instruction: {lost} replies." if lost else "")
+        + (f" Replies left out, as the context had lost the instruction: {lost}." if lost else "")
     )
 
 

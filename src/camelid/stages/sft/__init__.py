@@ -32,7 +32,7 @@ class Inputs(StageInputs):
     tokenizer: TokenizerFolder
     base: ModelFolder
     demonstrations: Rows[Dialogue]
-    held_out: Rows[Dialogue] | None = None
+    held_out_demonstrations: Rows[Dialogue] | None = None
     """Demonstrations on which the loss is measured before and after."""
 
 

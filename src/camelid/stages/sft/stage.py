@@ -19,7 +19,8 @@ def run(
     chat = load_chat_format(inputs.tokenizer.path)
     dialogues = inputs.demonstrations.read_some()
     model = load_transformer(inputs.base.path, context.runtime)
-    held_out = None if inputs.held_out is None else inputs.held_out.read_some()
+    place = inputs.held_out_demonstrations
+    held_out = None if place is None else place.read_some()
     longest = config.row_tokens
     before = None if held_out is None else answer_loss(model, chat, held_out, longest)
     # Kept in the work folder: a resumed process may begin after the first epoch.
