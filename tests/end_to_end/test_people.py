@@ -75,7 +75,7 @@ def test_a_run_stops_for_people_and_goes_on(tmp_path, monkeypatch, capsys):
     first = {"id": rows[0]["id"], "choice": "a", "strength": "better"}
     for wrong, code, message in (
         (f"{json.dumps({**first, 'id': 'x'})}\n", 2, "line 1: the id 'x' was not asked for"),
-        (json.dumps(first) + "\n", 3, f"1 of {len(rows)} comparisons are answered"),
+        (json.dumps(first) + "\n", 3, f"1 of {len(rows)} comparisons answered"),
     ):
         answers.write_text(wrong, encoding="utf-8")
         assert main(words) == code

@@ -102,7 +102,7 @@ def test_the_run_waits_and_says_for_what_and_where(desk):
         desk.ask()
     message = str(waiting.value)
     assert waiting.value.exit_code == 3
-    assert "v1/preference_collection waits for people: 5 of 24 comparisons are answered" in message
+    assert "v1/preference_collection waits for people: 5 of 24 comparisons answered" in message
     assert "short are train helpfulness 4 of 9, test helpfulness 1 of 3" in message
     assert str(desk.wanted) in message
     assert str(desk.answers) in message

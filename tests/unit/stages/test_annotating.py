@@ -64,7 +64,7 @@ def test_people_are_asked_once_for_all_and_the_stage_goes_on(
     tiny_run, workshop, given_replies, monkeypatch
 ):
     config = {"annotator": People(minimum=0.5)}
-    with pytest.raises(WaitingError, match="waits for people: 0 of 30 comparisons are answered"):
+    with pytest.raises(WaitingError, match="waits for people: 0 of 30 comparisons answered"):
         tiny_run.again(workshop, COLLECTION, config=config)
     folder = workshop.root / "annotation" / COLLECTION
     rows = [json.loads(line) for line in (folder / "wanted.jsonl").read_text("utf-8").splitlines()]

@@ -119,7 +119,8 @@ def run(config: Config, inputs: Inputs, outputs: Outputs, context: StageContext)
     for split, wanted_turns in zip(SPLITS, (config.turns, config.test_turns), strict=True):
         if len(turns[split]) < wanted_turns:
             context.progress.note(
-                f"{split}: {counted(len(turns[split]), 'user turn')}, so no dialogue has {wanted_turns}"
+                f"{split}: {counted(len(turns[split]), 'user turn')}, so no dialogue has "
+                f"{wanted_turns}"
             )
     outputs.values.write(values)
     outputs.ghost_dialogues.write(ghosts)
