@@ -31,8 +31,8 @@ UNIT = Path(__file__).parents[1] / "unit"
 TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
     ("recipes/rounds.py", "recipes/test_rounds.py"): {
         "first round compares the model with itself": (
-            "older, latest = tuned.epoch1, tuned.model",
-            "older, latest = tuned.model, tuned.model",
+            "return tuned.epoch1, tuned.model",
+            "return tuned.model, tuned.model",
             "test_the_two_latest_variants_answer_in_each_round",
         ),
         "older and newer variant are the same": (
@@ -95,9 +95,9 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "guards = [*start.open_comparisons, *(",
             "test_reward_models_learn_from_the_comparisons_of_all_rounds_so_far",
         ),
-        "given pairs counted once a round": (
-            "collected = [use.preference_collection]",
-            "collected = [*collected, use.preference_collection]",
+        "given pairs left out": (
+            "collected = [] if start.comparisons is None else [start.comparisons]",
+            "collected: list[Comparisons] = []",
             "test_comparisons_that_there_are_from_the_start_are_taken_once",
         ),
         "reward models start from the base": (
@@ -126,8 +126,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_what_is_held_out_is_held_out_everywhere",
         ),
         "every collection is the first round's": (
-            "world=start.world,\n                    round=now,",
-            "world=start.world,\n                    round=1,",
+            "imitation=start.imitation,\n                    round=now,",
+            "imitation=start.imitation,\n                    round=1,",
             "test_the_two_latest_variants_answer_in_each_round",
         ),
         "every round samples as the first": (
@@ -150,14 +150,26 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "earlier=tuple(attacks[-1:]),",
             "test_red_teaming_attacks_the_new_model_and_remembers_all_rounds",
         ),
+        "intermediate models not evaluated": (
+            "plan.models[name] = latest",
+            'plan.models["v1"] = latest',
+            "test_every_model_is_evaluated_and_the_last_against_its_start",
+        ),
+        "settings of another fine-tuning": (
+            "add_sft(plan, start, use.sft)",
+            "add_sft(plan, start, use.rejection_sampling.fine_tuning)",
+            "test_every_stage_has_the_settings_of_its_kind",
+        ),
+    },
+    ("recipes/ending.py", "recipes/test_rounds.py"): {
         "PPO starts from the last round, later training lost": (
             "policy=policy,",
             "policy=last.model,",
             "test_the_last_steps_follow_each_other",
         ),
         "PPO watched by a model that it optimises": (
-            "guard=last.rewards.guard_rm,\n            prompts=start.prompts,\n            gh",
-            "guard=last.rewards.safety_rm,\n            prompts=start.prompts,\n            gh",
+            "guard=last.guard,\n            prompts=start.prompts,\n            gh",
+            "guard=last.rewards.safety,\n            prompts=start.prompts,\n            gh",
             "test_ppo_is_scored_by_the_last_rewards_and_watched_by_the_guard",
         ),
         "Ghost dialogues kept from PPO": (
@@ -180,42 +192,32 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             'references=((reference, "final"),)',
             "test_every_model_is_evaluated_and_the_last_against_its_start",
         ),
-        "intermediate models not evaluated": (
-            "plan.models[name] = latest",
-            'plan.models["v1"] = latest',
-            "test_every_model_is_evaluated_and_the_last_against_its_start",
-        ),
-        "settings of another fine-tuning": (
-            "        use.sft,\n",
-            "        use.rejection_sampling.fine_tuning,\n",
-            "test_every_stage_has_the_settings_of_its_kind",
-        ),
-    },
-    ("recipes/pocket.py", "recipes/test_rounds.py"): {
         "distillation starts from the base": (
-            "model=last.model,",
-            "model=base.model,",
+            "latest = last.model\n",
+            "latest = start.base\n",
             "test_the_last_steps_follow_each_other",
         ),
         "distillation lost to Ghost Attention": (
-            "model=distilled.model,",
-            "model=last.model,",
+            'latest = plan.models["context_distillation"] = distilled.model',
+            'plan.models["context_distillation"] = distilled.model',
             "test_the_last_steps_follow_each_other",
         ),
         "held-out filter of Ghost Attention off": (
-            "ghost_dialogues,\n            bests=last.bests,\n            held_out=world.held_out",
-            "ghost_dialogues,\n            bests=last.bests,\n            held_out=None",
+            "dialogues,\n            bests=last.bests,\n            held_out=start.held_out",
+            "dialogues,\n            bests=last.bests,\n            held_out=None",
             "test_what_is_held_out_is_held_out_everywhere",
         ),
+        "recipe keeps Ghost dialogues from PPO": (
+            "return held.dialogues",
+            "return None  # kept",
+            "test_the_last_steps_follow_each_other",
+        ),
+    },
+    ("recipes/pocket.py", "recipes/test_rounds.py"): {
         "validated on what it was trained on": (
             "validation=world.validation",
             "validation=world.corpus",
             "test_pretraining_is_validated_on_a_corpus_of_its_own",
-        ),
-        "recipe keeps Ghost dialogues from PPO": (
-            "add_end(plan, start, last, use, held.dialogues)",
-            "add_end(plan, start, last, use)",
-            "test_the_last_steps_follow_each_other",
         ),
         "recipe holds nothing out": (
             "held_out=world.held_out,\n        world=",
@@ -480,7 +482,7 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_all_answers_are_drawn_at_the_best_temperature_with_numbers_of_their_own",
         ),
         "helpfulness and safety swapped in the samples": (
-            "safety=rated.safety[i],",
+            "safety=rated.safety[i] if rated.safety else None,",
             "safety=rated.helpfulness[i],",
             "test_all_answers_are_drawn_at_the_best_temperature_with_numbers_of_their_own",
         ),
@@ -1361,8 +1363,8 @@ TABLE: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {
             "test_the_gate_takes_safety_where_tagged_or_strictly_below_the_threshold",
         ),
         "the two reward models swapped": (
-            "models = [self.helpfulness, self.safety]",
-            "models = [self.safety, self.helpfulness]",
+            "for model in (self.helpfulness, self.safety, watching) if model",
+            "for model in (self.safety, self.helpfulness, watching) if model",
             "test_the_gate_takes_safety_where_tagged_or_strictly_below_the_threshold",
         ),
     },

@@ -162,8 +162,8 @@ class PeopleAnnotator:
             least = "all are needed" if self.settings.minimum == 1 else f"{share} is needed"
             raise WaitingError(
                 f"{stage} waits for people: {done.total()} of "
-                f"{counted(parts.total(), 'comparison')} answered ({least}; short are {', '.join(short)}). They stand in "
-                f"{self.folder / WANTED}; write the answers to {self.file}, one JSON object a line "
+                f"{counted(parts.total(), 'comparison')} answered ({least}; short are "
+                f"{', '.join(short)}). They stand in {self.folder / WANTED}; write the answers to {self.file}, one JSON object a line "
                 f"with id, choice (a or b), strength and, for safety, safety, as {README} there "
                 "says. Then run the same command again: it goes on from here."
             )

@@ -96,8 +96,8 @@ def _write_text(config: Config, outputs: Outputs) -> tuple[dict[str, int], int, 
     numbers = [document.number for document in documents(root, config.document_characters)]
     if len({*numbers}) < 2:
         raise DataError(
-            f"{root}: {counted(len({*numbers}), 'document')}; one to learn from and one to validate "
-            "needed. Give more text, or set a smaller --own-data.document-characters."
+            f"{root}: {counted(len({*numbers}), 'document')}; one to learn from and one to "
+            "validate needed. Give more text, or set a smaller --own-data.document-characters."
         )
     bound = max(config.text_held_out, min(numbers))
     counts: Counter[str] = Counter()
