@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         split_pairs,
         train_reward_model,
     )
+    from camelid.runs import Plan, Run, own, run_plan
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,23 +34,31 @@ __all__ = [
     "CamelidError",
     "Estimate",
     "Message",
+    "Plan",
     "Preference",
     "Reply",
+    "Run",
     "accuracy_by_strength",
     "load_model",
     "load_reward_model",
+    "own",
     "read_pairs",
+    "run_plan",
     "sample_replies",
     "score_replies",
     "split_pairs",
     "train_reward_model",
 ]
 
+_RUNS = ("Plan", "Run", "own", "run_plan")
+"""Names of `camelid.runs`."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'camelid' has no attribute {name!r}")
-    return getattr(importlib.import_module("camelid.api"), name)
+    module = "runs" if name in _RUNS else "api"
+    return getattr(importlib.import_module(f"camelid.{module}"), name)
 
 
 def __dir__() -> list[str]:

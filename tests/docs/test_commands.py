@@ -44,6 +44,7 @@ MENTIONS = {f"camelid {name}" for name in make_parsers()[1]} - {"camelid list"}
 """A command by its name alone, which means none in particular."""
 
 SETTINGS = "--ppo.iterations 6 --until world_data"
+SMALL = "--ppo.batch-rows 4 --ppo.minibatch-rows 4 --ppo.validate-every 1"
 RUN = {
     "camelid init demo": ("", "demo/recipe.py"),
     "camelid init DIR": ("camelid init other", "other/recipe.py"),
@@ -118,6 +119,29 @@ RUN = {
     '"Why is the sky blue?"': ("", "\nWhy is the sky blue?\n  "),
     'python examples/sample_and_score.py runs/smoke/sft/model "How do I boil an egg?" '
     "--reward-model runs/own-rm --samples 3": ("", "How do I boil an egg?\n  "),
+    "python examples/chat_from_dialogues.py runs/smoke/sft/model demo/data/demonstrations "
+    'runs/chat "How do I keep my tools?"': (
+        (
+            "python examples/chat_from_dialogues.py runs/smoke/sft/model demo/data/demonstrations "
+            'runs/chat "How do I keep my tools?" --length 128 --threads 1'
+        ),
+        "Report: runs/chat",
+    ),
+    "python examples/ppo_on_own_weights.py runs/smoke/sft/model demo/data/comparisons "
+    "demo/data/prompts runs/own-ppo": (
+        (
+            "python examples/ppo_on_own_weights.py runs/smoke/sft/model demo/data/comparisons "
+            f"demo/data/prompts runs/own-ppo --iterations 2 --length 128 --threads 1 {SMALL}"
+        ),
+        "Optimised model: runs/own-ppo/ppo/model",
+    ),
+    "python examples/whole_recipe.py runs/smoke/sft/model demo/data runs/whole": (
+        (
+            "python examples/whole_recipe.py runs/smoke/sft/model demo/data runs/whole --length 128 "
+            f"--threads 1 --ppo.iterations 2 {SMALL}"
+        ),
+        "final: runs/whole/ppo/model",
+    ),
     'python examples/sample_and_score.py runs/weights "How do I boil an egg?" '
     "--reward-model runs/first-rm": ("", "How do I boil an egg?\n  "),
 }
@@ -134,6 +158,7 @@ NOT_RUN = {
     "camelid run pocket --seeds 4 --jobs 2": LONG,
     "camelid run pocket --seeds 5 --jobs 2": LONG,
     "camelid run RECIPE --seeds N [--jobs N]": "whole runs; tests/unit/report/test_seeds.py",
+    "camelid run smollm2": LONG,
     "camelid run smollm2 --data DIR": LONG,
     "camelid study attention": LONG,
     "camelid study context": LONG,

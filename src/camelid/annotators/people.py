@@ -165,7 +165,8 @@ class PeopleAnnotator:
                 f"{counted(parts.total(), 'comparison')} answered ({least}; short are "
                 f"{', '.join(short)}). They stand in {self.folder / WANTED}; write the answers to "
                 f"{self.file}, one JSON object a line with id, choice (a or b), strength and, for "
-                f"safety, safety, as {README} there says. Then run the same command again: it goes on from here."
+                f"safety, safety, as {README} there says. Then run the same command again: it goes "
+                "on from here."
             )
 
     def compare(self, pairs: Sequence[Pair]) -> list[Preference | None]:

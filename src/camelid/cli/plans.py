@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camelid import __version__
+from camelid import __version__, runs
 from camelid.cli import recipe_files
 from camelid.errors import (
     CamelidError,
@@ -28,8 +28,7 @@ from camelid.run.directory import MANIFEST, RECIPE, RunDirectory
 from camelid.run.files import read_json
 from camelid.run.fingerprint import hash_source
 from camelid.run.finished import FinishedRun
-from camelid.run.progress import RunProgress
-from camelid.run.runner import REPORT, Execution, check_stage
+from camelid.run.runner import REPORT, check_stage
 from camelid.run.stage import RunSettings
 from camelid.settings import flatten, suggestion
 from camelid.sources.weights import packaged_weights
@@ -261,25 +260,13 @@ def run_plan(
     """Execute a plan in a run directory, and print how it ended (arguments as `Execution`)."""
     for name in (redo, until):
         check_stage(name, [stage.name for stage in plan.stages])
-    from rich.console import Console
-
     from camelid.allocator import keep_freed_memory
 
     # Only the command line may set the allocator, and before torch takes its first memory.
     keep_freed_memory()
-    from camelid.runtime import open_runtime
-
     for what, why in plan.left_out.items():
         print(f"Left out: {what} ({why}).")
-    execution = Execution(
-        stages=plan.stages,
-        directory=RunDirectory(root),
-        name=plan.name,
-        recipe=plan.description(),
-        settings=plan.settings,
-        runtime=open_runtime(plan.settings.precision, plan.settings.threads),
-        progress=RunProgress(Console()),
-    )
+    execution = runs.execution(plan, root)
     if only is not None:
         execution.perform_only(only)
     else:

@@ -9,7 +9,8 @@ import pytest
 
 from camelid.data.own_uses import key_of
 from camelid.errors import ConfigError, DataError, MissingInputError
-from camelid.sources.own_data import OWN_DATA, Config, Inputs, Outputs, files, uses
+from camelid.run.stage import NoInputs
+from camelid.sources.own_data import OWN_DATA, Config, Outputs, files, uses
 
 
 def rows(path, found):
@@ -41,13 +42,11 @@ def given(tmp_path):
 
 @pytest.fixture
 def read(tmp_path):
-    def read_one(inputs=None, **config):
+    def read_one(**config):
         outputs = Outputs("own_data", tmp_path / "out")
         outputs.corpus.path.parent.mkdir()
         config = Config(document_characters=20, text_held_out=0.1, **config)
-        result = OWN_DATA.runner()(
-            config, inputs or Inputs(), outputs, SimpleNamespace(name="own_data")
-        )
+        result = OWN_DATA.runner()(config, NoInputs(), outputs, SimpleNamespace(name="own_data"))
         return result, outputs
 
     return read_one
@@ -102,16 +101,20 @@ def test_without_prompts_a_part_of_the_comparisons_is_asked(given, read):
     assert sum(result.prompts_by_split.values()) == len(asked)
 
 
-def test_what_other_stages_wrote_is_mixed_in(given, read, tmp_path):
-    first, made = read(demonstrations=given["demonstrations"], prompts=given["prompts"])
-    made.demonstrations.path.parent.rename(tmp_path / "earlier")
-    earlier = Outputs("own_data", tmp_path / "earlier")
-    extra = rows(tmp_path / "more.jsonl", [{"instruction": f"Do {n}.", "output": "Done."}
-                                           for n in range(9)])  # fmt: skip
-    result, outputs = read(Inputs(demonstrations=(earlier.demonstrations,)), demonstrations=extra)
-    sources = [d.source for d in outputs.demonstrations.read()]
-    assert sources.count("dialogues.jsonl") == first.demonstrations
-    assert result.demonstrations == len(sources)
+def test_an_imitation_learns_from_comparisons_that_no_other_stage_reads(given, read):
+    _, outputs = read(comparisons=given["comparisons"], prompts=given["prompts"], imitated=True)
+    uses_of = {
+        place.name: {key_of(row.prompt) for row in place.read()}
+        for place in (
+            outputs.preferences,
+            outputs.guard_preferences,
+            outputs.test_preferences,
+            outputs.imitation_preferences,
+        )
+    }
+    # Half as many again as the others together would be the shares 0.75, 0.15, 0.1 and 0.5.
+    assert len(uses_of["imitation_preferences.jsonl"]) == 13
+    assert sum(map(len, uses_of.values())) == 40 == len(set.union(*uses_of.values()))
 
 
 def test_upsampling_counts_in_training_and_not_in_validation(given, read):
