@@ -12,6 +12,7 @@ from camelid.recipes.own import own
 from camelid.run.directory import RunDirectory
 from camelid.run.progress import RunProgress
 from camelid.run.runner import REPORT, Execution, check_stage
+from camelid.stages.reporting import Outputs
 
 __all__ = ["Plan", "Run", "execution", "own", "run_plan"]
 
@@ -77,5 +78,5 @@ def run_plan(
     return Run(
         folder=root,
         models={name: place.path for name, place in places.items() if place.exists},
-        report=root / REPORT / "index.html",
+        report=root / REPORT / Outputs("", root).page.name,
     )

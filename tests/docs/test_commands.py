@@ -137,8 +137,8 @@ RUN = {
     ),
     "python examples/whole_recipe.py runs/smoke/sft/model demo/data runs/whole": (
         (
-            "python examples/whole_recipe.py runs/smoke/sft/model demo/data runs/whole --length 128 "
-            f"--threads 1 --ppo.iterations 2 {SMALL}"
+            "python examples/whole_recipe.py runs/smoke/sft/model demo/data runs/whole "
+            f"--length 128 --threads 1 --ppo.iterations 2 {SMALL}"
         ),
         "final: runs/whole/ppo/model",
     ),

@@ -30,7 +30,7 @@ def call(monkeypatch, capsys, tmp_path):
 
 def test_examples_are_short():
     scripts = sorted(EXAMPLES.glob("*.py"))
-    assert len(scripts) == 2
+    assert len(scripts) == 5
     for script in scripts:
         assert len(script.read_text(encoding="utf-8").splitlines()) < 60
 

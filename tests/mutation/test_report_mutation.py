@@ -231,7 +231,14 @@ UNHELD = {
     ("v1/reward_modeling", RESULT): {
         f"guard_rm.{field}"
         for field in ("pairs", "kinds", "too_long", "too_weak", "steps", "equal")
-    }
+    },
+    # Instructions of this world ask for one thing, and its contexts lose none.
+    ("world_data", "ghost_dialogues.jsonl"): {
+        f"also.{field}" for field in ("check", "expected", "probe", "shows")
+    },
+    ("ghost_attention", RESULT): {f"unmeasured.{field}" for field in ("turn", "when", "replies")},
+    # This recipe holds out no demonstrations.
+    ("sft", RESULT): {f"held_out.{field}" for field in ("before", "after", "tokens", "too_long")},
 }
 """Fields that a file of the smoke run does not hold, so that they cannot be renamed in it."""
 

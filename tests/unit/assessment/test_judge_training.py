@@ -184,7 +184,7 @@ def test_without_labelled_replies_strings_judge_and_that_is_said(
     ("refusal", "message"),
     [
         (HEADER + "Sing.,La.,0\nRun.,Off.,0\nGo.,Go.,0\nSit.,Down.,0\nEat.,Up.,0\n", "all have"),
-        (HEADER + "Sing.,La.,0\nSing.,No.,1\n", "refusal judge: .* found 1 different prompts"),
+        (HEADER + "Sing.,La.,0\nSing.,No.,1\n", "refusal judge: .* found 1 different prompt"),
         ("objective,human_score\nSing.,1\n", "the columns .*assistant_response.* are missing"),
         (HEADER + "Sing.,La.,0.5\n", "line 2: human_score is '0.5'"),
     ],

@@ -486,7 +486,7 @@ def test_ppo_is_shown_up_to_the_weights_that_were_kept(varied, figures):
         assert figures[key]["unit"] == f"logit, validation prompts, iteration {at}"
     last = [r["rollout"]["kl"] for r in rows if r["rollout"] and r["iteration"] <= best][-3:]
     assert figures["ppo.kl"]["value"] == pytest.approx(sum(last) / len(last))
-    assert figures["ppo.kl"]["unit"] == f"nats a reply, mean of the 3 iterations up to {best}"
+    assert figures["ppo.kl"]["unit"] == f"nats a reply, mean of 3 iterations up to {best}"
 
 
 def test_ppo_that_kept_its_start_has_no_divergence(smoke_run):

@@ -22,6 +22,8 @@ SMALL = PublicDataConfig(
     train=Counts(helpfulness=40, safety=30),
     guard=Counts(helpfulness=10, safety=10),
     test_pairs=Counts(helpfulness=20, safety=20),
+    imitation=Counts(helpfulness=10, safety=5),
+    rm_train=Counts(helpfulness=5, safety=5, attacks=2),
     rejection_sampling=Counts(helpfulness=10, safety=5, attacks=4),
     ppo=Counts(helpfulness=10, safety=5, attacks=4),
     red_teaming=Counts(helpfulness=0, safety=0, attacks=4),
@@ -81,7 +83,12 @@ def check_files(outputs):
     """Return all rows after checking that no conversation has two uses."""
     owners = {}
     rows = {}
-    for place in (outputs.preferences, outputs.guard_preferences, outputs.test_preferences):
+    for place in (
+        outputs.preferences,
+        outputs.guard_preferences,
+        outputs.test_preferences,
+        outputs.imitation_preferences,
+    ):
         rows[place.name] = place.read()
         for row in rows[place.name]:
             key = conversation(row.prompt[0].content)

@@ -314,7 +314,7 @@ def test_the_table_has_the_turns_that_were_measured_and_the_papers_where_it_has_
     assert body[2][2:4] == (None, None)
     text = shown.caption(seen)
     assert "Judge: string match with the expected text; string match at the start" in text
-    assert "3 at turn 30 after training replies" in text
+    assert "lost the instruction: 3 at turn 30 after training." in text
     assert "Left out" not in shown.caption(seen_of(ROWS, (2, 20, 30)))
 
 
