@@ -47,7 +47,7 @@ sys.exit(code)
         ("evaluate none", 2, "There is no run and no model at none"),
         ("chat none --temperature x", 2, "--temperature is 'x', but must be a number."),
         ("run pocket --sft.batch-rows 0", 2, "but must be from 1 to"),
-        ("data check none.jsonl", 2, "none.jsonl: no file of people's data"),
+        ("data check none.jsonl", 2, "none.jsonl does not exist"),
         ("report none", 2, "There is no run at none"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_reward_model_from_pairs_and_replies_scored_by_it(call, tiny_weights, 
     ("words", "said"),
     [
         (["none", "PAIRS", "rm"], "none: no model here. Needed a GGUF file"),
-        (["WEIGHTS", "none.jsonl", "rm"], "none.jsonl: no file of people's data"),
+        (["WEIGHTS", "none.jsonl", "rm"], "none.jsonl does not exist"),
         (["WEIGHTS", "wrong.jsonl", "rm"], "needed comparisons"),
         (["WEIGHTS", "PAIRS", "there"], "there exists already; choose another destination"),
         (["WEIGHTS", "PAIRS", "rm", "--epochs", "0"], "epochs is 0, but must be from 1"),

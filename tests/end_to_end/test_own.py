@@ -134,6 +134,9 @@ def test_given_weights_without_demonstrations_or_safety(tiny_weights, tmp_path, 
     assert {row["model"] for row in replies} == {"sft", "v1", "final"}
     page = (run / "report" / "index.html").read_text(encoding="utf-8")
     assert "safety reward model with its gate, and context distillation: no" in page
+    # What this run cannot have is left off, and nothing is said of attacks that there were not.
+    assert "Missing:" not in page
+    assert "Nothing attacked it" in page
 
 
 def test_no_answer_that_ends_is_said(tiny_weights, tmp_path, capsys):
@@ -210,7 +213,8 @@ def test_authored_safety_and_an_imitation_of_people_run(demo, tmp_path):
              "safety": "chosen_safe"} for n in range(16)]  # fmt: skip
     unsafe.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = tmp_path / "run"
-    words = ["--weights", str(demo / "run" / "ppo" / "model"), "--safety-comparisons", str(unsafe)]
+    # Named as for chat and evaluate.
+    words = ["--weights", f"{demo / 'run'}:final", "--safety-comparisons", str(unsafe)]
     for name in ("demonstrations", "comparisons"):
         words += [f"--{name}", str(data / name)]
     prompts = tmp_path / "prompts.jsonl"

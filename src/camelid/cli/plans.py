@@ -131,9 +131,9 @@ def _lacking(run: Path) -> str:
         recipe = {**RECIPES, **STUDIES}[given["recipe"]]
         options = {k: v for k, v in given["options"].items() if k in option_types(recipe)}
         used = flatten(make_plan(recipe, options, "option ").description())
-    except (CamelidError, KeyError, TypeError, AttributeError):
+        found = flatten(given)
+    except (CamelidError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    found = flatten(given)
     names = [name.removeprefix("settings.") for name in used if name not in found]
     more = f" and {counted(len(names) - 5, 'more setting')}" if len(names) > 5 else ""
     return f" It lacks {', '.join(names[:5])}{more}." if names else ""
@@ -177,6 +177,13 @@ def find_model(where: str, name: str = "final") -> NamedModel:
     from camelid.inference.models import NamedModel
 
     return NamedModel(name=name, path=path, run=run if is_run(run) else None)
+
+
+def _model_of_run(where: str) -> Path | None:
+    """Return the folder of what a user calls RUN or RUN:NAME; None where that names no run."""
+    folder, _, chosen = (where, "", "") if Path(where).exists() else where.rpartition(":")
+    run = Path(folder)
+    return pick_model(plan_of(run), run, chosen or "final")[1] if folder and is_run(run) else None
 
 
 def pick_model(plan: Plan, run: Path, name: str) -> tuple[str, Path]:
@@ -224,6 +231,8 @@ def with_choices(
     for option, given in group_words(rest).items():
         if option not in kinds:
             words += [f"--{option}", *given] if len(given) > 1 else [f"--{option}={given[0]}"]
+        elif option == "weights" and len(given) == 1 and (found := _model_of_run(given[0])):
+            options[option] = str(found.resolve())
         elif Path in typing.get_args(kinds[option]) and len(given) == 1:
             if not Path(given[0]).exists():
                 raise ConfigError(f"--{option}: {given[0]} does not exist. Name another path.")

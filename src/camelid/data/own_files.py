@@ -52,10 +52,12 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     """
     found = []
     for path in paths:
+        if not path.exists():
+            raise MissingInputError(f"{path} does not exist. Name another file or folder.")
         inside = sorted(p for p in path.glob("*") if _ending(p) in ENDINGS[:-1])
-        if not path.exists() or (path.is_dir() and not inside):
+        if path.is_dir() and not inside:
             raise MissingInputError(
-                f"{path}: no file of people's data; name a file, or a folder of files that end in "
+                f"{path}: no file of data in it; name a file, or a folder of files that end in "
                 f"{', '.join(ENDINGS[:-1])} (each may be packed: {', '.join(PACKINGS[1:])})."
             )
         found += inside if path.is_dir() else [path]

@@ -35,7 +35,9 @@ def demonstrations(dialogues: Sequence[Dialogue]) -> list[Example]:
     return [
         Example(
             dialogue=dialogue(row.messages[:-1]),
-            note=f"{'safety' if safety else 'helpfulness'}, {row.category}, {row.source}",
+            note=", ".join(
+                filter(None, ("safety" if safety else "helpfulness", row.category, row.source))
+            ),
             answers=(("demonstration", cut(row.messages[-1].content)),),
         )
         for safety, row in sorted(found.items())

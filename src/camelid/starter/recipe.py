@@ -14,7 +14,7 @@ DATA = Path(__file__).with_name("data")
 
 
 def demo() -> Plan:
-    """A tiny model on the example rows, in less than a minute."""
+    """A tiny model on the example rows, in a minute or two."""
     plan = own(
         # Where the model comes from: text to pretrain on, or weights=Path("...") in its place.
         text=DATA / "text",

@@ -475,7 +475,7 @@ def test_files_that_cannot_be_read(tmp_path):
         OwnFile(written(tmp_path / "x.parquet", "x"))
     with pytest.raises(DataError, match="line 3: not valid JSON"):
         list(OwnFile(written(tmp_path / "x.jsonl", lines_of([talk(USER, REPLY)] * 2) + "{oops\n")))
-    with pytest.raises(MissingInputError, match="none: no file of people's data; name a file"):
+    with pytest.raises(MissingInputError, match="none does not exist"):
         find_files([tmp_path / "none"])
 
 

@@ -5,9 +5,11 @@ Source: arXiv 2307.09288, Figures 11, 14, 20 and 33, Tables 12, 31 to 34 and 41 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -32,7 +34,16 @@ from camelid.evaluation.statistics import Estimate, attempt, shares
 from camelid.report import figure
 from camelid.report import replies as texts_of
 from camelid.report.estimates import percent
-from camelid.run.item import AbsentError, Cell, Drawing, Example, StageReport, Table
+from camelid.run.item import (
+    AbsentError,
+    Cell,
+    Draw,
+    Drawing,
+    Example,
+    NotApplicableError,
+    StageReport,
+    Table,
+)
 
 REPORT: StageReport[Seen] = StageReport()
 REPORT.measures(summary.measures)
@@ -44,6 +55,21 @@ REPORT.values(summary.values)
 
 
 _OPTIMISED = "Scored by the reward models that training optimised."
+
+
+def _asked(*sets: PromptSet) -> Callable[[Draw], Draw]:
+    """Leave an item off the page of a run that asks no prompt of any of these sets."""
+
+    def over(draw: Draw) -> Draw:
+        @functools.wraps(draw)
+        def drawn(seen: Seen) -> Any:
+            if not any(getattr(seen.last.config, name) for name in sets):
+                raise NotApplicableError
+            return draw(seen)
+
+        return cast("Draw", drawn)
+
+    return over
 
 
 def _judged(seen: Seen, text: str = "") -> str:
@@ -92,6 +118,7 @@ def model_changes(seen: Seen) -> Table:
     ),
     card="Evaluation Results",
 )
+@_asked("helpful", "adversarial", "borderline")
 def methods(seen: Seen) -> Table:
     """What each method changed, and what its control says about it."""
     return comparisons.methods(seen.last, answered(seen))
@@ -102,6 +129,7 @@ def methods(seen: Seen) -> Table:
     "Wins, ties and losses against SFT",
     partial(_judged, text="On the same helpful prompts, at the same temperature. "),
 )
+@_asked("helpful")
 def against_sft(seen: Seen) -> Table:
     """Wins, ties and losses of each version against SFT."""
     return comparisons.against_sft(answered(seen), models(seen))
@@ -152,6 +180,7 @@ def evaluation_prompts(seen: Seen) -> Table:
 @REPORT.item(
     "safety", "Violations by risk category", _judged, stands_for=("Figure 19",), safety=True
 )
+@_asked("adversarial")
 def violations_by_category(seen: Seen) -> Table:
     """Violations of every chat model by risk category, on the same prompts."""
     chats = [model for model in models(seen) if model != "base"]
@@ -188,6 +217,7 @@ def _lines(
     "Figure 11",
     stands_for=("Figure 1", "Figure 12"),
 )
+@_asked("helpful")
 def win_rates(seen: Seen) -> Drawing:
     """Figure 11: win rate against SFT by model version."""
     rows = answered(seen)
@@ -216,11 +246,19 @@ def reward_scatter(seen: Seen) -> Drawing:
         ("adversarial", "safety RM score", lambda row: row.safety_rm),
         ("helpful", "helpfulness RM score", lambda row: row.helpfulness_rm),
     )
+    rows = answered(seen)
+    panels = tuple(
+        (name, label, value)
+        for name, label, value in panels
+        if any(row.set == name and value(row) is not None for row in rows)
+    )
+    if not panels:
+        raise NotApplicableError
     found = [
-        paired(replies(answered(seen), "final", name), replies(answered(seen), "sft", name), value)
+        paired(replies(rows, "final", name), replies(rows, "sft", name), value)
         for name, _, value in panels
     ]
-    with figure.figure(2, 3.0) as (axes, out):
+    with figure.figure(len(panels), 3.0) as (axes, out):
         for panel, (name, label, _), (after, before) in zip(axes, panels, found, strict=True):
             panel.scatter(
                 figure.scores(before), figure.scores(after), s=9, alpha=0.45, color=figure.colour(0)
@@ -255,6 +293,7 @@ def reward_ridge(seen: Seen) -> Drawing:
 
 
 @REPORT.item("results", "Violation rate", _judged, stands_for=("Figure 3", "Figure 17"))
+@_asked("adversarial")
 def violations(seen: Seen) -> Drawing:
     """Violations by model version."""
     return rates(seen, violating, "violations (%)", "adversarial")
@@ -268,12 +307,14 @@ def violations(seen: Seen) -> Drawing:
     ),
     "Figure 33",
 )
+@_asked("borderline", "helpful")
 def refusals(seen: Seen) -> Drawing:
     """Figure 33: benign requests refused by model version."""
     return rates(seen, refusing, "benign refused (%)", "borderline", "helpful")
 
 
 @REPORT.item("safety", "Requests now resisted", _judged, "Table 12")
+@_asked("adversarial")
 def resisted(seen: Seen) -> list[Example]:
     """Table 12: requests that SFT complied with and the final model does not."""
     start, end = (replies(answered(seen), name, "adversarial") for name in ("sft", "final"))
@@ -287,6 +328,7 @@ def resisted(seen: Seen) -> list[Example]:
 
 
 @REPORT.item("safety", "Benign requests refused", _judged, "Table 41")
+@_asked("borderline")
 def false_refusals(seen: Seen) -> list[Example]:
     """Table 41: benign requests that the final model refuses."""
     start, end = (replies(answered(seen), name, "borderline") for name in ("sft", "final"))

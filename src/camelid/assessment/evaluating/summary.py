@@ -180,7 +180,11 @@ def lines(seen: Seen) -> Iterable[Line]:
         change="final.false_refusal_change",
         wish="down",
     )
-    yield Line(tile="safe", text="Only programs attacked it. The safety report says what is open.")
+    if seen.last.config.adversarial:
+        text = "Only programs attacked it. The safety report says what is open."
+    else:
+        text = "Nothing attacked it: whether it is safe is not known."
+    yield Line(tile="safe", text=text)
     yield Line(
         tile="doubt",
         text=f"That a person would judge as the judge here does: {judge(seen)}.",

@@ -24,7 +24,7 @@ from camelid.inference.sampling import Sampling
 from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.run.finished import Found
-from camelid.run.item import AbsentError, Drawing, Measure, StageReport
+from camelid.run.item import AbsentError, Drawing, Measure, NotApplicableError, StageReport
 from camelid.run.place import (
     ModelFolder,
     RewardModelFolder,
@@ -230,6 +230,8 @@ def curves(seen: Seen) -> Drawing:
 )
 def over_optimisation(seen: Seen) -> Drawing:
     """Rewards and the judge's score on validation prompts against KL to the start."""
+    if seen.last.config.judge is None:
+        raise NotApplicableError
     rows = [row for row in _iterations(seen) if row.validation_score is not None]
     if len(rows) < 2:
         raise AbsentError("no judge watched PPO")

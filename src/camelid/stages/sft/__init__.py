@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from camelid.data.records import Dialogue, MetricsRow
+from camelid.errors import counted
 from camelid.report import figure
 from camelid.report.estimates import measure
 from camelid.report.texts import statistics
@@ -83,8 +84,7 @@ def _statistics(seen: Seen) -> Table:
     "run",
     "Supervised fine-tuning: loss by step",
     f"Cross entropy in nats a token of the answers, on each batch before it is learned from (pale) "
-    f"and the mean of the last {figure.SMOOTHED} steps. No loss on other data is recorded. Dotted: "
-    "an epoch ends.",
+    f"and the mean of the last {figure.SMOOTHED} steps. Dotted: an epoch ends.",
 )
 def sft_loss(seen: Seen) -> Drawing:
     """The loss of supervised fine-tuning by step."""
@@ -113,11 +113,13 @@ def _measures(seen: Seen) -> Iterable[Measure]:
 
 @REPORT.lines
 def _lines(seen: Seen) -> Iterable[Line]:
-    if seen.last.result.held_out is not None:
+    found = seen.last.result.held_out
+    if found is not None:
         yield Line(
             tile="better",
-            text="Held-out demonstrations: {sft.held_out_loss.before} nats a token before "
-            "fine-tuning, {sft.held_out_loss.after} after.",
+            text=f"Held-out demonstrations (answers of {counted(found.tokens, 'token')}): "
+            "{sft.held_out_loss.before} nats a token before fine-tuning, "
+            "{sft.held_out_loss.after} after.",
         )
 
 
