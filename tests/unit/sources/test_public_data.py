@@ -13,6 +13,7 @@ import pytest
 from camelid.data.public import PROMPT_USES, Counts, PublicDataConfig, conversation
 from camelid.data.sources import HH_SUBSETS
 from camelid.errors import ConfigError, DataError, MissingInputError
+from camelid.recipes.smollm2 import smollm2
 from camelid.run.stage import NoInputs
 from camelid.settings import to_json
 from camelid.sources.public_data import PUBLIC_DATA, REPORT
@@ -168,8 +169,10 @@ def test_case_newcomer_13_the_report_names_the_files_that_were_read(run, worksho
 
 @pytest.mark.shared_data
 def test_real_files(run, shared_data):
-    result, outputs = run(PublicDataConfig(directory=str(shared_data)))
+    # As the recipe asks for them.
+    result, outputs = run(smollm2(data=shared_data).stages[0].config)
     tests, prompts = check_files(outputs)
+    assert all(size.found >= 0.85 * size.wanted for size in result.sizes.values())
     assert sum(p.kind == "safety" for p in tests) >= 400
     assert sum(p.kind == "helpfulness" for p in tests) >= 400
     assert sum(p.split == "test" and not p.is_safety for p in prompts) >= 200
