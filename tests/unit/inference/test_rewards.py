@@ -103,3 +103,22 @@ def test_the_guard_is_scored_beside_and_changes_nothing(monkeypatch):
     assert (alone.watched, watched.watched) == ([], [-7.0, 7.0])
     assert watched.combined == alone.combined == [5.0, -3.0]
     assert watched.gated == alone.gated
+
+
+@pytest.mark.parametrize("watching", [None, "guard"])
+def test_without_a_safety_model_helpfulness_alone_is_the_reward(monkeypatch, watching):
+    columns = {"helpful": [1.5, -2.0], "guard": [7.0, 8.0]}
+    asked = []
+
+    def fake_score_all(models, _):
+        asked.extend(models)
+        return [columns[model] for model in models]
+
+    monkeypatch.setattr(rewards_module, "score_all", fake_score_all)
+    replies = [reply("a", is_safety=True), reply("b", is_safety=False)]
+    rated = RewardPair("helpful").rate(replies, watching=watching)
+    assert asked == ["helpful", *([watching] if watching else [])]
+    assert rated.helpfulness == rated.combined == [1.5, -2.0]
+    assert rated.safety == []
+    assert rated.gated == [False, False]
+    assert rated.watched == ([7.0, 8.0] if watching else [])

@@ -9,7 +9,7 @@ import torch
 
 from camelid.data.records import Dialogue, Message
 from camelid.data.rendered import Rendered
-from camelid.errors import CheckpointError, ConfigError
+from camelid.errors import CheckpointError, ConfigError, DataError
 from camelid.formats.folder import load_transformer
 from camelid.methods import fine_tuning
 from camelid.model.config import ModelConfig
@@ -197,3 +197,30 @@ def test_b10_a_resumed_fine_tuning_sees_what_is_left_of_its_data(tune, workshop,
 def test_case_context_overflow_rows_longer_than_the_context(tune):
     with pytest.raises(ConfigError, match=r"row_tokens is 65, but the model's context is 64"):
         tune(replace(CONFIG, row_tokens=65))
+
+
+def test_the_loss_of_answers_is_that_of_a_plain_loop():
+    model = Transformer(SHAPE)
+    model.initialise(1)
+    # Longer answers than others, so that a mean of means would be another number.
+    short, long = dialogue(1), dialogue(2)
+    long = replace(
+        long, messages=(long.messages[0], replace(long.messages[1], content="7 8 9 10 11 12"))
+    )
+    too_long = replace(
+        long, messages=(replace(long.messages[0], content="3 " * 20), *long.messages[1:])
+    )
+    total, count = 0.0, 0
+    for ids, first in (([2, 11, 3, 4, 21, 5, 1], 4), ([2, 12, 3, 4, 7, 8, 9, 10, 11, 12, 1], 4)):
+        with torch.no_grad():
+            logp = model.logits(model(torch.tensor([ids]))[0]).double().log_softmax(-1)
+        for place in range(first, len(ids)):
+            total -= logp[place - 1, ids[place]].item()
+            count += 1
+    loss, tokens, left_out = fine_tuning.answer_loss(
+        model, Words(Tokens()), [short, long, too_long], 16
+    )
+    assert (tokens, left_out) == (count, 1) == (10, 1)
+    assert loss == pytest.approx(total / count, rel=1e-5)
+    with pytest.raises(DataError, match="none of 1 held-out dialogue fits 16 tokens"):
+        fine_tuning.answer_loss(model, Words(Tokens()), [too_long], 16)
